@@ -1,0 +1,154 @@
+#include "epilogue_cpu.h"
+
+// One build serves every x86-64: the loops are compiled for three instruction sets, and the loader picks. Other
+// compilers and machines take the loops as their default options vectorise them.
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
+#define DEC_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define DEC_CLONES
+#endif
+
+namespace dec {
+namespace {
+
+template <bool inside, bool masked, bool both, typename element, typename scalar>
+DEC_PAIR void add_sums_of_row(const Tile<element, scalar>& tile, std::int64_t i, scalar& row_pos, scalar& row_neg,
+                              scalar* __restrict column_pos, scalar* __restrict column_neg) {
+  const std::int64_t offset = i * tile.columns;
+  const element* __restrict s = tile.s + offset;
+  const element* __restrict a = tile.a + offset;
+  const element* __restrict b = both ? tile.b + offset : nullptr;
+  const std::uint8_t* __restrict mask = tile.mask + offset;
+  const scalar* __restrict column_scale = tile.column_scale;
+  const scalar row_scale = tile.row_scale[i];
+  const Temperature<scalar> t = tile.temperature;
+  scalar pos = 0, neg = 0;
+#pragma omp simd reduction(+ : pos, neg)
+  for (std::int64_t j = 0; j < tile.columns; ++j) {
+    const bool m = masked && mask[j];
+    const scalar exp_s = exp_of<inside>(load(s[j]), m, t);
+    const scalar e_row = exp_s + 2 * exp_of<inside>(load(a[j]) * row_scale, m, t);
+    neg += m ? 0 : e_row;
+    if (masked) pos += m ? e_row : 0;
+    if (both) {
+      const scalar e_column = exp_s + 2 * exp_of<inside>(load(b[j]) * column_scale[j], m, t);
+      column_neg[j] += m ? 0 : e_column;
+      if (masked) column_pos[j] += m ? e_column : 0;
+    }
+  }
+  row_pos += pos;
+  row_neg += neg;
+}
+
+template <bool inside, bool both, typename element, typename scalar>
+DEC_PAIR void add_sums_of_tile(const Tile<element, scalar>& tile, scalar* row_pos, scalar* row_neg, scalar* column_pos,
+                               scalar* column_neg) {
+  for (std::int64_t i = 0; i < tile.rows; ++i) {
+    if (tile.row_has_positives[i]) {
+      add_sums_of_row<inside, true, both>(tile, i, row_pos[i], row_neg[i], column_pos, column_neg);
+    } else {
+      add_sums_of_row<inside, false, both>(tile, i, row_pos[i], row_neg[i], column_pos, column_neg);
+    }
+  }
+}
+
+template <bool inside, bool masked, bool both, typename element, typename scalar>
+DEC_PAIR void make_weights_of_row(const Tile<element, scalar>& tile, std::int64_t i, scalar row_alpha, scalar row_beta,
+                                  const scalar* __restrict column_alpha, const scalar* __restrict column_beta) {
+  const std::int64_t offset = i * tile.columns;
+  element* __restrict s = tile.s + offset;
+  element* __restrict a = both ? tile.a + offset : nullptr;
+  element* __restrict b = tile.b + offset;
+  const std::uint8_t* __restrict mask = tile.mask + offset;
+  const scalar* __restrict column_scale = tile.column_scale;
+  const scalar row_scale = tile.row_scale[i];
+  const Temperature<scalar> t = tile.temperature;
+#pragma omp simd
+  for (std::int64_t j = 0; j < tile.columns; ++j) {
+    const bool m = masked && mask[j];
+    const scalar w_row = m ? row_alpha : row_beta;
+    const scalar w_column = m ? column_alpha[j] : column_beta[j];
+    store(s[j], (w_row + w_column) * exp_of<inside>(load(s[j]), m, t));
+    const scalar column = column_scale[j];
+    store(b[j], 2 * w_column * column * exp_of<inside>(load(b[j]) * column, m, t));
+    if (both) store(a[j], 2 * w_row * row_scale * exp_of<inside>(load(a[j]) * row_scale, m, t));
+  }
+}
+
+template <bool inside, bool both, typename element, typename scalar>
+DEC_PAIR void make_weights_of_tile(const Tile<element, scalar>& tile, const scalar* row_alpha, const scalar* row_beta,
+                                   const scalar* column_alpha, const scalar* column_beta) {
+  for (std::int64_t i = 0; i < tile.rows; ++i) {
+    if (tile.row_has_positives[i]) {
+      make_weights_of_row<inside, true, both>(tile, i, row_alpha[i], row_beta[i], column_alpha, column_beta);
+    } else {
+      make_weights_of_row<inside, false, both>(tile, i, row_alpha[i], row_beta[i], column_alpha, column_beta);
+    }
+  }
+}
+
+// Differences, not |p_i|^2 + |p_j|^2 - 2 p_i . p_j: that cancels, and a patch can end up far from itself.
+template <typename sum, typename scalar>
+DEC_PAIR sum squared_distance(const scalar* __restrict p_i, const scalar* __restrict p_j, std::int64_t dim) {
+  sum total = 0;
+#pragma omp simd reduction(+ : total)
+  for (std::int64_t d = 0; d < dim; ++d) {
+    const sum difference = static_cast<sum>(p_i[d]) - static_cast<sum>(p_j[d]);
+    total += difference * difference;
+  }
+  return total;
+}
+
+template <typename scalar>
+DEC_PAIR bool positive(const scalar* p_i, const scalar* p_j, std::int64_t dim, double radius) {
+  if (sizeof(scalar) == sizeof(float)) {
+    const Verdict quick = verdict(squared_distance<float>(p_i, p_j, dim), radius);
+    if (quick != Verdict::ask_float64) return quick == Verdict::positive;
+  }
+  return std::sqrt(squared_distance<double>(p_i, p_j, dim)) <= radius;
+}
+
+}  // namespace
+
+// target_clones does not apply to templates, so each instance is a function of its own that inlines them.
+#define DEC_INSTANCE(element, scalar)                                                                                  \
+  template <>                                                                                                          \
+  DEC_CLONES void add_sums(const Tile<element, scalar>& tile, scalar* row_pos, scalar* row_neg, scalar* column_pos,    \
+                           scalar* column_neg) {                                                                       \
+    if (tile.temperature.inside) {                                                                                     \
+      if (tile.b) add_sums_of_tile<true, true>(tile, row_pos, row_neg, column_pos, column_neg);                        \
+      else add_sums_of_tile<true, false>(tile, row_pos, row_neg, column_pos, column_neg);                              \
+    } else {                                                                                                           \
+      if (tile.b) add_sums_of_tile<false, true>(tile, row_pos, row_neg, column_pos, column_neg);                       \
+      else add_sums_of_tile<false, false>(tile, row_pos, row_neg, column_pos, column_neg);                             \
+    }                                                                                                                  \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  DEC_CLONES void make_weights(const Tile<element, scalar>& tile, const scalar* row_alpha, const scalar* row_beta,     \
+                               const scalar* column_alpha, const scalar* column_beta) {                                \
+    if (tile.temperature.inside) {                                                                                     \
+      if (tile.a) make_weights_of_tile<true, true>(tile, row_alpha, row_beta, column_alpha, column_beta);              \
+      else make_weights_of_tile<true, false>(tile, row_alpha, row_beta, column_alpha, column_beta);                    \
+    } else {                                                                                                           \
+      if (tile.a) make_weights_of_tile<false, true>(tile, row_alpha, row_beta, column_alpha, column_beta);             \
+      else make_weights_of_tile<false, false>(tile, row_alpha, row_beta, column_alpha, column_beta);                   \
+    }                                                                                                                  \
+  }
+
+DEC_INSTANCE(float, float)
+DEC_INSTANCE(double, double)
+DEC_INSTANCE(bf16, float)
+
+#define DEC_MASK_INSTANCE(scalar)                                                                                      \
+  template <>                                                                                                          \
+  DEC_CLONES bool find_positives(const scalar* p_i, const scalar* p, std::int64_t dim, std::int64_t first,             \
+                                 std::int64_t last, double radius, std::uint8_t* mask) {                               \
+    bool any = false;                                                                                                  \
+    for (std::int64_t j = first; j < last; ++j) any |= (mask[j] = positive(p_i, p + j * dim, dim, radius));            \
+    return any;                                                                                                        \
+  }
+
+DEC_MASK_INSTANCE(float)
+DEC_MASK_INSTANCE(double)
+
+}  // namespace dec

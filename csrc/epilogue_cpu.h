@@ -1,0 +1,46 @@
+// The epilogues of a tile on the CPU: what happens between the products. Vectorised, one thread each.
+#pragma once
+
+#include "arithmetic.h"
+
+namespace dec {
+
+// A tile of a symmetric pair of blocks of rows, I (rows of the tile) and J (columns).
+//
+//   s[i, j] = z_i . z_j      a[i, j] = p_i . z_j      b[i, j] = z_i . p_j      (A_ij = a * p_scale_i, A_ji = b * p_scale_j)
+//
+// A tile on the diagonal (I = J) holds both orders of every pair itself, and needs only one of a and b.
+template <typename element, typename scalar>
+struct Tile {
+  std::int64_t rows, columns;
+  element *s, *a, *b;                                // rows x columns, contiguous; a or b may be null
+  const scalar *row_scale, *column_scale;            // p_scale of I and of J
+  const std::uint8_t* mask;                          // rows x columns
+  const std::uint8_t* row_has_positives;             // rows: where 0, that row of the mask is not read
+  Temperature<scalar> temperature;
+};
+
+// Adds to Qpos and Qneg of the rows what the columns give them and, where `tile.b` is there, to the columns' own what
+// the rows give them. (Without the factors 1 / t.)
+template <typename element, typename scalar>
+void add_sums(const Tile<element, scalar>& tile, scalar* row_pos, scalar* row_neg, scalar* column_pos,
+              scalar* column_neg);
+
+// Turns the similarities into the weights of the gradient products, in place:
+//
+//   s <- (w_ij + w_ji) x(S_ij)                        dz_I += s z_J       dz_J += s^T z_I
+//   b <- 2 w_ji x(A_ji) p_scale_j                     dz_I += b p_J
+//   a <- 2 w_ij x(A_ij) p_scale_i  (where present)                        dz_J += a^T p_I
+//
+// alpha and beta (of I: row_, of J: column_) already hold the factors 1 / t.
+template <typename element, typename scalar>
+void make_weights(const Tile<element, scalar>& tile, const scalar* row_alpha, const scalar* row_beta,
+                  const scalar* column_alpha, const scalar* column_beta);
+
+// The mask of row i against columns [first, last) of p (any D): mask[j] = |p_i - p_j| <= radius, exactly as float64
+// would have it. Returns whether any is set.
+template <typename scalar>
+bool find_positives(const scalar* p_i, const scalar* p, std::int64_t dim, std::int64_t first, std::int64_t last,
+                    double radius, std::uint8_t* mask);
+
+}  // namespace dec

@@ -1,0 +1,228 @@
+#include "walk_cpu.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include "epilogue_cpu.h"
+
+// The walk over the tiles of a symmetric problem.
+//
+// S and the mask are symmetric, so the tile of the blocks (I, J) serves both: five products of n * n * D for forward
+// and backward instead of six. It then writes into the rows of I and of J. Two threads must not meet there, and sums
+// must not depend on who comes first, so the pairs of blocks are played like a round-robin tournament: in a round every
+// block appears once at most, rounds follow each other. No atomics, the same bits every time.
+namespace dec {
+namespace {
+
+using at::Tensor;
+
+constexpr std::int64_t kTile = 256;     // a float32 tile is a quarter of a megabyte, three of them stay in L2
+constexpr std::int64_t kMinTile = 64;
+
+struct Pair {
+  std::int64_t group, i, j;
+};
+
+std::int64_t tile_size(std::int64_t groups, std::int64_t m) {
+  // Smaller tiles where a round would otherwise leave threads without work.
+  std::int64_t tile = kTile;
+  while (tile > kMinTile && groups * (m / tile) < 2 * at::get_num_threads()) tile /= 2;
+  return tile;
+}
+
+// The rounds: first the blocks with themselves, then the pairs by the circle method (one block stays, the others move).
+std::vector<std::vector<Pair>> tournament(std::int64_t groups, std::int64_t blocks) {
+  std::vector<std::vector<Pair>> rounds(1);
+  for (std::int64_t g = 0; g < groups; ++g) {
+    for (std::int64_t i = 0; i < blocks; ++i) rounds[0].push_back({g, i, i});
+  }
+  const std::int64_t players = blocks + blocks % 2;  // an odd one pauses
+  for (std::int64_t round = 0; round + 1 < players; ++round) {
+    std::vector<Pair> pairs;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      for (std::int64_t k = 0; k < players / 2; ++k) {
+        const auto seat = [&](std::int64_t s) { return s == 0 ? players - 1 : (round + s) % (players - 1); };
+        const std::int64_t x = seat(k), y = seat(players - 1 - k);
+        if (std::max(x, y) < blocks) pairs.push_back({g, std::min(x, y), std::max(x, y)});
+      }
+    }
+    rounds.push_back(std::move(pairs));
+  }
+  return rounds;
+}
+
+template <typename element>
+constexpr at::ScalarType kDtype = at::kBFloat16;
+template <>
+constexpr at::ScalarType kDtype<float> = at::kFloat;
+template <>
+constexpr at::ScalarType kDtype<double> = at::kDouble;
+
+// `element` is what the products take and give, `scalar` what all else is computed in.
+template <typename element, typename scalar>
+class Walk {
+ public:
+  Walk(const Rows& rows, const Constants& constants)
+      : rows_(rows),
+        radius_(constants.radius),
+        groups_(rows.z.size(0)),
+        m_(rows.z.size(1)),
+        tile_(tile_size(groups_, m_)),
+        z_(rows.z.to(kDtype<element>)),
+        p_(rows.p.to(kDtype<element>)) {
+    temperature_.inside = constants.inside;
+    temperature_.inverse_pos = static_cast<scalar>(constants.inside ? 1 / constants.t_pos : 1);
+    temperature_.inverse_neg = static_cast<scalar>(constants.inside ? 1 / constants.t_neg : 1);
+    for (int thread = 0; thread < at::get_num_threads(); ++thread) workspaces_.emplace_back(tile_, z_.options());
+  }
+
+  void forward(const Tensor& qpos, const Tensor& qneg) {
+    each_pair([&](const Pair& pair, Workspace& work) {
+      const auto tile = similarities(pair, work, /*a=*/true, /*b=*/pair.i != pair.j);
+      add_sums(tile, at_block(qpos, pair.group, pair.i), at_block(qneg, pair.group, pair.i),
+               at_block(qpos, pair.group, pair.j), at_block(qneg, pair.group, pair.j));
+    });
+  }
+
+  void backward(const Tensor& alpha, const Tensor& beta, const Tensor& dz) {
+    each_pair([&](const Pair& pair, Workspace& work) {
+      const bool both = pair.i != pair.j;
+      const auto tile = similarities(pair, work, /*a=*/both, /*b=*/true);
+      make_weights(tile, at_block(alpha, pair.group, pair.i), at_block(beta, pair.group, pair.i),
+                   at_block(alpha, pair.group, pair.j), at_block(beta, pair.group, pair.j));
+      const auto weights = [&](const Tensor& x) { return matrix(x, tile.rows, tile.columns); };
+      accumulate(block(dz, pair.group, pair.i), weights(work.s), block(z_, pair.group, pair.j));
+      accumulate(block(dz, pair.group, pair.i), weights(work.b), block(p_, pair.group, pair.j));
+      if (both) {
+        accumulate(block(dz, pair.group, pair.j), weights(work.s).t(), block(z_, pair.group, pair.i));
+        accumulate(block(dz, pair.group, pair.j), weights(work.a).t(), block(p_, pair.group, pair.i));
+      }
+    });
+  }
+
+ private:
+  // What one thread works in.
+  struct Workspace {
+    Tensor s, a, b;
+    std::vector<std::uint8_t> mask, row_has_positives;
+
+    Workspace(std::int64_t tile, const at::TensorOptions& options)
+        : s(at::empty({tile * tile}, options)),
+          a(at::empty({tile * tile}, options)),
+          b(at::empty({tile * tile}, options)),
+          mask(tile * tile),
+          row_has_positives(tile) {}
+  };
+
+  template <typename Body>
+  void each_pair(const Body& body) {
+    for (const auto& round : tournament(groups_, (m_ + tile_ - 1) / tile_)) {
+      at::parallel_for(0, static_cast<std::int64_t>(round.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        at::AutoDispatchBelowADInplaceOrView below_autograd;  // a setting of the thread
+        for (std::int64_t k = begin; k < end; ++k) body(round[k], workspaces_.at(at::get_thread_num()));
+      });
+    }
+  }
+
+  Tile<element, scalar> similarities(const Pair& pair, Workspace& work, bool a, bool b) const {
+    const std::int64_t g = pair.group, rows = block_size(pair.i), columns = block_size(pair.j);
+    const auto product = [&](Tensor& out, const Tensor& x, const Tensor& y) {
+      Tensor tile = matrix(out, rows, columns);
+      at::mm_out(tile, block(x, g, pair.i), block(y, g, pair.j).t());
+    };
+    product(work.s, z_, z_);
+    if (a) product(work.a, p_, z_);
+    if (b) product(work.b, z_, p_);
+    find_mask(pair, work);
+    return {rows,
+            columns,
+            elements(work.s),
+            a ? elements(work.a) : nullptr,
+            b ? elements(work.b) : nullptr,
+            at_block(rows_.p_scale, g, pair.i),
+            at_block(rows_.p_scale, g, pair.j),
+            work.mask.data(),
+            work.row_has_positives.data(),
+            temperature_};
+  }
+
+  void find_mask(const Pair& pair, Workspace& work) const {
+    const std::int64_t dim = rows_.p.size(2), columns = block_size(pair.j), start = pair.j * tile_;
+    const auto* first = rows_.first.template const_data_ptr<std::int64_t>() + pair.group * m_ + pair.i * tile_;
+    const auto* last = rows_.last.template const_data_ptr<std::int64_t>() + pair.group * m_ + pair.i * tile_;
+    const scalar* p_i = at_block(rows_.p, pair.group, pair.i);
+    const scalar* p_j = at_block(rows_.p, pair.group, pair.j);
+    for (std::int64_t i = 0; i < block_size(pair.i); ++i) {
+      const std::int64_t begin = std::max<std::int64_t>(first[i] - start, 0);
+      const std::int64_t end = std::min(last[i] - start, columns);
+      work.row_has_positives[i] = 0;
+      if (begin >= end) continue;
+      std::uint8_t* mask = work.mask.data() + i * columns;
+      std::fill(mask, mask + columns, 0);
+      work.row_has_positives[i] = find_positives(p_i + i * dim, p_j, dim, begin, end, radius_, mask);
+    }
+  }
+
+  void accumulate(Tensor rows, const Tensor& weights, const Tensor& operand) const {
+    if constexpr (std::is_same_v<element, scalar>) {
+      rows.addmm_(weights, operand);
+    } else {
+      rows.add_(at::mm(weights, operand));
+    }
+  }
+
+  std::int64_t block_size(std::int64_t index) const { return std::min(tile_, m_ - index * tile_); }
+
+  Tensor block(const Tensor& x, std::int64_t group, std::int64_t index) const {
+    return x.select(0, group).narrow(0, index * tile_, block_size(index));
+  }
+
+  scalar* at_block(const Tensor& x, std::int64_t group, std::int64_t index) const {
+    const std::int64_t row_length = x.dim() == 3 ? x.size(2) : 1;
+    return x.data_ptr<scalar>() + (group * m_ + index * tile_) * row_length;
+  }
+
+  static Tensor matrix(const Tensor& buffer, std::int64_t rows, std::int64_t columns) {
+    return buffer.narrow(0, 0, rows * columns).view({rows, columns});
+  }
+
+  static element* elements(const Tensor& buffer) { return static_cast<element*>(buffer.data_ptr()); }
+
+  const Rows& rows_;
+  const double radius_;
+  const std::int64_t groups_, m_, tile_;
+  const Tensor z_, p_;
+  Temperature<scalar> temperature_;
+  std::vector<Workspace> workspaces_;
+};
+
+template <typename Body>
+auto with_types(const Rows& rows, const Constants& constants, const Body& body) {
+  if (rows.z.scalar_type() == at::kDouble) return body(Walk<double, double>(rows, constants));
+  if (constants.bf16) return body(Walk<bf16, float>(rows, constants));
+  return body(Walk<float, float>(rows, constants));
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> forward_cpu(const Rows& rows, const Constants& constants) {
+  Tensor qpos = at::zeros_like(rows.p_scale), qneg = at::zeros_like(rows.p_scale);
+  with_types(rows, constants, [&](auto walk) { walk.forward(qpos, qneg); });
+  if (!constants.inside) {
+    qpos.div_(constants.t_pos);
+    qneg.div_(constants.t_neg);
+  }
+  return {qpos, qneg};
+}
+
+Tensor backward_cpu(const Rows& rows, const Constants& constants, const Tensor& alpha, const Tensor& beta) {
+  Tensor dz = at::zeros_like(rows.z);
+  const Tensor scaled_alpha = alpha.div(constants.t_pos).contiguous(), scaled_beta = beta.div(constants.t_neg).contiguous();
+  with_types(rows, constants, [&](auto walk) { walk.backward(scaled_alpha, scaled_beta, dz); });
+  return dz;
+}
+
+}  // namespace dec

@@ -1,0 +1,27 @@
+"""The equations as dense tensors behind the common face: float64, for checking the other backends at small n."""
+
+import torch
+from torch import Tensor
+
+from dec_kernels.patches import Patches
+from dec_kernels.reference import positives, similarity_sums
+from dec_kernels.spec import Constants
+
+
+def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
+    return []
+
+
+def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+    return similarity_sums(patches.z, patches.p, constants)
+
+
+def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+    """dz_k = sum_j (w_kj + w_jk) exp(S_kj) z_j + 2 sum_j w_jk exp(A_jk) h_j, w = m alpha / t_pos + (1-m) beta / t_neg."""
+    z, h = patches.z, patches.p * patches.p_scale[..., None]
+    m = positives(patches.p, constants.radius)
+    t = torch.where(m, constants.t_pos, constants.t_neg)
+    w = torch.where(m, alpha[..., None], beta[..., None]) / t
+    inner = t if constants.inside else 1
+    exp_s, exp_a = (z @ z.mT / inner).exp(), (h @ z.mT / inner).exp()
+    return ((w + w.mT) * exp_s) @ z + 2 * (w * exp_a).mT @ h

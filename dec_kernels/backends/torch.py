@@ -1,0 +1,134 @@
+"""The tiled algorithm in plain PyTorch calls: any device, no compiler, memory linear in n.
+
+Every tile of rows is owned by one walk over all tiles of columns; nothing of size n x n is ever stored.
+
+    forward     Qpos_i = sum_j      m_ij  e_ij         e_ij = exp S_ij + 2 exp A_ij, over t
+                Qneg_i = sum_j (1 - m_ij) e_ij         (temperature inside: exp(X / t) instead of exp(X) / t)
+    backward    w_ij   = m_ij alpha_i / t_pos + (1 - m_ij) beta_i / t_neg
+                dz_k   = sum_j (w_kj + w_jk) exp(S_kj) z_j + 2 sum_j w_jk exp(A_jk) h_j
+
+m is symmetric, so the tile [k, j] of the mask serves w_kj and w_jk alike, and the owner of row k needs no one else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dec_kernels.backends.precision import matmul_precision
+from dec_kernels.patches import Patches
+from dec_kernels.spec import Constants
+
+_TILE = 256  # rows, and columns, of a tile
+_STACK = 8  # at most so many tiles of different groups at a time, where the groups are small and many
+
+
+def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
+    return []
+
+
+def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+    qpos, qneg = torch.zeros_like(patches.p_scale), torch.zeros_like(patches.p_scale)
+    products = _Products(patches, constants)
+    with matmul_precision(constants.precision, patches.z.device):
+        for tile in _walk(patches, constants.radius):
+            for factor, x in ((1, products.zz(tile)), (2, products.pz(tile))):
+                for q, t, outside in ((qpos, constants.t_pos, False), (qneg, constants.t_neg, True)):
+                    if tile.mask is None and not outside:
+                        continue
+                    e = (x / t).exp_() if constants.inside else x.exp().div_(t)
+                    if tile.mask is not None:
+                        e.masked_fill_(tile.mask == outside, 0)
+                    q[tile.groups, tile.rows] += factor * e.sum(-1)
+    return qpos, qneg
+
+
+def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+    dz = torch.zeros_like(patches.z)
+    products = _Products(patches, constants)
+    alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
+
+    def weighted_exp(x: Tensor, mask: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+        if mask is None:
+            return (x.div_(constants.t_neg) if constants.inside else x).exp_().mul_(b)
+        if constants.inside:
+            x /= torch.where(mask, constants.t_pos, constants.t_neg)
+        return x.exp_().mul_(torch.where(mask, a, b))
+
+    with matmul_precision(constants.precision, patches.z.device):
+        for tile in _walk(patches, constants.radius):
+            g, k, j = tile.groups, tile.rows, tile.columns
+            a_j, b_j = alpha[g, None, j], beta[g, None, j]
+            a_k, b_k = alpha[g, k, None], beta[g, k, None]
+            h_scale = patches.p_scale[g, None, j]
+            s = weighted_exp(products.zz(tile), tile.mask, a_k + a_j, b_k + b_j)
+            a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
+            dz[g, k] += products.gradient(s, products.z[g, j])
+            dz[g, k] += products.gradient(a, products.p[g, j])
+    return dz
+
+
+class _Tile(NamedTuple):
+    groups: slice
+    rows: slice
+    columns: slice
+    mask: Tensor | None  # None: no positives
+
+
+def _walk(patches: Patches, radius: float) -> Iterator[_Tile]:
+    groups, m, _ = patches.z.shape
+    # Elsewhere than on the CPU, reading the band would make the host wait for the device: every tile may be in it.
+    band_is_known = patches.z.device.type == "cpu"
+    for g in _slices(groups, max(1, _STACK * _TILE**2 // m**2)):
+        for rows in _slices(m, _TILE):
+            first, last = 0, m
+            if band_is_known:
+                first, last = int(patches.first[g, rows].min()), int(patches.last[g, rows].max())
+            for columns in _slices(m, _TILE):
+                start, stop = max(first, columns.start), min(last, columns.stop)
+                mask = None
+                if start < stop:
+                    # Direct differences in float64: no cancellation, so this is the float64 mask.
+                    p_i, p_j = patches.p[g, rows].double(), patches.p[g, start:stop].double()
+                    positive = torch.cdist(p_i, p_j, compute_mode="donot_use_mm_for_euclid_dist") <= radius
+                    mask = F.pad(positive, (start - columns.start, columns.stop - stop))
+                yield _Tile(g, rows, columns, mask)
+
+
+def _slices(size: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+class _Products:
+    """The matrix products of a tile, with operands rounded as the preset says and float32 (float64) results."""
+
+    def __init__(self, patches: Patches, constants: Constants) -> None:
+        self.dtype = patches.z.dtype
+        self.rounded = torch.bfloat16 if constants.precision == "bf16" and self.dtype == torch.float32 else self.dtype
+        self.z, self.p, self.p_scale = patches.z.to(self.rounded), patches.p.to(self.rounded), patches.p_scale
+
+    def zz(self, tile: _Tile) -> Tensor:
+        """S_ij = z_i . z_j."""
+        return self._product(self.z[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
+
+    def pz(self, tile: _Tile) -> Tensor:
+        """A_ij = h_i . z_j."""
+        x = self._product(self.p[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
+        return x.mul_(self.p_scale[tile.groups, tile.rows, None])
+
+    def zp(self, tile: _Tile) -> Tensor:
+        """A_ji = h_j . z_i, at [i, j]."""
+        x = self._product(self.z[tile.groups, tile.rows], self.p[tile.groups, tile.columns].mT)
+        return x.mul_(self.p_scale[tile.groups, None, tile.columns])
+
+    def gradient(self, weights: Tensor, rows: Tensor) -> Tensor:
+        return self._product(weights.to(self.rounded), rows)
+
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.rounded == torch.bfloat16 and a.is_cuda:
+            return torch.bmm(a, b, out_dtype=self.dtype)
+        return torch.bmm(a, b).to(self.dtype)

@@ -1,0 +1,231 @@
+"""The module and the function: images and arguments in, scalar out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dec_kernels.op import similarity_sums
+from dec_kernels.spec import Spec
+
+
+class DECLoss(nn.Module):
+    r"""Detail Enhanced Contrastive Loss (Xu et al., TPAMI 2024, Eqs. 37-42) between SR and HR images.
+
+    Both images are cut into non-overlapping patches, the rows :math:`q_i` (SR) and :math:`p_i` (HR), with
+    :math:`z_i = q_i/|q_i|` and :math:`h_i = p_i/|p_i|`. HR patches whose PSNR to each other is at least `threshold` are
+    positives, all others negatives; j runs over all rows, i included:
+
+    .. math::
+        m_{ij} &= [-20 \log_{10}(\mathrm{dist}(p_i, p_j) / \mathrm{max\_val}) \ge \mathrm{threshold}] \\
+        Q^+_i &= \sum_j m_{ij} (\exp z_i \cdot z_j + 2 \exp h_i \cdot z_j) / t_{pos} \\
+        Q^-_i &= \sum_j (1 - m_{ij}) (\exp z_i \cdot z_j + 2 \exp h_i \cdot z_j) / t_{neg} \\
+        L &= -\frac{1}{n} \sum_i \log (Q^+_i / Q^-_i)
+
+    The cost is O(n^2) in time and O(n) in memory, n = B * floor(H / P) * floor(W / P).
+
+    Args:
+        patch_size: P, pixels; patches are P x P.
+        threshold: PSNR in dB from which two HR patches are positives of each other (Eq. 37).
+        t_pos, t_neg: temperatures of the positive and of the negative sum (Eqs. 40, 41).
+        max_val: the upper bound of the colour space, MAX in Eq. 37: 1.0 for images in [0, 1].
+        distance: "l2", the norm as printed in Eq. 37, or "rmse", l2 / sqrt(C * P * P), as in the usual PSNR.
+        temperature: "outside" divides the sums as printed; t_pos and t_neg then only add the constant
+            log(t_pos / t_neg) to the loss and never reach a gradient. "inside" is exp(x / t), with t >= 0.02.
+        scope: "batch", every patch of the batch against every other, or "image", each image by itself.
+        remainder: what becomes of rows and columns of pixels that P does not divide: "crop" leaves them out (and
+            gives them a zero gradient), "error" refuses them.
+        loss_weight: a factor on the result.
+        reduction: "mean" over the n patches, "sum", or "none": n values, ordered by image, then patch row, then column.
+        precision: how far the operands of the matrix products may be rounded; the mask is always exact, and sums, exp
+            and log are always float32. "ieee" (float32), "tf32x3" (float32's error from three TF32 products), "tf32",
+            "bf16". A device without TF32 computes both TF32 presets as "ieee". "auto" is bf16 or tf32 under autocast
+            to bfloat16 or float16, otherwise what `torch.get_float32_matmul_precision` says: "highest" ieee, "high"
+            tf32, "medium" bf16. float64 images are computed in float64.
+        backend: "auto" (the fastest that can run; the environment variable ``DEC_KERNELS_BACKEND`` replaces it),
+            "reference", "torch", "cpp" or "triton". One that was asked for by name runs or raises.
+        process_group: None, negatives from this process alone. Groups are not supported by this version.
+
+    Policies:
+        - A patch of norm zero has similarity 0 with everything and a zero gradient.
+        - A row with no negative or no positive contributes 0 to the loss and to the gradient; the mean stays over n.
+        - i = j is always positive.
+        - NaN or infinity in `sr` or `hr` makes the loss NaN.
+        - Results are the same bits from run to run, for a given number of threads.
+        - Second derivatives are refused.
+
+    Raises:
+        TypeError, ValueError: an argument is not of the kind or in the range above.
+
+    Example:
+        >>> criterion = DECLoss(loss_weight=1e-2)
+        >>> sr = torch.rand(4, 3, 64, 64, requires_grad=True)
+        >>> criterion(sr, torch.rand(4, 3, 64, 64)).backward()
+    """
+
+    def __init__(
+        self,
+        patch_size: int = 8,
+        threshold: float = 34.0,
+        t_pos: float = 0.5,
+        t_neg: float = 1.5,
+        *,
+        max_val: float = 1.0,
+        distance: str = "l2",
+        temperature: str = "outside",
+        scope: str = "batch",
+        remainder: str = "crop",
+        loss_weight: float = 1.0,
+        reduction: str = "mean",
+        precision: str = "auto",
+        backend: str = "auto",
+        process_group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = Spec(
+            patch_size,
+            threshold,
+            t_pos,
+            t_neg,
+            max_val,
+            distance,
+            temperature,
+            scope,
+            remainder,
+            loss_weight,
+            reduction,
+            precision,
+            backend,
+        )
+        _refuse_group(process_group)
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """The loss of `sr` against the target `hr`.
+
+        Args:
+            sr: (B, C, H, W), float16, bfloat16, float32 or float64, any strides.
+            hr: same shape, dtype (under autocast: any float dtype) and device; must not require a gradient.
+
+        Returns:
+            A scalar, or n values with reduction="none"; float64 for float64 images, otherwise float32.
+
+        Raises:
+            TypeError: `sr` or `hr` is not a floating-point tensor, or their dtypes differ.
+            ValueError: shapes or devices differ, are not 4-D, hold no patch; or `hr` requires a gradient.
+        """
+        return _loss(sr, hr, self.spec)
+
+    def extra_repr(self) -> str:
+        default = Spec()
+        shown = vars(self.spec).items()
+        return ", ".join(
+            f"{name}={value!r}" for name, value in shown if name == "patch_size" or value != getattr(default, name)
+        )
+
+
+def dec_loss(
+    sr: Tensor,
+    hr: Tensor,
+    patch_size: int = 8,
+    threshold: float = 34.0,
+    t_pos: float = 0.5,
+    t_neg: float = 1.5,
+    *,
+    max_val: float = 1.0,
+    distance: str = "l2",
+    temperature: str = "outside",
+    scope: str = "batch",
+    remainder: str = "crop",
+    loss_weight: float = 1.0,
+    reduction: str = "mean",
+    precision: str = "auto",
+    backend: str = "auto",
+    process_group: torch.distributed.ProcessGroup | None = None,
+) -> Tensor:
+    """`DECLoss` as a function; arguments, result and errors are documented there."""
+    _refuse_group(process_group)
+    spec = Spec(
+        patch_size,
+        threshold,
+        t_pos,
+        t_neg,
+        max_val,
+        distance,
+        temperature,
+        scope,
+        remainder,
+        loss_weight,
+        reduction,
+        precision,
+        backend,
+    )
+    return _loss(sr, hr, spec)
+
+
+def _loss(sr: Tensor, hr: Tensor, spec: Spec) -> Tensor:
+    sr, hr = _checked(sr, hr, spec)
+    constants = spec.constants(sr.shape[1] * spec.patch_size**2, _precision(spec, sr.device))
+    qpos, qneg = similarity_sums(sr, hr, spec.patch_size, spec.scope == "image", *constants, spec.backend)
+    terms = spec.loss_weight * _log_ratio(qpos, qneg)
+    if spec.reduction == "none":
+        return terms
+    return terms.sum() if spec.reduction == "sum" else terms.mean()
+
+
+def _log_ratio(qpos: Tensor, qneg: Tensor) -> Tensor:
+    """-log(Qpos / Qneg), (n,); 0 with a zero gradient where either sum is 0, NaN where either is NaN."""
+    both = (qpos != 0) & (qneg != 0)
+    # The gradient of log(0) is infinite even where it is masked out afterwards, so the masked rows take log(1).
+    ratio = torch.where(both, qneg, 1).log() - torch.where(both, qpos, 1).log()
+    # 0 * NaN: a NaN must show even in a row without negatives.
+    return torch.where(both, ratio, 0 * (qpos + qneg).detach())
+
+
+def _precision(spec: Spec, device: torch.device) -> str:
+    """The preset; "auto" under autocast is what its dtype allows, and elsewhere for the operator to find out."""
+    if spec.precision == "auto" and torch.is_autocast_enabled(device.type):
+        return "bf16" if torch.get_autocast_dtype(device.type) == torch.bfloat16 else "tf32"
+    return spec.precision
+
+
+def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
+    for name, images in (("sr", sr), ("hr", hr)):
+        if not isinstance(images, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")
+        if not images.is_floating_point():
+            raise TypeError(
+                f"{name} must be a floating-point tensor with values up to max_val={spec.max_val}, got {images.dtype}; "
+                f"convert integer images first, for example {name}.float() / 255"
+            )
+        if images.dim() != 4:
+            raise ValueError(f"{name} must be (B, C, H, W), got {images.dim()} dimensions: {tuple(images.shape)}")
+    if sr.shape != hr.shape:
+        raise ValueError(f"sr and hr must have the same shape, got sr {tuple(sr.shape)} and hr {tuple(hr.shape)}")
+    if sr.device != hr.device:
+        raise ValueError(f"sr and hr must be on the same device, got sr on {sr.device} and hr on {hr.device}")
+    if hr.requires_grad:
+        raise ValueError("hr is the target and gets no gradient, but it requires one: pass hr.detach()")
+    if torch.is_autocast_enabled(sr.device.type):
+        sr, hr = sr.float(), hr.float()
+    if sr.dtype != hr.dtype:
+        raise TypeError(f"sr and hr must have the same dtype, got sr {sr.dtype} and hr {hr.dtype}")
+
+    batch, channels, height, width = sr.shape
+    if batch == 0 or channels == 0:
+        raise ValueError(f"sr and hr must hold at least one image with one channel, got the shape {tuple(sr.shape)}")
+    if height < spec.patch_size or width < spec.patch_size:
+        raise ValueError(f"patch_size={spec.patch_size} does not fit into images of {height} x {width} (H x W)")
+    if spec.remainder == "error" and (height % spec.patch_size or width % spec.patch_size):
+        raise ValueError(
+            f"patch_size={spec.patch_size} does not divide images of {height} x {width} (H x W); "
+            "remainder='crop' would leave the rest out"
+        )
+    return sr, hr
+
+
+def _refuse_group(process_group: object) -> None:
+    if process_group is not None:
+        raise NotImplementedError(
+            f"process_group must be None, got {process_group!r}: "
+            "this version takes its negatives from this process alone"
+        )

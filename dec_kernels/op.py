@@ -1,0 +1,115 @@
+"""The registered operators: `similarity_sums` (Eqs. 37-41) and its gradient, with fake kernels and autograd.
+
+The sums are the outputs and their gradients alpha = dL/dQpos and beta = dL/dQneg are the inputs of the backward, so any
+function of Qpos and Qneg can follow. For the backward only the images and alpha and beta are kept: the rows are made
+again, at a cost of n * D beside the n * n * D of the walk.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dec_kernels import patches
+from dec_kernels.backends import BACKENDS, choose
+from dec_kernels.spec import Constants
+
+
+@torch.library.custom_op("dec_kernels::similarity_sums", mutates_args=())
+def similarity_sums(
+    sr: Tensor,
+    hr: Tensor,
+    patch_size: int,
+    per_image: bool,
+    radius: float,
+    t_pos: float,
+    t_neg: float,
+    inside: bool,
+    precision: str,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Qpos and Qneg of every patch, (n,) each, in image order; float64 for float64 images, otherwise float32."""
+    constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
+    with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
+        name, dtype = _choose(backend, sr)
+        rows = patches.prepare(sr, hr, patch_size, per_image, constants, dtype)
+        qpos, qneg = BACKENDS[name].forward(rows, constants)
+        return rows.unsort(qpos).to(_result_dtype(sr)), rows.unsort(qneg).to(_result_dtype(sr))
+
+
+@torch.library.custom_op("dec_kernels::similarity_sums_backward", mutates_args=())
+def similarity_sums_backward(
+    alpha: Tensor,
+    beta: Tensor,
+    sr: Tensor,
+    hr: Tensor,
+    patch_size: int,
+    per_image: bool,
+    radius: float,
+    t_pos: float,
+    t_neg: float,
+    inside: bool,
+    precision: str,
+    backend: str,
+) -> Tensor:
+    """dL/dsr, in the shape, dtype and memory format of `sr`, from alpha = dL/dQpos and beta = dL/dQneg, (n,) each."""
+    constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
+    with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
+        name, dtype = _choose(backend, sr)
+        rows = patches.prepare(sr, hr, patch_size, per_image, constants, dtype)
+        dz = BACKENDS[name].backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
+        return rows.gradient(dz, sr, patch_size)
+
+
+def _choose(backend: str, sr: Tensor) -> tuple[str, torch.dtype]:
+    """The backend that runs, and the dtype that it computes in."""
+    name = choose(backend, sr.device, _result_dtype(sr))
+    return name, torch.float64 if name == "reference" else _result_dtype(sr)
+
+
+def _preset(precision: str) -> str:
+    """What "auto" stands for; asked at run time, since a compiled graph does not follow the setting."""
+    if precision != "auto":
+        return precision
+    return {"highest": "ieee", "high": "tf32", "medium": "bf16"}[torch.get_float32_matmul_precision()]
+
+
+def _result_dtype(sr: Tensor) -> torch.dtype:
+    return torch.float64 if sr.dtype == torch.float64 else torch.float32
+
+
+@similarity_sums.register_fake
+def _(sr, hr, patch_size, *constants):
+    batch, _, height, width = sr.shape
+    n = batch * (height // patch_size) * (width // patch_size)
+    return sr.new_empty(n, dtype=_result_dtype(sr)), sr.new_empty(n, dtype=_result_dtype(sr))
+
+
+@similarity_sums_backward.register_fake
+def _(alpha, beta, sr, *constants):
+    return torch.empty_like(sr)
+
+
+def _setup_context(ctx, inputs, output):
+    sr, hr, *ctx.constants = inputs
+    ctx.save_for_backward(sr, hr)
+
+
+def _backward(ctx, alpha, beta):
+    sr, hr = ctx.saved_tensors
+    return similarity_sums_backward(alpha, beta, sr, hr, *ctx.constants), *[None] * (1 + len(ctx.constants))
+
+
+def _refuse_context(ctx, inputs, output):
+    pass
+
+
+def _refuse(ctx, grad):
+    raise NotImplementedError(
+        "DECLoss has no second derivative: its gradient cannot be differentiated again. "
+        "Gradient penalties and other uses of create_graph=True have to leave this loss out."
+    )
+
+
+similarity_sums.register_autograd(_backward, setup_context=_setup_context)
+similarity_sums_backward.register_autograd(_refuse, setup_context=_refuse_context)

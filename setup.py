@@ -1,0 +1,52 @@
+"""Builds the extension `dec_kernels._C` where PyTorch and a compiler are present; installs without it elsewhere.
+
+Everything else about the package is in pyproject.toml.
+"""
+
+import os
+import shutil
+import sys
+
+from setuptools import setup
+
+CXX_FLAGS = ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math"]
+NVCC_FLAGS = ["-O3", "-std=c++20"]
+
+
+def extension() -> dict:
+    """The arguments of `setup` that build the extension, or none of them, with a line that says what is missing."""
+    try:
+        from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+        from torch.version import cuda
+    except ImportError:
+        return without("PyTorch is not there while building; pip install --no-build-isolation lets it be seen")
+    compiler = os.environ.get("CXX", "c++").split()[0]
+    if shutil.which(compiler) is None:
+        return without(f"there is no C++ compiler {compiler!r}")
+
+    class Build(BuildExtension):
+        def run(self) -> None:
+            try:
+                super().run()
+            except Exception as error:  # whatever a toolchain can raise: the package works without its extension
+                without(f"the compiler failed: {error}")
+
+    sources = ["csrc/module.cpp", "csrc/walk_cpu.cpp", "csrc/epilogue_cpu.cpp"]
+    flags: dict[str, list[str]] = {"cxx": CXX_FLAGS}
+    kind = CppExtension
+    if cuda is not None and CUDA_HOME is not None:
+        kind = CUDAExtension
+        sources += ["csrc/epilogue_cuda.cu"]
+        flags["nvcc"] = NVCC_FLAGS
+    module = kind(
+        "dec_kernels._C", sources, extra_compile_args=flags, extra_link_args=["-fopenmp"], define_macros=[]
+    )
+    return {"ext_modules": [module], "cmdclass": {"build_ext": Build}}
+
+
+def without(reason: str) -> dict:
+    print(f"dec-kernels: the C++ extension is left out, the loss runs on PyTorch calls alone: {reason}", file=sys.stderr)
+    return {}
+
+
+setup(**extension())
