@@ -6,6 +6,7 @@ Everything else about the package is in pyproject.toml.
 import os
 import shutil
 import sys
+from glob import glob
 
 from setuptools import setup
 
@@ -32,15 +33,17 @@ def extension() -> dict:
                 without(f"the compiler failed: {error}")
 
     sources = ["csrc/module.cpp", "csrc/walk_cpu.cpp", "csrc/epilogue_cpu.cpp"]
-    flags: dict[str, list[str]] = {"cxx": CXX_FLAGS}
-    kind = CppExtension
-    if cuda is not None and CUDA_HOME is not None:
-        kind = CUDAExtension
-        sources += ["csrc/epilogue_cuda.cu"]
-        flags["nvcc"] = NVCC_FLAGS
-    module = kind(
-        "dec_kernels._C", sources, extra_compile_args=flags, extra_link_args=["-fopenmp"], define_macros=[]
-    )
+    common = {"extra_link_args": ["-fopenmp"], "depends": glob("csrc/*.h")}
+    if cuda is None or CUDA_HOME is None:
+        module = CppExtension("dec_kernels._C", sources, extra_compile_args=CXX_FLAGS, **common)
+    else:
+        module = CUDAExtension(
+            "dec_kernels._C",
+            [*sources, "csrc/walk_cuda.cpp", "csrc/epilogue_cuda.cu"],
+            define_macros=[("DEC_WITH_CUDA", None)],
+            extra_compile_args={"cxx": CXX_FLAGS, "nvcc": NVCC_FLAGS},
+            **common,
+        )
     return {"ext_modules": [module], "cmdclass": {"build_ext": Build}}
 
 

@@ -1,5 +1,3 @@
-#include "walk_cpu.h"
-
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -7,6 +5,7 @@
 #include <vector>
 
 #include "epilogue_cpu.h"
+#include "walk.h"
 
 // The walk over the tiles of a symmetric problem.
 //
@@ -54,13 +53,6 @@ std::vector<std::vector<Pair>> tournament(std::int64_t groups, std::int64_t bloc
   return rounds;
 }
 
-template <typename element>
-constexpr at::ScalarType kDtype = at::kBFloat16;
-template <>
-constexpr at::ScalarType kDtype<float> = at::kFloat;
-template <>
-constexpr at::ScalarType kDtype<double> = at::kDouble;
-
 // `element` is what the products take and give, `scalar` what all else is computed in.
 template <typename element, typename scalar>
 class Walk {
@@ -72,10 +64,8 @@ class Walk {
         m_(rows.z.size(1)),
         tile_(tile_size(groups_, m_)),
         z_(rows.z.to(kDtype<element>)),
-        p_(rows.p.to(kDtype<element>)) {
-    temperature_.inside = constants.inside;
-    temperature_.inverse_pos = static_cast<scalar>(constants.inside ? 1 / constants.t_pos : 1);
-    temperature_.inverse_neg = static_cast<scalar>(constants.inside ? 1 / constants.t_neg : 1);
+        p_(rows.p.to(kDtype<element>)),
+        temperature_(constants.temperature<scalar>()) {
     for (int thread = 0; thread < at::get_num_threads(); ++thread) workspaces_.emplace_back(tile_, z_.options());
   }
 
@@ -195,34 +185,18 @@ class Walk {
   const double radius_;
   const std::int64_t groups_, m_, tile_;
   const Tensor z_, p_;
-  Temperature<scalar> temperature_;
+  const Temperature<scalar> temperature_;
   std::vector<Workspace> workspaces_;
 };
-
-template <typename Body>
-auto with_types(const Rows& rows, const Constants& constants, const Body& body) {
-  if (rows.z.scalar_type() == at::kDouble) return body(Walk<double, double>(rows, constants));
-  if (constants.bf16) return body(Walk<bf16, float>(rows, constants));
-  return body(Walk<float, float>(rows, constants));
-}
 
 }  // namespace
 
 std::tuple<Tensor, Tensor> forward_cpu(const Rows& rows, const Constants& constants) {
-  Tensor qpos = at::zeros_like(rows.p_scale), qneg = at::zeros_like(rows.p_scale);
-  with_types(rows, constants, [&](auto walk) { walk.forward(qpos, qneg); });
-  if (!constants.inside) {
-    qpos.div_(constants.t_pos);
-    qneg.div_(constants.t_neg);
-  }
-  return {qpos, qneg};
+  return walk_forward<Walk>(rows, constants);
 }
 
 Tensor backward_cpu(const Rows& rows, const Constants& constants, const Tensor& alpha, const Tensor& beta) {
-  Tensor dz = at::zeros_like(rows.z);
-  const Tensor scaled_alpha = alpha.div(constants.t_pos).contiguous(), scaled_beta = beta.div(constants.t_neg).contiguous();
-  with_types(rows, constants, [&](auto walk) { walk.backward(scaled_alpha, scaled_beta, dz); });
-  return dz;
+  return walk_backward<Walk>(rows, constants, alpha, beta);
 }
 
 }  // namespace dec

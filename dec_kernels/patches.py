@@ -78,8 +78,8 @@ def prepare(
     first, last = _band(means, hr_exact, constants.radius, dim=math.prod(hr_tiles.shape[3:]))
 
     where = _location(order, hr_tiles)
-    p = hr_tiles[where].to(dtype).view(*order.shape, -1)
-    z = sr_tiles[where].to(dtype).view(*order.shape, -1)
+    p = hr_tiles[where].to(dtype).reshape(*order.shape, -1)
+    z = sr_tiles[where].to(dtype).reshape(*order.shape, -1)
     p_scale = torch.cat([1 / _norm(block)[1] for block in _blocks(p)]).view_as(means)
     z_scale = torch.cat([1 / _normalise(block) for block in _blocks(z)]).view_as(means)
     return Patches(z, p, _zero_infinite(z_scale), _zero_infinite(p_scale), first, last, order)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,24 +26,28 @@ def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
     found = []
     if _C is None:
         found.append(_missing)
-    if device.type != "cpu":
-        found.append(f"this build of it runs on the CPU, not on {device.type}")
+    elif device.type == "cuda" and not hasattr(_C, "forward_cuda"):
+        found.append("the extension was built without CUDA; it takes nvcc and a CUDA build of PyTorch")
+    if device.type not in ("cpu", "cuda"):
+        found.append(f"it runs on the CPU and on CUDA devices, not on {device.type}")
     return found
 
 
 def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
-    with matmul_precision(constants.precision, patches.z.device):
-        return _C.forward_cpu(*_rows(patches), *_constants(constants))
+    return _call("forward", patches, constants)
 
 
 def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
-    with matmul_precision(constants.precision, patches.z.device):
-        return _C.backward_cpu(*_rows(patches), *_constants(constants), alpha, beta)
+    return _call("backward", patches, constants, alpha, beta)
 
 
-def _rows(patches: Patches) -> tuple[Tensor, ...]:
-    return patches.z, patches.p, patches.p_scale, patches.first, patches.last
-
-
-def _constants(constants: Constants) -> tuple[float, float, float, bool, bool]:
-    return *constants[:4], constants.precision == "bf16"
+def _call(direction: str, patches: Patches, constants: Constants, *gradients: Tensor) -> Any:
+    device = patches.z.device
+    function = getattr(_C, f"{direction}_{device.type}")
+    rows = (patches.z, patches.p, patches.p_scale, patches.first, patches.last)
+    numbers = (*constants[:4], constants.precision == "bf16")
+    with matmul_precision(constants.precision, device):
+        if device.type == "cpu":
+            return function(*rows, *numbers, *gradients)
+        with torch.cuda.device(device):
+            return function(*rows, *numbers, *gradients, torch.cuda.current_stream().cuda_stream)

@@ -20,8 +20,9 @@ def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor
     """dz_k = sum_j (w_kj + w_jk) exp(S_kj) z_j + 2 sum_j w_jk exp(A_jk) h_j, w = m alpha / t_pos + (1-m) beta / t_neg."""
     z, h = patches.z, patches.p * patches.p_scale[..., None]
     m = positives(patches.p, constants.radius)
-    t = torch.where(m, constants.t_pos, constants.t_neg)
-    w = torch.where(m, alpha[..., None], beta[..., None]) / t
-    inner = t if constants.inside else 1
-    exp_s, exp_a = (z @ z.mT / inner).exp(), (h @ z.mT / inner).exp()
-    return ((w + w.mT) * exp_s) @ z + 2 * (w * exp_a).mT @ h
+    w = torch.where(m, alpha[..., None] / constants.t_pos, beta[..., None] / constants.t_neg)
+
+    def exp(x: Tensor) -> Tensor:
+        return torch.where(m, x / constants.t_pos, x / constants.t_neg).exp() if constants.inside else x.exp()
+
+    return ((w + w.mT) * exp(z @ z.mT)) @ z + 2 * (w * exp(h @ z.mT)).mT @ h

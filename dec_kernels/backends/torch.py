@@ -56,7 +56,7 @@ def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor
         if mask is None:
             return (x.div_(constants.t_neg) if constants.inside else x).exp_().mul_(b)
         if constants.inside:
-            x /= torch.where(mask, constants.t_pos, constants.t_neg)
+            x = torch.where(mask, x / constants.t_pos, x / constants.t_neg)
         return x.exp_().mul_(torch.where(mask, a, b))
 
     with matmul_precision(constants.precision, patches.z.device):

@@ -1,0 +1,38 @@
+# Every target makes what it needs: on a fresh machine, `make demo` or `make test` is all there is to do.
+PYTHON ?= python3
+VENV ?= .venv
+# Another build of PyTorch, for example with CUDA for your driver: make TORCH="torch==2.12.0" ...
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: install demo test lint bench gpu
+
+install: $(READY)
+
+$(READY): pyproject.toml setup.py $(wildcard csrc/*)
+	@echo "Setting up $(VENV): PyTorch, the C++ extension, and what the trainer, the tests and the benchmarks use."
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77" wheel ninja
+	$(BIN)/python -m pip install --quiet numpy "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[trainer,bench,test]"
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/python -m dec_kernels.trainer.demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m benchmarks.compare
+
+gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
