@@ -31,6 +31,7 @@ def extension() -> dict:
                 super().run()
             except Exception as error:  # whatever a toolchain can raise: the package works without its extension
                 without(f"the compiler failed: {error}")
+                self.extensions = []
 
     sources = ["csrc/module.cpp", "csrc/walk_cpu.cpp", "csrc/epilogue_cpu.cpp"]
     common = {"extra_link_args": ["-fopenmp"], "depends": glob("csrc/*.h")}
@@ -48,7 +49,9 @@ def extension() -> dict:
 
 
 def without(reason: str) -> dict:
-    print(f"dec-kernels: the C++ extension is left out, the loss runs on PyTorch calls alone: {reason}", file=sys.stderr)
+    print(
+        f"dec-kernels: the C++ extension is left out, the loss runs on PyTorch calls alone: {reason}", file=sys.stderr
+    )
     return {}
 
 

@@ -37,6 +37,9 @@ template <typename element, typename scalar>
 void make_weights(const Tile<element, scalar>& tile, const scalar* row_alpha, const scalar* row_beta,
                   const scalar* column_alpha, const scalar* column_beta);
 
+// sum[k] += x[k], for products that come out as bf16 and are added up in float32.
+void accumulate(float* sum, const bf16* x, std::int64_t count);
+
 // The mask of row i against columns [first, last) of p (any D): mask[j] = |p_i - p_j| <= radius, exactly as float64
 // would have it. Returns whether any is set.
 template <typename scalar>

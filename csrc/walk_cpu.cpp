@@ -18,16 +18,16 @@ namespace {
 
 using at::Tensor;
 
-constexpr std::int64_t kTile = 256;     // a float32 tile is a quarter of a megabyte, three of them stay in L2
+constexpr std::int64_t kTileBytes = 1024;  // of a row of a tile; three tiles of 256 rows of float32 stay in L2
 constexpr std::int64_t kMinTile = 64;
 
 struct Pair {
   std::int64_t group, i, j;
 };
 
-std::int64_t tile_size(std::int64_t groups, std::int64_t m) {
+std::int64_t tile_size(std::int64_t groups, std::int64_t m, std::int64_t element_size) {
   // Smaller tiles where a round would otherwise leave threads without work.
-  std::int64_t tile = kTile;
+  std::int64_t tile = kTileBytes / element_size;
   while (tile > kMinTile && groups * (m / tile) < 2 * at::get_num_threads()) tile /= 2;
   return tile;
 }
@@ -62,11 +62,11 @@ class Walk {
         radius_(constants.radius),
         groups_(rows.z.size(0)),
         m_(rows.z.size(1)),
-        tile_(tile_size(groups_, m_)),
+        tile_(tile_size(groups_, m_, sizeof(element))),
         z_(rows.z.to(kDtype<element>)),
         p_(rows.p.to(kDtype<element>)),
         temperature_(constants.temperature<scalar>()) {
-    for (int thread = 0; thread < at::get_num_threads(); ++thread) workspaces_.emplace_back(tile_, z_.options());
+    for (int thread = 0; thread < at::get_num_threads(); ++thread) workspaces_.emplace_back(tile_, z_.size(2), z_.options());
   }
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
@@ -84,11 +84,11 @@ class Walk {
       make_weights(tile, at_block(alpha, pair.group, pair.i), at_block(beta, pair.group, pair.i),
                    at_block(alpha, pair.group, pair.j), at_block(beta, pair.group, pair.j));
       const auto weights = [&](const Tensor& x) { return matrix(x, tile.rows, tile.columns); };
-      accumulate(block(dz, pair.group, pair.i), weights(work.s), block(z_, pair.group, pair.j));
-      accumulate(block(dz, pair.group, pair.i), weights(work.b), block(p_, pair.group, pair.j));
+      add_product(dz, pair.group, pair.i, weights(work.s), block(z_, pair.group, pair.j), work);
+      add_product(dz, pair.group, pair.i, weights(work.b), block(p_, pair.group, pair.j), work);
       if (both) {
-        accumulate(block(dz, pair.group, pair.j), weights(work.s).t(), block(z_, pair.group, pair.i));
-        accumulate(block(dz, pair.group, pair.j), weights(work.a).t(), block(p_, pair.group, pair.i));
+        add_product(dz, pair.group, pair.j, weights(work.s).t(), block(z_, pair.group, pair.i), work);
+        add_product(dz, pair.group, pair.j, weights(work.a).t(), block(p_, pair.group, pair.i), work);
       }
     });
   }
@@ -96,13 +96,14 @@ class Walk {
  private:
   // What one thread works in.
   struct Workspace {
-    Tensor s, a, b;
+    Tensor s, a, b, product;
     std::vector<std::uint8_t> mask, row_has_positives;
 
-    Workspace(std::int64_t tile, const at::TensorOptions& options)
+    Workspace(std::int64_t tile, std::int64_t dim, const at::TensorOptions& options)
         : s(at::empty({tile * tile}, options)),
           a(at::empty({tile * tile}, options)),
           b(at::empty({tile * tile}, options)),
+          product(at::empty({tile * dim}, options)),
           mask(tile * tile),
           row_has_positives(tile) {}
   };
@@ -156,11 +157,16 @@ class Walk {
     }
   }
 
-  void accumulate(Tensor rows, const Tensor& weights, const Tensor& operand) const {
+  // dz of a block += weights * operand.
+  void add_product(const Tensor& dz, std::int64_t group, std::int64_t index, const Tensor& weights,
+                   const Tensor& operand, const Workspace& work) const {
+    Tensor rows = block(dz, group, index);
     if constexpr (std::is_same_v<element, scalar>) {
       rows.addmm_(weights, operand);
     } else {
-      rows.add_(at::mm(weights, operand));
+      Tensor product = matrix(work.product, rows.size(0), rows.size(1));
+      at::mm_out(product, weights, operand);
+      accumulate(at_block(dz, group, index), elements(product), product.numel());
     }
   }
 

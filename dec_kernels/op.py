@@ -58,7 +58,9 @@ def similarity_sums_backward(
         name, dtype = _choose(backend, sr)
         rows = patches.prepare(sr, hr, patch_size, per_image, constants, dtype)
         dz = BACKENDS[name].backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
-        return rows.gradient(dz, sr, patch_size)
+        dq, order = rows.project_(dz), rows.order
+        del rows  # the images of the gradient take its place
+        return patches.to_images(dq, order, sr, patch_size)
 
 
 def _choose(backend: str, sr: Tensor) -> tuple[str, torch.dtype]:

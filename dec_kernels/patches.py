@@ -8,6 +8,7 @@ zero without looking. The loss does not care about the order of the patches.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,8 +17,8 @@ from torch import Tensor
 
 from dec_kernels.spec import Constants
 
-# Rows are normalised a block at a time, so that the temporaries stay small beside the rows themselves.
-_BLOCK = 4096
+# Values that are made or reduced at a time, so that the temporaries stay small beside the rows themselves.
+_BLOCK = 2**19
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,14 @@ class Patches:
         """(G, m) values in the order of the rows -> (n,) in image order."""
         return torch.empty_like(values).scatter_(1, self.order, values).flatten()
 
-    def gradient(self, dz: Tensor, sr: Tensor, patch_size: int) -> Tensor:
-        """dL/dz (G, m, D), overwritten -> dL/dsr in the shape, dtype and memory format of `sr`.
-
-        dL/dq = (g - (g . z) z) / |q| with g = dL/dz; pixels that no patch covers get zero.
-        """
-        rows = zip(_blocks(dz), _blocks(self.z), _blocks(self.z_scale[..., None]), strict=True)
-        for g, z, scale in rows:
+    def project_(self, dz: Tensor) -> Tensor:
+        """dL/dz (G, m, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
+        blocks = zip(
+            _blocks(dz), _blocks(self.z), self.z_scale.view(-1, 1).split(_block_rows(dz.shape[-1])), strict=True
+        )
+        for g, z, scale in blocks:
             g.addcmul_(z, (g * z).sum(-1, keepdim=True), value=-1).mul_(scale)
-        grad = torch.zeros_like(sr)
-        tiles = _tiles(grad, patch_size)
-        tiles[_location(self.order, tiles)] = dz.view(-1, *tiles.shape[3:]).to(sr.dtype)
-        return grad
+        return dz
 
 
 def prepare(
@@ -72,17 +69,26 @@ def prepare(
     sr_tiles, hr_tiles = _tiles(sr, patch_size), _tiles(hr, patch_size)
     groups = sr.shape[0] if per_image else 1
 
-    hr_exact = hr.to(dtype)
-    means = F.avg_pool2d(hr_exact, patch_size).mean(1)
+    means = F.avg_pool2d(hr.to(dtype), patch_size).mean(1)
     means, order = means.reshape(groups, -1).sort(dim=1, stable=True)
-    first, last = _band(means, hr_exact, constants.radius, dim=math.prod(hr_tiles.shape[3:]))
+    p, z = _gather(hr_tiles, order, dtype), _gather(sr_tiles, order, dtype)
+    first, last = _band(means, p, constants.radius)
+    p_scale = _inverse(torch.cat([_norm(block) for block in _blocks(p)])).view_as(means)
+    z_norm = torch.cat([_norm(block) for block in _blocks(z)]).view_as(means)
+    z /= torch.where(z_norm == 0, 1, z_norm)[..., None]
+    return Patches(z, p, _inverse(z_norm), p_scale, first, last, order)
 
-    where = _location(order, hr_tiles)
-    p = hr_tiles[where].to(dtype).reshape(*order.shape, -1)
-    z = sr_tiles[where].to(dtype).reshape(*order.shape, -1)
-    p_scale = torch.cat([1 / _norm(block)[1] for block in _blocks(p)]).view_as(means)
-    z_scale = torch.cat([1 / _normalise(block) for block in _blocks(z)]).view_as(means)
-    return Patches(z, p, _zero_infinite(z_scale), _zero_infinite(p_scale), first, last, order)
+
+def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
+    """Rows (G, m, D) in the order of `Patches.order` -> images of the shape, dtype and memory format of `like`.
+
+    Pixels that no patch covers are zero.
+    """
+    images = torch.zeros_like(like)
+    tiles = _tiles(images, patch_size)
+    for block, where in zip(_blocks(rows), _locations(order, tiles), strict=True):
+        tiles[where] = block.to(like.dtype).view(-1, *tiles.shape[3:])
+    return images
 
 
 def _tiles(images: Tensor, patch_size: int) -> Tensor:
@@ -90,17 +96,26 @@ def _tiles(images: Tensor, patch_size: int) -> Tensor:
     return images.unfold(2, patch_size, patch_size).unfold(3, patch_size, patch_size).permute(0, 2, 3, 1, 4, 5)
 
 
-def _location(order: Tensor, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the rows lie in `_tiles`: indices of image, patch row and patch column, (n,) each."""
-    images, height, width = tiles.shape[:3]
+def _gather(tiles: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
+    """The rows of `_tiles` in that order, (G, m, D) contiguous."""
+    rows = tiles.new_empty((*order.shape, math.prod(tiles.shape[3:])), dtype=dtype)
+    for block, where in zip(_blocks(rows), _locations(order, tiles), strict=True):
+        block.copy_(tiles[where].reshape(block.shape))
+    return rows
+
+
+def _locations(order: Tensor, tiles: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each block of rows, where they lie in `_tiles`: indices of image, patch row and patch column."""
+    _, height, width = tiles.shape[:3]
     group = torch.arange(order.shape[0], device=order.device)[:, None] * order.shape[1]
-    patch = (order + group).flatten()
-    return patch // (height * width), patch // width % height, patch % width
+    for patch in (order + group).flatten().split(_block_rows(math.prod(tiles.shape[3:]))):
+        yield patch // (height * width), patch // width % height, patch % width
 
 
-def _band(means: Tensor, hr: Tensor, radius: float, dim: int) -> tuple[Tensor, Tensor]:
+def _band(means: Tensor, p: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    dim = p.shape[-1]
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
-    margin = 2 * dim * torch.finfo(means.dtype).eps * torch.linalg.vector_norm(hr, math.inf)
+    margin = 2 * dim * torch.finfo(means.dtype).eps * torch.linalg.vector_norm(p, math.inf)
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin
     # NaN or infinity somewhere: every column is in the band, so that the other rows keep their mask.
     width = width.nan_to_num(nan=math.inf)
@@ -110,25 +125,20 @@ def _band(means: Tensor, hr: Tensor, radius: float, dim: int) -> tuple[Tensor, T
 
 
 def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
-    return rows.flatten(0, 1).split(_BLOCK)
+    """(G, m, D) -> blocks of whole rows, (b, D) each."""
+    return rows.flatten(0, 1).split(_block_rows(rows.shape[-1]))
 
 
-def _norm(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, D) -> the largest magnitude and the norm, (n,) each, with no overflow or underflow in the squares."""
-    largest = torch.linalg.vector_norm(rows, math.inf, dim=1)
-    safe = torch.where(largest == 0, 1, largest)
-    return safe, largest * torch.linalg.vector_norm(rows / safe[:, None], dim=1)
+def _block_rows(dim: int) -> int:
+    return max(1, _BLOCK // dim)
 
 
-def _normalise(rows: Tensor) -> Tensor:
-    """Makes rows (n, D) unit rows, in place, and returns the norms they had, (n,)."""
-    largest, norm = _norm(rows)
-    # In two steps: the norm may overflow or vanish where the unit row exists.
-    rows.div_(largest[:, None])
-    unit = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    rows.div_(torch.where(unit == 0, 1, unit))
-    return norm
+def _norm(rows: Tensor) -> Tensor:
+    """(n, D) -> (n,). Summed in float64, where the square of any float32 has room."""
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).to(rows.dtype)
 
 
-def _zero_infinite(scale: Tensor) -> Tensor:
-    return torch.where(scale.isinf(), 0, scale)
+def _inverse(norm: Tensor) -> Tensor:
+    """1 / norm, and 0 for a norm of zero, or of so little that its inverse is infinite."""
+    inverse = 1 / norm
+    return torch.where(inverse.isinf(), 0, inverse)

@@ -1,7 +1,6 @@
 """The constants of the loss: validated once, then frozen."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +88,6 @@ class Spec:
         return Constants(radius, float(self.t_pos), float(self.t_neg), self.temperature == "inside", precision)
 
 
-def _one_of(name: str, value: object, choices: Iterable[str]) -> None:
+def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

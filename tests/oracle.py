@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dec_kernels import dec_loss
-from dec_kernels import reference
+from dec_kernels import dec_loss, reference
 from dec_kernels.spec import Spec
 
 NOISE = 0.02

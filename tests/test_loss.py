@@ -14,7 +14,9 @@ from tests.oracle import error, evaluate, images, threshold, truth
 ETA = threshold("l2", 3, 4)
 
 
-def pair(batch: int = 3, height: int = 36, width: int = 44, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def pair(
+    batch: int = 3, height: int = 36, width: int = 44, dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     return images(batch, 3, height, width, 4, dtype)
 
 

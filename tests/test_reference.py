@@ -14,9 +14,11 @@ def by_hand(sr: torch.Tensor, hr: torch.Tensor, spec: Spec) -> list[float]:
     groups = []
     for b in range(sr.shape[0]):
         corners = [(y, x) for y in range(0, sr.shape[2], size) for x in range(0, sr.shape[3], size)]
-        groups.append([[im[b, :, y : y + size, x : x + size].flatten().tolist() for y, x in corners] for im in (sr, hr)])
+        groups.append(
+            [[im[b, :, y : y + size, x : x + size].flatten().tolist() for y, x in corners] for im in (sr, hr)]
+        )
     if spec.scope == "batch":
-        groups = [[sum((g[0] for g in groups), []), sum((g[1] for g in groups), [])]]
+        groups = [[[row for group in groups for row in group[which]] for which in (0, 1)]]
 
     def unit(v: list[float]) -> list[float]:
         norm = math.sqrt(sum(x * x for x in v))

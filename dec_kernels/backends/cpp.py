@@ -15,10 +15,12 @@ from dec_kernels.patches import Patches
 from dec_kernels.spec import Constants
 
 try:
-    from dec_kernels import _C
+    from dec_kernels import _C  # type: ignore[attr-defined]
 except ImportError as error:
     _C = None
-    _missing = f"the extension dec_kernels._C cannot be loaded ({error}); it is built at installation where PyTorch and "
+    _missing = (
+        f"the extension dec_kernels._C cannot be loaded ({error}); it is built at installation where PyTorch and "
+    )
     _missing += "a C++ compiler are present: pip install --no-build-isolation --force-reinstall --no-deps dec-kernels"
 
 

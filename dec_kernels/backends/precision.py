@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -9,7 +10,7 @@ import torch
 @contextmanager
 def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Inside, float32 products on `device` keep to the preset, whatever the process's own setting is."""
-    switch = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul
+    switch: Any = torch.backends.cuda.matmul if device.type == "cuda" else torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     found = switch.fp32_precision
     wanted = "tf32" if precision == "tf32" else "ieee"
     if found in (wanted, "none") and wanted == "ieee":

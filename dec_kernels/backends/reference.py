@@ -17,7 +17,7 @@ def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
 
 
 def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
-    """dz_k = sum_j (w_kj + w_jk) exp(S_kj) z_j + 2 sum_j w_jk exp(A_jk) h_j, w = m alpha / t_pos + (1-m) beta / t_neg."""
+    """dL/dz by the formula that stands above `dec_kernels.backends.torch`, with w, exp(S) and exp(A) as matrices."""
     z, h = patches.z, patches.p * patches.p_scale[..., None]
     m = positives(patches.p, constants.radius)
     w = torch.where(m, alpha[..., None] / constants.t_pos, beta[..., None] / constants.t_neg)

@@ -1,0 +1,186 @@
+"""The comparison: time by turns, peak memory in fresh processes, and what is claimed against what was measured.
+
+    python -m benchmarks.compare
+
+prints its tables and writes cpu.json, cpu_time.png and cpu_memory.png to benchmarks/results/.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from benchmarks import machine, plots
+from benchmarks.competitors import CHUNKS, COMPETITORS, PRODUCTS, TILES, tiled_products
+from benchmarks.memory import measure_in_fresh_process
+from benchmarks.results import DIM, FLOOR, MIB, OURS, SMALL_DIM, Results, claims, curve, print_tables, slope
+from benchmarks.timing import interleaved
+from benchmarks.workload import images
+
+PATCH_SIZES = {DIM: 8, SMALL_DIM: 4}
+RESULTS = Path(__file__).parent / "results"
+
+# A competitor's curve ends where its next call, at twice the n, is expected to exceed these.
+LONGEST_CALL = 20.0  # seconds
+MOST_MEMORY = 8 * 1024 * MIB
+
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured at which n.
+
+    Attributes:
+        rounds: the sizes n of the curves, each twice the one before, with the number of timed rounds.
+        speed_at: the n of the claims about time.
+        memory_at: the n of the claim about memory.
+        linear_over: the sizes n with D = 48 over which memory is to grow linearly.
+    """
+
+    rounds: Mapping[int, int]
+    speed_at: int
+    memory_at: int
+    linear_over: Sequence[int]
+
+
+FULL = Plan(
+    rounds={512: 25, 1024: 25, 2048: 15, 4096: 9, 8192: 9, 16384: 1, 32768: 1},
+    speed_at=8192,
+    memory_at=32768,
+    linear_over=(16384, 32768, 65536),
+)
+QUICK = Plan(rounds={512: 3, 1024: 3}, speed_at=1024, memory_at=1024, linear_over=(512, 1024))
+
+
+def compare(plan: Plan, console: Console) -> Results:
+    """Measures what the plan asks for, and says so as it goes."""
+    console.print("Which chunk, and which tile, is fastest?")
+    choices = {"chunk": _try_chunks(plan.speed_at), "tile": _try_tiles(plan.speed_at)}
+    chunk, tile = (min(records, key=lambda r: r["median"])["size"] for records in choices.values())
+    names = (*OURS, "eager", "compile", f"chunked_{chunk}")
+    labels = {name: COMPETITORS[name].label for name in names} | FLOOR
+
+    time: Records = []
+    memory: Records = []
+    left_out: Records = []
+
+    def add_memory(name: str, n: int, dim: int) -> None:
+        memory.append({"competitor": name, "n": n, "dim": dim} | measure_in_fresh_process(name, n, PATCH_SIZES[dim]))
+        console.print(f"n = {n}, D = {dim}: {memory[-1]['extra_bytes'] / MIB:.1f} MiB, {labels[name]}")
+
+    running = [*names, "products_six"]
+    for n, rounds in plan.rounds.items():
+        for name in list(running):
+            if reason := _too_much(name, n, time, memory):
+                running.remove(name)
+                left_out.append({"competitor": name, "from_n": n, "reason": reason})
+                console.print(f"{labels[name]} ends before n = {n}: {reason}")
+        for name in running:
+            if name in COMPETITORS:
+                add_memory(name, n, DIM)
+        at_n = [*running, "products_five"] if n == plan.speed_at else running
+        for record in _times(at_n, n, tile, rounds):
+            time.append(record)
+            console.print(f"n = {n}, D = {DIM}: {record['median']:.4f} s, {labels[record['competitor']]}")
+    for n in plan.linear_over:
+        add_memory("cpp", n, SMALL_DIM)
+
+    results: dict[str, Any] = {
+        "machine": machine.describe(),
+        "run": machine.provenance("benchmarks.compare"),
+        "workload": {
+            "call": "forward and backward to the gradient of sr",
+            "images": "float32 crops of four photographs of scikit-image; sr is their x4 bicubic reconstruction",
+            "loss": "distance l2, temperature outside, scope batch, the paper's constants",
+            "time": "seconds; all competitors by turns in one process, after a first call each",
+            "memory": "peak resident set of a fresh process during a call, above both images and what a small call "
+            "before it left behind, less the returned gradient",
+        },
+        "labels": labels,
+        "claims_at": {"speed": plan.speed_at, "memory": plan.memory_at},
+        "losses": _losses(names, plan.speed_at),
+        "time": time,
+        "memory": memory,
+        "left_out": left_out,
+        "choices": choices,
+    }
+    results["slopes"] = {
+        measure: {name: slope(curve(results, measure, name)) for name in labels} for measure in ("time", "memory")
+    }
+    results["claims"] = claims(results)
+    return results
+
+
+def _times(names: Sequence[str], n: int, tile: int, rounds: int) -> Records:
+    """Timings at one n, D = 192."""
+    torch.compiler.reset()  # so that torch.compile may assume this n, as it does where shapes stay the same
+    sr, hr = images(n, PATCH_SIZES[DIM])
+    sr.requires_grad_()
+
+    def call(name: str):
+        if name in COMPETITORS:
+            return lambda: COMPETITORS[name].step(sr, hr, PATCH_SIZES[DIM])
+        return tiled_products(n, DIM, *PRODUCTS[name], tile)
+
+    timings = interleaved({name: call(name) for name in names}, rounds)
+    return [{"competitor": name, "n": n, "dim": DIM} | timing for name, timing in timings.items()]
+
+
+def _try_chunks(n: int) -> Records:
+    records = _times([f"chunked_{mib}" for mib in CHUNKS], n, tile=0, rounds=1)
+    return [{"size": mib} | record for mib, record in zip(CHUNKS, records, strict=True)]
+
+
+def _try_tiles(n: int) -> Records:
+    calls = {str(tile): tiled_products(n, DIM, *PRODUCTS["products_six"], tile) for tile in TILES}
+    return [{"size": int(tile), "n": n, "dim": DIM} | timing for tile, timing in interleaved(calls, rounds=3).items()]
+
+
+def _too_much(name: str, n: int, time: Records, memory: Records) -> str | None:
+    """Why not to run it at n, going by n / 2: four times the time and, at most, four times the memory."""
+
+    def at_half(records: Records, key: str) -> float:
+        return max((r[key] for r in records if (r["competitor"], r["n"]) == (name, n // 2)), default=0)
+
+    if 4 * at_half(time, "median") > LONGEST_CALL:
+        return f"a call would take more than {LONGEST_CALL:.0f} s"
+    if 4 * at_half(memory, "extra_bytes") > MOST_MEMORY:
+        return f"it might need more than {MOST_MEMORY / MIB / 1024:.0f} GiB"
+    return None
+
+
+def _losses(names: Sequence[str], n: int) -> dict[str, float | str]:
+    """What each gives for the photographs: "inf" from those whose mask loses a patch to itself."""
+    sr, hr = images(n, PATCH_SIZES[DIM])
+    losses = {}
+    for name in names:
+        with torch.no_grad():
+            loss = COMPETITORS[name].loss(sr, hr, PATCH_SIZES[DIM]).item()
+        losses[name] = loss if math.isfinite(loss) else str(loss)
+    return losses
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", metavar="DIR", type=Path, help="tiny sizes, to try the script; results go to DIR")
+    given = parser.parse_args()
+    plan, folder = (QUICK, given.quick) if given.quick else (FULL, RESULTS)
+
+    console = Console(width=140)
+    results = compare(plan, console)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cpu.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    plots.draw(results, "time", folder / "cpu_time.png")
+    plots.draw(results, "memory", folder / "cpu_memory.png")
+    print_tables(results, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Everything that is measured: this package's backends, what one would write without them, and the floor under both.
+
+All losses are the one of the defaults: l2 distance, temperatures outside, every patch of the batch, float32 images. The
+three written here take the mask as the textbook has it, ``|p_i|^2 + |p_j|^2 - 2 p_i . p_j``, which cancels in float32:
+on photographs a patch can come out too far from itself, and then the loss is infinite. Their time is the same for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from dec_kernels import dec_loss
+
+THRESHOLD, T_POS, T_NEG = 34.0, 0.5, 1.5
+RADIUS = 10 ** (-THRESHOLD / 20)
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """A way to compute the loss.
+
+    Attributes:
+        label: its name in tables and plots.
+        ours: whether this package computes it.
+        loss: (sr, hr, patch_size) -> scalar, with sr and hr (B, C, H, W); differentiable in sr.
+    """
+
+    label: str
+    ours: bool
+    loss: Callable[[Tensor, Tensor, int], Tensor]
+
+    def step(self, sr: Tensor, hr: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
+        """Forward and backward: the loss and dL/dsr, shaped as `sr`, which must require a gradient."""
+        loss = self.loss(sr, hr, patch_size)
+        return loss.detach(), torch.autograd.grad(loss, sr)[0]
+
+
+def eager(sr: Tensor, hr: Tensor, patch_size: int) -> Tensor:
+    """Eqs. 37-42 in n x n tensors; of the forms tried (two exponentials or one sum, masks by where, product or
+    difference, in place or not) the fastest, eager and compiled."""
+    q, p = _rows(sr, patch_size), _rows(hr, patch_size)
+    z, h = F.normalize(q), F.normalize(p)
+    return _ratios(z, h, p, z, p).log().mean().neg()
+
+
+def compiled(sr: Tensor, hr: Tensor, patch_size: int) -> Tensor:
+    """`eager` under torch.compile, in its default mode."""
+    return _compiler()(sr, hr, patch_size)
+
+
+@cache
+def _compiler() -> Callable[[Tensor, Tensor, int], Tensor]:
+    return torch.compile(eager)  # here, since it takes seconds to import what it needs
+
+
+def chunked(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int) -> Tensor:
+    """`eager`, so many rows at a time that their similarities to all fill `mib` MiB of float32; the backward computes
+    each chunk again instead of keeping it."""
+    q, p = _rows(sr, patch_size), _rows(hr, patch_size)
+    z, h = F.normalize(q), F.normalize(p)
+    rows = max(1, mib * 2**20 // (4 * len(z)))
+    chunks = zip(z.split(rows), h.split(rows), p.split(rows), strict=True)
+    ratios = [checkpoint(_ratios, z_i, h_i, p_i, z, p, use_reentrant=False) for z_i, h_i, p_i in chunks]
+    return torch.cat(ratios).log().mean().neg()
+
+
+def _ratios(z_i: Tensor, h_i: Tensor, p_i: Tensor, z: Tensor, p: Tensor) -> Tensor:
+    """Qpos / Qneg of rows i, (b,), from their unit rows and HR rows, (b, D) each, against all, (n, D) each."""
+    squared_distance = torch.addmm(p_i.square().sum(1)[:, None] + p.square().sum(1), p_i, p.T, alpha=-2)
+    positive = squared_distance <= RADIUS**2
+    e = torch.add((z_i @ z.T).exp_(), (h_i @ z.T).exp_(), alpha=2)
+    qpos = e.masked_fill(~positive, 0).sum(1) / T_POS
+    qneg = e.masked_fill(positive, 0).sum(1) / T_NEG
+    return qpos / qneg
+
+
+def _rows(images: Tensor, patch_size: int) -> Tensor:
+    """(B, C, H, W) -> (n, C * patch_size^2)."""
+    return F.unfold(images, patch_size, stride=patch_size).transpose(1, 2).flatten(0, 1)
+
+
+def ours(sr: Tensor, hr: Tensor, patch_size: int, *, backend: str, precision: str = "ieee") -> Tensor:
+    return dec_loss(sr, hr, patch_size, THRESHOLD, T_POS, T_NEG, backend=backend, precision=precision)
+
+
+CHUNKS = (8, 16, 32, 64)  # MiB
+COMPETITORS = {
+    "cpp": Competitor("dec_kernels, C++", True, partial(ours, backend="cpp")),
+    "cpp_bf16": Competitor("dec_kernels, C++, bf16", True, partial(ours, backend="cpp", precision="bf16")),
+    "torch": Competitor("dec_kernels, PyTorch", True, partial(ours, backend="torch")),
+    "eager": Competitor("eager PyTorch", False, eager),
+    "compile": Competitor("torch.compile", False, compiled),
+    **{f"chunked_{mib}": Competitor(f"{mib} MiB checkpoints", False, partial(chunked, mib=mib)) for mib in CHUNKS},
+}
+
+TILES = (256, 512, 1024)
+# What a forward and a backward multiply: S and A, S and A again, and two products for the gradient. Where a tile of the
+# symmetric S serves both of its blocks, one of these six is saved.
+PRODUCTS = {"products_six": (4, 2), "products_five": (3, 2)}
+
+
+def tiled_products(n: int, dim: int, similarities: int, gradients: int, tile: int) -> Callable[[], None]:
+    """The matrix products alone, n * n * dim each, as tiles that stay in cache: nothing between them, nothing kept."""
+    rows = torch.randn(n, dim).split(tile)
+    scratch, result = torch.empty(len(rows[0]) ** 2), torch.empty(n, dim).split(tile)
+
+    def run() -> None:
+        for i, left in enumerate(rows):
+            for right in rows:
+                weights = scratch[: len(left) * len(right)].view(len(left), len(right))
+                for _ in range(similarities):
+                    torch.mm(left, right.T, out=weights)
+                for _ in range(gradients):
+                    torch.mm(weights, right, out=result[i])
+
+    return run

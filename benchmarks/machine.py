@@ -1,0 +1,62 @@
+"""Where, when and from which sources a result comes."""
+
+import datetime
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import dec_kernels
+
+ROOT = Path(__file__).parent.parent
+
+
+def describe() -> dict[str, str | int | float]:
+    """The CPU, its memory and threads, and the versions of what runs on it."""
+    return {
+        "cpu": _cpu(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "blas": "MKL" if torch.backends.mkl.is_available() else "not MKL",
+        "dec_kernels": dec_kernels.__version__,
+    }
+
+
+def provenance(module: str) -> dict[str, str | bool | None]:
+    """The command line, given the module that Python runs; the time; and the commit, if the sources are in git."""
+    commit = _git("rev-parse", "HEAD")
+    return {
+        "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        # Results are written by the run itself.
+        "uncommitted_changes": commit and bool(_git("status", "--porcelain", "--", ".", ":!benchmarks/results")),
+    }
+
+
+def _cpu() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        fields = {key.strip(): value.strip() for key, _, value in lines}
+        if "model name" in fields:
+            # The name alone may say no more than "AMD EPYC".
+            return "{model name} (family {cpu family}, model {model})".format_map(fields)
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

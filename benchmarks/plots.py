@@ -1,0 +1,67 @@
+"""Time and memory over n, log-log, each line with its fitted exponent."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.results import DIM, FIT_FROM, FLOOR, MIB, OURS, Results, curve
+
+# Okabe and Ito's palette, which the colour-blind tell apart: blues and green are ours.
+COLOURS = {
+    "cpp": "#0072B2",
+    "cpp_bf16": "#56B4E9",
+    "torch": "#009E73",
+    "eager": "#D55E00",
+    "compile": "#CC79A7",
+    "products_six": "#000000",
+}
+CHUNKED = "#E69F00"
+AXES = {
+    "time": ("Time of the loss and its gradient", "seconds", 1.0),
+    "memory": ("Extra memory of the loss and its gradient", "MiB", 1 / MIB),
+}
+
+
+def draw(results: Results, measure: str, path: Path) -> None:
+    """Writes the plot of `measure`, "time" or "memory", as PNG."""
+    title, unit, scale = AXES[measure]
+    figure = Figure(figsize=(8.4, 5.0), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    sizes = sorted({r["n"] for r in results[measure] if r["dim"] == DIM})
+    lines = []
+    for name, label in results["labels"].items():
+        points = curve(results, measure, name)
+        if len(points) < 2:
+            continue
+        values = [value * scale for value in points.values()]
+        exponent = results["slopes"][measure][name]
+        (line,) = axes.plot(
+            list(points),
+            values,
+            ":" if name in FLOOR else "o-",
+            color=COLOURS.get(name, CHUNKED),
+            linewidth=2.4 if name in OURS else 1.5,
+            markersize=4,
+            label=f"{label}  $n^{{{exponent:.2f}}}$" if exponent else label,
+        )
+        # Where the line would end if it went on to the largest n: the legend is in the order of the lines.
+        lines.append((values[-1] * (sizes[-1] / list(points)[-1]) ** (exponent or 0), line))
+
+    _, handles = zip(*sorted(lines, key=lambda item: item[0], reverse=True), strict=True)
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelspacing=0.9)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel("n, patches in the batch")
+    axes.set_title(f"{title}, {unit}", loc="left", fontsize=12, fontweight="bold")
+    axes.grid(axis="y", color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(length=0)
+
+    note = f"D = {DIM}, float32 images, {results['machine']['threads']} CPU threads. Exponents are fitted from "
+    note += f"n = {FIT_FROM:,} on. A line ends where a call would take too long or too much."
+    figure.supxlabel(note, fontsize=8, color="#666666", x=0.01, ha="left")
+    figure.savefig(path)

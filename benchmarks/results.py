@@ -1,0 +1,124 @@
+"""What a comparison's numbers say: curves, slopes, claims, tables.
+
+`Results` is plain data, the content of cpu.json; `benchmarks.compare` says what its fields are.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+OURS = ("cpp", "cpp_bf16", "torch")
+FLOOR = {"products_six": "six tiled products", "products_five": "five tiled products"}
+DIM, SMALL_DIM = 192, 48
+MIB = 2**20
+
+# From here on n * n outweighs what a call costs anyway; slopes are fitted over these n.
+FIT_FROM = 2048
+
+Results = Mapping[str, Any]
+
+
+def curve(results: Results, measure: str, name: str, dim: int = DIM) -> dict[int, float]:
+    """n -> median seconds (`measure` "time") or extra bytes ("memory") of one competitor."""
+    key = {"time": "median", "memory": "extra_bytes"}[measure]
+    return {r["n"]: r[key] for r in results[measure] if (r["competitor"], r["dim"]) == (name, dim)}
+
+
+def slope(points: Mapping[int, float], fit_from: int = FIT_FROM) -> float | None:
+    """The exponent of n: a straight line through the logarithms from n = `fit_from` on; None for fewer than two."""
+    fitted = {n: value for n, value in points.items() if n >= fit_from}
+    if len(fitted) < 2:
+        return None
+    return float(np.polyfit(np.log(list(fitted)), np.log(list(fitted.values())), deg=1)[0])
+
+
+def claims(results: Results) -> list[dict[str, Any]]:
+    """What is claimed, with its target, what was measured, and whether it is met."""
+    n = results["claims_at"]["speed"]
+    median = {name: curve(results, "time", name)[n] for name in results["labels"]}
+    best = _best_other(median)
+    big = results["claims_at"]["memory"]
+    extra = curve(results, "memory", "cpp")[big] / MIB
+    linear = curve(results, "memory", "cpp", SMALL_DIM)
+    growth = slope(linear, fit_from=min(linear))
+    assert growth is not None
+    other = f"{results['labels'][best]}, the best other"
+    return [
+        _claim(f"C++: time over six tiled products, n = {n}", median["cpp"] / median["products_six"], most=1.3),
+        _claim(f"C++: times faster than {other}, n = {n}", median[best] / median["cpp"], least=1.3),
+        _claim(f"C++, bf16: times faster than {other}, n = {n}", median[best] / median["cpp_bf16"], least=3.0),
+        _claim(f"C++: extra memory in MiB, n = {big}", extra, most=64.0),
+        _claim(f"C++: exponent of n in memory up to n = {max(linear)}, D = {SMALL_DIM}", growth, most=1.1),
+    ]
+
+
+def _claim(what: str, measured: float, *, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
+    target = f"≤ {most}" if least == -math.inf else f"≥ {least}"
+    return {"claim": what, "target": target, "measured": measured, "met": least <= measured <= most}
+
+
+def _best_other(median: Mapping[str, float]) -> str:
+    return min((name for name in median if name not in (*OURS, *FLOOR)), key=lambda name: median[name])
+
+
+def print_tables(results: Results, console: Console) -> None:
+    """One n in detail, the curves, and the claims."""
+    n = results["claims_at"]["speed"]
+    console.print(_detail(results, n))
+    console.print(_curve_table(results, "time", "Seconds", 1))
+    console.print(_curve_table(results, "memory", "Extra MiB", MIB))
+    console.print(_claims(results))
+
+
+def _detail(results: Results, n: int) -> Table:
+    table = Table(title=f"Forward and backward, n = {n}, D = {DIM}, float32 images", box=box.SIMPLE_HEAD)
+    for heading in ("", "median, s", "quartiles, s", "first call, s", "x six products", "extra memory, MiB", "loss"):
+        table.add_column(heading, justify="right" if heading else "left")
+    records = {r["competitor"]: r for r in results["time"] if r["n"] == n}
+    memory = {name: curve(results, "memory", name) for name in records}
+    for name, r in sorted(records.items(), key=lambda item: item[1]["median"]):
+        table.add_row(
+            results["labels"][name],
+            f"{r['median']:.3f}",
+            f"{r['q1']:.3f} to {r['q3']:.3f}",
+            f"{r['first_call']:.2f}",
+            f"{r['median'] / records['products_six']['median']:.2f}",
+            f"{memory[name][n] / MIB:.1f}" if n in memory[name] else "",
+            str(results["losses"].get(name, ""))[:7],
+        )
+    return table
+
+
+def _curve_table(results: Results, measure: str, title: str, unit: float) -> Table:
+    table = Table(title=f"{title}, forward and backward, D = {DIM}", box=box.SIMPLE_HEAD)
+    sizes = sorted({r["n"] for r in results["time"]})
+    table.add_column("")
+    for heading in (*(f"n = {n}" for n in sizes), "exponent"):
+        table.add_column(heading, justify="right")
+    for name, label in results["labels"].items():
+        points = curve(results, measure, name)
+        if len(points) < 2:
+            continue
+        exponent = results["slopes"][measure][name]
+        cells = (_three_digits(points[n] / unit) if n in points else "" for n in sizes)
+        table.add_row(label, *cells, f"{exponent:.2f}" if exponent else "")
+    return table
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _claims(results: Results) -> Table:
+    table = Table(title="Claims", box=box.SIMPLE_HEAD)
+    for heading in ("", "target", "measured", "met"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for claim in results["claims"]:
+        met = "yes" if claim["met"] else "[bold red]no"
+        table.add_row(claim["claim"], claim["target"], f"{claim['measured']:.2f}", met)
+    return table

@@ -1,0 +1,41 @@
+"""Images as a training step sees them: crops of photographs, and their x4 bicubic reconstructions as SR."""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from skimage import data
+from torch import Tensor
+
+CROP = 128  # pixels
+SCALE = 4
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """SR and HR crops that hold exactly `n` patches.
+
+    Crops are the largest up to 128 x 128 whose patches divide n: 128 x 128 for every multiple of (128 / patch_size)^2.
+
+    Returns:
+        sr, hr: (B, 3, side, side) float32 in [0, 1], contiguous; neither requires a gradient.
+    """
+    patches_per_side = next(k for k in range(CROP // patch_size, 0, -1) if n % k**2 == 0)
+    side = patches_per_side * patch_size
+    generator = torch.Generator().manual_seed(seed)
+    crops = []
+    for index in range(n // patches_per_side**2):
+        pair = _photograph(PHOTOGRAPHS[index % len(PHOTOGRAPHS)])
+        top, left = (int(torch.randint(size - side + 1, (), generator=generator)) for size in pair.shape[2:])
+        crops.append(pair[:, :, top : top + side, left : left + side])
+    sr, hr = torch.stack(crops, dim=1).to(device)
+    return sr, hr
+
+
+@functools.cache
+def _photograph(name: str) -> Tensor:
+    """Reconstruction and original of one photograph of scikit-image, (2, 3, H, W) in [0, 1]."""
+    hr = torch.from_numpy(getattr(data, name)()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
+    lr = F.interpolate(hr, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
+    sr = F.interpolate(lr, size=hr.shape[2:], mode="bicubic").clamp(0, 1)
+    return torch.cat([sr, hr])

@@ -1,0 +1,17 @@
+"""Reference trainer for RRDB super-resolution networks with DECLoss, built on Lightning.
+
+``dec-train fit --config ...`` trains (see :mod:`dec_kernels.trainer.cli`); ``python -m dec_kernels.trainer.demo`` shows
+in about three minutes what the loss does. The trainer uses ``dec_kernels`` as any user would, by ``from dec_kernels
+import DECLoss``; ``dec_kernels`` itself needs nothing from here.
+"""
+
+from importlib.util import find_spec
+
+_NEEDED = ("lightning", "torchmetrics", "jsonargparse", "PIL", "rich", "matplotlib", "skimage")
+
+_missing = [name for name in _NEEDED if find_spec(name) is None]
+if _missing:
+    raise ImportError(
+        f"dec_kernels.trainer needs {', '.join(_missing)}, which this Python does not have: "
+        "pip install 'dec-kernels[trainer]'"
+    )

@@ -1,0 +1,42 @@
+import io
+from types import SimpleNamespace
+
+import torch
+from rich.console import Console
+
+from dec_kernels.trainer.progress import LiveProgress
+
+
+def show(console: Console) -> LiveProgress:
+    """Two trainings of 20 and 5 steps, as Lightning would report them."""
+    progress = LiveProgress({"first": 20, "second": 5}, console)
+    with progress:
+        for name, total in progress.steps.items():
+            progress.begin(name)
+            trainer = SimpleNamespace(global_step=0, callback_metrics={})
+            progress.on_train_start(trainer, None)
+            for step in range(total):
+                trainer.global_step = step + 1
+                trainer.callback_metrics = {"train/l1": torch.tensor(0.5), "val/psnr_y": torch.tensor(28.0)}
+                progress.on_train_batch_end(trainer, None, None, None, step)
+    return progress
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    show(console)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 10 + 5
+    assert lines[0].startswith("first: 2/20, ")
+    assert lines[-1].startswith("second: 5/5, ")
+    assert lines[-1].endswith("it/s, 0 s left, L1 0.5000  held out 28.00 dB")
+    assert "\x1b" not in console.file.getvalue()
+
+
+def test_bars_in_a_terminal() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, legacy_windows=False)
+    progress = show(console)
+    assert progress.bars.finished
+    text = console.file.getvalue()
+    for part in ("first", "second", "all", "25/25", "it/s", "L1 0.5000", "held out 28.00 dB"):
+        assert part in text
