@@ -38,11 +38,11 @@ DEC_PAIR float exponential(float x) {
   const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum's low bits are round(x / ln 2)
   const float k = shifted - 12582912.0f;
   const float r = (x - k * 0.693145752f) - k * 1.42860677e-6f;  // ln 2 in two parts, so that k ln 2 is exact enough
-  float p = 1.0f / 720;
-  p = p * r + 8.3333485e-3f;
-  p = p * r + 4.1666523e-2f;
-  p = p * r + 1.6666666e-1f;
-  p = p * r + 0.5f;
+  float p = 1.38145988e-3f;  // minimax for the relative error of exp: 3e-9
+  p = p * r + 8.36871658e-3f;
+  p = p * r + 4.16683890e-2f;
+  p = p * r + 1.66665211e-1f;
+  p = p * r + 4.99999940e-1f;
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   std::int32_t bits;

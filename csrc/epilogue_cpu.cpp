@@ -139,6 +139,11 @@ DEC_INSTANCE(float, float)
 DEC_INSTANCE(double, double)
 DEC_INSTANCE(bf16, float)
 
+DEC_CLONES void round(bf16* __restrict target, const float* __restrict x, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t k = 0; k < count; ++k) store(target[k], x[k]);
+}
+
 DEC_CLONES void accumulate(float* __restrict sum, const bf16* __restrict x, std::int64_t count) {
 #pragma omp simd
   for (std::int64_t k = 0; k < count; ++k) sum[k] += load(x[k]);

@@ -37,6 +37,9 @@ template <typename element, typename scalar>
 void make_weights(const Tile<element, scalar>& tile, const scalar* row_alpha, const scalar* row_beta,
                   const scalar* column_alpha, const scalar* column_beta);
 
+// target[k] = x[k], rounded.
+void round(bf16* target, const float* x, std::int64_t count);
+
 // sum[k] += x[k], for products that come out as bf16 and are added up in float32.
 void accumulate(float* sum, const bf16* x, std::int64_t count);
 

@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 #include <vector>
 
@@ -63,15 +64,15 @@ class Walk {
         groups_(rows.z.size(0)),
         m_(rows.z.size(1)),
         tile_(tile_size(groups_, m_, sizeof(element))),
-        z_(rows.z.to(kDtype<element>)),
-        p_(rows.p.to(kDtype<element>)),
         temperature_(constants.temperature<scalar>()) {
-    for (int thread = 0; thread < at::get_num_threads(); ++thread) workspaces_.emplace_back(tile_, z_.size(2), z_.options());
+    for (int thread = 0; thread < at::get_num_threads(); ++thread) {
+      workspaces_.emplace_back(tile_, rows.z.size(2), rows.z.options().dtype(kDtype<element>));
+    }
   }
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
     each_pair([&](const Pair& pair, Workspace& work) {
-      const auto tile = similarities(pair, work, /*a=*/true, /*b=*/pair.i != pair.j);
+      const auto tile = similarities(pair, operands(pair, work), work, /*a=*/true, /*b=*/pair.i != pair.j);
       add_sums(tile, at_block(qpos, pair.group, pair.i), at_block(qneg, pair.group, pair.i),
                at_block(qpos, pair.group, pair.j), at_block(qneg, pair.group, pair.j));
     });
@@ -80,15 +81,16 @@ class Walk {
   void backward(const Tensor& alpha, const Tensor& beta, const Tensor& dz) {
     each_pair([&](const Pair& pair, Workspace& work) {
       const bool both = pair.i != pair.j;
-      const auto tile = similarities(pair, work, /*a=*/both, /*b=*/true);
+      const Operands x = operands(pair, work);
+      const auto tile = similarities(pair, x, work, /*a=*/both, /*b=*/true);
       make_weights(tile, at_block(alpha, pair.group, pair.i), at_block(beta, pair.group, pair.i),
                    at_block(alpha, pair.group, pair.j), at_block(beta, pair.group, pair.j));
-      const auto weights = [&](const Tensor& x) { return matrix(x, tile.rows, tile.columns); };
-      add_product(dz, pair.group, pair.i, weights(work.s), block(z_, pair.group, pair.j), work);
-      add_product(dz, pair.group, pair.i, weights(work.b), block(p_, pair.group, pair.j), work);
+      const auto weights = [&](const Tensor& buffer) { return matrix(buffer, tile.rows, tile.columns); };
+      add_product(dz, pair.group, pair.i, weights(work.s), x.z_j, work);
+      add_product(dz, pair.group, pair.i, weights(work.b), x.p_j, work);
       if (both) {
-        add_product(dz, pair.group, pair.j, weights(work.s).t(), block(z_, pair.group, pair.i), work);
-        add_product(dz, pair.group, pair.j, weights(work.a).t(), block(p_, pair.group, pair.i), work);
+        add_product(dz, pair.group, pair.j, weights(work.s).t(), x.z_i, work);
+        add_product(dz, pair.group, pair.j, weights(work.a).t(), x.p_i, work);
       }
     });
   }
@@ -97,6 +99,7 @@ class Walk {
   // What one thread works in.
   struct Workspace {
     Tensor s, a, b, product;
+    std::array<Tensor, 4> rounded;
     std::vector<std::uint8_t> mask, row_has_positives;
 
     Workspace(std::int64_t tile, std::int64_t dim, const at::TensorOptions& options)
@@ -104,8 +107,14 @@ class Walk {
           a(at::empty({tile * tile}, options)),
           b(at::empty({tile * tile}, options)),
           product(at::empty({tile * dim}, options)),
+          rounded({at::empty_like(product), at::empty_like(product), at::empty_like(product), at::empty_like(product)}),
           mask(tile * tile),
           row_has_positives(tile) {}
+  };
+
+  // The blocks of rows of a pair, as the products take them.
+  struct Operands {
+    Tensor z_i, z_j, p_i, p_j;
   };
 
   template <typename Body>
@@ -118,15 +127,31 @@ class Walk {
     }
   }
 
-  Tile<element, scalar> similarities(const Pair& pair, Workspace& work, bool a, bool b) const {
-    const std::int64_t g = pair.group, rows = block_size(pair.i), columns = block_size(pair.j);
-    const auto product = [&](Tensor& out, const Tensor& x, const Tensor& y) {
-      Tensor tile = matrix(out, rows, columns);
-      at::mm_out(tile, block(x, g, pair.i), block(y, g, pair.j).t());
+  // bf16 is rounded to anew for each pair: that costs little beside the products, and copies of all rows would be kept.
+  Operands operands(const Pair& pair, const Workspace& work) const {
+    const auto operand = [&](const Tensor& x, std::int64_t index, const Tensor& buffer) {
+      Tensor rows = block(x, pair.group, index);
+      if constexpr (!std::is_same_v<element, scalar>) {
+        Tensor rounded = matrix(buffer, rows.size(0), rows.size(1));
+        round(elements(rounded), at_block(x, pair.group, index), rounded.numel());
+        return rounded;
+      } else {
+        return rows;
+      }
     };
-    product(work.s, z_, z_);
-    if (a) product(work.a, p_, z_);
-    if (b) product(work.b, z_, p_);
+    return {operand(rows_.z, pair.i, work.rounded[0]), operand(rows_.z, pair.j, work.rounded[1]),
+            operand(rows_.p, pair.i, work.rounded[2]), operand(rows_.p, pair.j, work.rounded[3])};
+  }
+
+  Tile<element, scalar> similarities(const Pair& pair, const Operands& x, Workspace& work, bool a, bool b) const {
+    const std::int64_t g = pair.group, rows = block_size(pair.i), columns = block_size(pair.j);
+    const auto product = [&](const Tensor& out, const Tensor& left, const Tensor& right) {
+      Tensor tile = matrix(out, rows, columns);
+      at::mm_out(tile, left, right.t());
+    };
+    product(work.s, x.z_i, x.z_j);
+    if (a) product(work.a, x.p_i, x.z_j);
+    if (b) product(work.b, x.z_i, x.p_j);
     find_mask(pair, work);
     return {rows,
             columns,
@@ -190,7 +215,6 @@ class Walk {
   const Rows& rows_;
   const double radius_;
   const std::int64_t groups_, m_, tile_;
-  const Tensor z_, p_;
   const Temperature<scalar> temperature_;
   std::vector<Workspace> workspaces_;
 };

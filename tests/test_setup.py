@@ -26,7 +26,9 @@ def build(sources: Path, environment: dict[str, str]) -> subprocess.CompletedPro
 
 
 def loss_and_backend(sources: Path) -> str:
-    program = "import torch, dec_kernels.backends as b, dec_kernels as d; x = torch.rand(1, 3, 16, 16);"
+    # Without the finder of an editable installation, which would find this checkout's extension.
+    program = "import sys; sys.meta_path = [finder for finder in sys.meta_path if 'ditable' not in repr(finder)];"
+    program += "import torch, dec_kernels.backends as b, dec_kernels as d; x = torch.rand(1, 3, 16, 16);"
     program += "print(d.__file__, float(d.dec_loss(x, x)), b.choose('auto', x.device, x.dtype))"
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(sources / "out")}

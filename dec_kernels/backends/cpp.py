@@ -14,20 +14,20 @@ from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
 from dec_kernels.spec import Constants
 
+_error: ImportError | None = None
 try:
     from dec_kernels import _C  # type: ignore[attr-defined]
 except ImportError as error:
-    _C = None
-    _missing = (
-        f"the extension dec_kernels._C cannot be loaded ({error}); it is built at installation where PyTorch and "
-    )
-    _missing += "a C++ compiler are present: pip install --no-build-isolation --force-reinstall --no-deps dec-kernels"
+    _C, _error = None, error
 
 
 def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
     found = []
     if _C is None:
-        found.append(_missing)
+        found.append(
+            f"the extension dec_kernels._C cannot be loaded ({_error}); it is built at installation where PyTorch and a "
+            "C++ compiler are present: pip install --no-build-isolation --force-reinstall --no-deps dec-kernels"
+        )
     elif device.type == "cuda" and not hasattr(_C, "forward_cuda"):
         found.append("the extension was built without CUDA; it takes nvcc and a CUDA build of PyTorch")
     if device.type not in ("cpu", "cuda"):

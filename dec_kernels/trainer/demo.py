@@ -140,9 +140,15 @@ def _prepare(stage: Stage, out: Path, quick: bool) -> TrainerCLI:
     ]
     if stage is not PRETRAIN:
         args.append(f"--model.weights={out / PRETRAIN.folder / 'generator.pth'}")
+    if not _multiplies_bf16():
+        args.append("--trainer.precision=32-true")  # bfloat16 without instructions for it is slower than float32
     if quick:
         args += [f"--data.batches_per_epoch={QUICK_STEPS}", f"--trainer.val_check_interval={QUICK_STEPS}"]
     return TrainerCLI(args, run=False)
+
+
+def _multiplies_bf16() -> bool:
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, started: float, console: Console) -> None:
