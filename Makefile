@@ -5,6 +5,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# The build of the extension looks for ninja on the path.
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: install demo test lint bench gpu
 

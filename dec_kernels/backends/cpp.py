@@ -25,8 +25,8 @@ def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
     found = []
     if _C is None:
         found.append(
-            f"the extension dec_kernels._C cannot be loaded ({_error}); it is built at installation where PyTorch and a "
-            "C++ compiler are present: pip install --no-build-isolation --force-reinstall --no-deps dec-kernels"
+            f"the extension dec_kernels._C cannot be loaded ({_error}); it is built at installation where PyTorch and "
+            "a C++ compiler are present: pip install --no-build-isolation --force-reinstall --no-deps dec-kernels"
         )
     elif device.type == "cuda" and not hasattr(_C, "forward_cuda"):
         found.append("the extension was built without CUDA; it takes nvcc and a CUDA build of PyTorch")
