@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -14,11 +16,12 @@ from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
 from dec_kernels.spec import Constants
 
+_C: ModuleType | None = None
 _error: ImportError | None = None
 try:
-    from dec_kernels import _C  # type: ignore[attr-defined]
+    _C = importlib.import_module("dec_kernels._C")
 except ImportError as error:
-    _C, _error = None, error
+    _error = error
 
 
 def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
