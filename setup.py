@@ -17,6 +17,7 @@ NVCC_FLAGS = ["-O3", "-std=c++20"]
 def extension() -> dict:
     """The arguments of `setup` that build the extension, or none of them, with a line that says what is missing."""
     try:
+        from torch.cuda import is_available
         from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
         from torch.version import cuda
     except ImportError:
@@ -25,19 +26,12 @@ def extension() -> dict:
     if shutil.which(compiler) is None:
         return without(f"there is no C++ compiler {compiler!r}")
 
-    class Build(BuildExtension):
-        def run(self) -> None:
-            try:
-                super().run()
-            except Exception as error:  # whatever a toolchain can raise: the package works without its extension
-                without(f"the compiler failed: {error}")
-                self.extensions = []
-
     sources = ["csrc/module.cpp", "csrc/walk_cpu.cpp", "csrc/epilogue_cpu.cpp"]
     common = {"extra_link_args": ["-fopenmp"], "depends": glob("csrc/*.h")}
-    if cuda is None or CUDA_HOME is None:
-        module = CppExtension("dec_kernels._C", sources, extra_compile_args=CXX_FLAGS, **common)
-    else:
+    module = for_cpu = CppExtension("dec_kernels._C", sources, extra_compile_args=CXX_FLAGS, **common)
+    if cuda is not None and CUDA_HOME is not None:
+        if not is_available():  # PyTorch would ask the devices what to compile for, and fail where there are none
+            os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "7.5;8.0;9.0+PTX")
         module = CUDAExtension(
             "dec_kernels._C",
             [*sources, "csrc/walk_cuda.cpp", "csrc/epilogue_cuda.cu"],
@@ -45,14 +39,30 @@ def extension() -> dict:
             extra_compile_args={"cxx": CXX_FLAGS, "nvcc": NVCC_FLAGS},
             **common,
         )
+
+    class Build(BuildExtension):
+        def build_extensions(self) -> None:
+            try:
+                super().build_extensions()
+            except Exception as error:  # whatever a toolchain can raise: the package works without its extension
+                if module.sources != for_cpu.sources:
+                    say(f"the C++ extension is built for the CPU alone: {error}")
+                    vars(module).update(vars(for_cpu))  # not replaced: setuptools has prepared this object
+                    self.build_extensions()
+                else:
+                    without(f"the compiler failed: {error}")
+                    self.extensions = []
+
     return {"ext_modules": [module], "cmdclass": {"build_ext": Build}}
 
 
 def without(reason: str) -> dict:
-    print(
-        f"dec-kernels: the C++ extension is left out, the loss runs on PyTorch calls alone: {reason}", file=sys.stderr
-    )
+    say(f"the C++ extension is left out, the loss runs on PyTorch calls alone: {reason}")
     return {}
+
+
+def say(line: str) -> None:
+    print(f"dec-kernels: {line}", file=sys.stderr)
 
 
 setup(**extension())

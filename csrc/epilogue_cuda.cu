@@ -2,58 +2,48 @@
 
 #include <cuda_runtime.h>
 
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+
 namespace dec {
 namespace {
 
 constexpr int kThreads = 256;  // one block of threads a row of the tile
 constexpr int kWarp = 32;
+constexpr int kTeam = 8;  // lanes that share a distance: side by side they read 32 bytes, the least that memory moves
 
-// The rows of one block of threads.
-template <typename element, typename scalar>
+// What one block of threads works on.
+template <typename scalar>
 struct Row {
-  std::int64_t row, column;   // offsets of row i and of the tile's first column in the (G, m) arrays
-  std::int64_t begin, end;    // the band, counted in columns of the tile
-  element *s, *x;
+  std::int64_t row, column;  // offsets of row i and of the tile's first column in the (G, m) arrays
+  int begin, end;            // the band, counted in columns of the tile
+  scalar *s, *x;
 
-  __device__ explicit Row(const CudaTile<element, scalar>& tile) {
+  __device__ explicit Row(const CudaTile<scalar>& tile) {
     const std::int64_t group = (tile.first_group + blockIdx.y) * tile.m;
     row = group + tile.first_row + blockIdx.x;
     column = group + tile.first_column;
-    begin = tile.first[row] - tile.first_column;
-    end = tile.last[row] - tile.first_column;
+    begin = static_cast<int>(max(tile.first[row] - tile.first_column, std::int64_t{0}));
+    end = static_cast<int>(min(tile.last[row] - tile.first_column, tile.columns));
     const std::int64_t offset = (blockIdx.y * tile.rows + blockIdx.x) * tile.columns;
     s = tile.s + offset;
     x = tile.x + offset;
   }
 };
 
-template <typename sum, typename scalar>
-__device__ sum squared_distance(const scalar* p_i, const scalar* p_j, std::int64_t dim) {
-  sum total = 0;
-  for (std::int64_t d = 0; d < dim; ++d) {
-    const sum difference = static_cast<sum>(p_i[d]) - static_cast<sum>(p_j[d]);
-    total += difference * difference;
-  }
-  return total;
-}
-
-template <typename element, typename scalar>
-__device__ bool positive(const CudaTile<element, scalar>& tile, const Row<element, scalar>& at, std::int64_t j) {
-  if (j < at.begin || j >= at.end) return false;
-  const scalar* p_i = tile.p + at.row * tile.dim;
-  const scalar* p_j = tile.p + (at.column + j) * tile.dim;
-  if (sizeof(scalar) == sizeof(float)) {
-    const Verdict quick = verdict(squared_distance<float>(p_i, p_j, tile.dim), tile.radius);
-    if (quick != Verdict::ask_float64) return quick == Verdict::positive;
-  }
-  return sqrt(squared_distance<double>(p_i, p_j, tile.dim)) <= tile.radius;
+// The sum over so many neighbouring lanes, in each of them; always in the same order. The whole warp calls it.
+template <int lanes, typename scalar>
+__device__ scalar sum_over(scalar value) {
+  for (int distance = lanes / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+  return value;
 }
 
 // The sum over the block of threads, in thread 0; always in the same order.
 template <typename scalar>
 __device__ scalar block_sum(scalar value) {
   __shared__ scalar partial[kThreads / kWarp];
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) value += __shfl_down_sync(0xffffffffu, value, offset);
+  value = sum_over<kWarp>(value);
   __syncthreads();  // `partial` may still be read for the sum before
   if (threadIdx.x % kWarp == 0) partial[threadIdx.x / kWarp] = value;
   __syncthreads();
@@ -63,16 +53,58 @@ __device__ scalar block_sum(scalar value) {
   return value;
 }
 
-template <bool inside, typename element, typename scalar>
+// |p_i - p_j|^2 over every `step`-th value. Differences cannot cancel, see epilogue_cpu.cpp.
+template <typename sum, typename scalar>
+__device__ sum squared_distance(const scalar* p_i, const scalar* p_j, std::int64_t start, std::int64_t dim, int step) {
+  sum total = 0;
+  for (std::int64_t d = start; d < dim; d += step) {
+    const sum difference = static_cast<sum>(p_i[d]) - static_cast<sum>(p_j[d]);
+    total += difference * difference;
+  }
+  return total;
+}
+
+// Whether column j is a positive of the row, where the lanes of a warp hold neighbouring columns and call it together.
+// A lane alone would read p_j with a stride of dim, 32 bytes for the sake of 4. So a team of lanes works on the columns
+// of its members one after the other, and each keeps its own.
+template <typename scalar>
+__device__ bool positive(const CudaTile<scalar>& tile, const Row<scalar>& at, int j) {
+  const int first_of_warp = j / kWarp * kWarp;
+  if (first_of_warp + kWarp <= at.begin || first_of_warp >= at.end) return false;
+  const int lane = j % kTeam;
+  const scalar* p_i = tile.p + at.row * tile.dim;
+  const scalar* p_0 = tile.p + at.column * tile.dim;
+  const auto in_band = [&](int column) { return at.begin <= column && column < at.end; };
+  scalar squared = 0;
+  for (int member = 0; member < kTeam; ++member) {
+    const int column = j - lane + member;
+    scalar part = 0;
+    if (in_band(column)) part = squared_distance<scalar>(p_i, p_0 + column * tile.dim, lane, tile.dim, kTeam);
+    part = sum_over<kTeam>(part);
+    if (member == lane) squared = part;
+  }
+  if (!in_band(j)) return false;
+  if constexpr (std::is_same_v<scalar, float>) {
+    const Verdict quick = verdict(squared, tile.radius);
+    if (quick != Verdict::ask_float64) return quick == Verdict::positive;
+    return sqrt(squared_distance<double>(p_i, p_0 + j * tile.dim, 0, tile.dim, 1)) <= tile.radius;
+  } else {
+    return sqrt(squared) <= tile.radius;
+  }
+}
+
+template <bool inside, typename scalar>
 __global__ void __launch_bounds__(kThreads)
-    add_sums_kernel(const CudaTile<element, scalar> tile, scalar* __restrict__ qpos, scalar* __restrict__ qneg) {
-  const Row<element, scalar> at(tile);
+    add_sums_kernel(const CudaTile<scalar> tile, scalar* __restrict__ qpos, scalar* __restrict__ qneg) {
+  const Row<scalar> at(tile);
   const scalar row_scale = tile.p_scale[at.row];
   scalar pos = 0, neg = 0;
-  for (std::int64_t j = threadIdx.x; j < tile.columns; j += kThreads) {
+  for (int start = 0; start < tile.columns; start += kThreads) {
+    const int j = start + static_cast<int>(threadIdx.x);
     const bool m = positive(tile, at, j);
-    const scalar e = exp_of<inside>(load(at.s[j]), m, tile.temperature) +
-                     2 * exp_of<inside>(load(at.x[j]) * row_scale, m, tile.temperature);
+    if (j >= tile.columns) continue;
+    const scalar e = exp_of<inside>(at.s[j], m, tile.temperature) +
+                     2 * exp_of<inside>(at.x[j] * row_scale, m, tile.temperature);
     pos += m ? e : 0;
     neg += m ? 0 : e;
   }
@@ -86,47 +118,62 @@ __global__ void __launch_bounds__(kThreads)
 
 template <bool inside, typename element, typename scalar>
 __global__ void __launch_bounds__(kThreads)
-    make_weights_kernel(const CudaTile<element, scalar> tile, const scalar* __restrict__ alpha,
+    make_weights_kernel(const CudaTile<scalar> tile, const scalar* __restrict__ alpha,
                         const scalar* __restrict__ beta) {
-  const Row<element, scalar> at(tile);
+  const Row<scalar> at(tile);
   const scalar row_alpha = alpha[at.row], row_beta = beta[at.row];
-  for (std::int64_t j = threadIdx.x; j < tile.columns; j += kThreads) {
+  element* s_weights = reinterpret_cast<element*>(at.s);
+  element* x_weights = reinterpret_cast<element*>(at.x);
+  for (int start = 0; start < tile.columns; start += kThreads) {
+    const int j = start + static_cast<int>(threadIdx.x);
     const bool m = positive(tile, at, j);
-    const scalar w_row = m ? row_alpha : row_beta;
-    const scalar w_column = m ? alpha[at.column + j] : beta[at.column + j];
-    const scalar scale = tile.p_scale[at.column + j];
-    store(at.s[j], (w_row + w_column) * exp_of<inside>(load(at.s[j]), m, tile.temperature));
-    store(at.x[j], 2 * w_column * scale * exp_of<inside>(load(at.x[j]) * scale, m, tile.temperature));
+    scalar s = 0, x = 0;
+    if (j < tile.columns) {
+      const scalar w_row = m ? row_alpha : row_beta;
+      const scalar w_column = m ? alpha[at.column + j] : beta[at.column + j];
+      const scalar scale = tile.p_scale[at.column + j];
+      s = (w_row + w_column) * exp_of<inside>(at.s[j], m, tile.temperature);
+      x = 2 * w_column * scale * exp_of<inside>(at.x[j] * scale, m, tile.temperature);
+    }
+    __syncthreads();  // narrow weights lie where similarities were that other threads read, up to here at the latest
+    if (j < tile.columns) {
+      store(s_weights[j], s);
+      store(x_weights[j], x);
+    }
   }
 }
 
-template <typename element, typename scalar>
-dim3 grid(const CudaTile<element, scalar>& tile) {
-  return dim3(static_cast<unsigned>(tile.rows), static_cast<unsigned>(tile.groups));
+template <typename... Parameters, typename scalar, typename... Arguments>
+void launch(void (*kernel)(Parameters...), void* stream, const CudaTile<scalar>& tile, Arguments... arguments) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(tile.rows), static_cast<unsigned>(tile.groups));
+  config.blockDim = dim3(kThreads);
+  config.stream = static_cast<cudaStream_t>(stream);
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, tile, arguments...);
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // or PyTorch would report it again, as a failure of what it launches next
+  throw std::runtime_error(std::string("a CUDA kernel of dec_kernels was not launched: ") + cudaGetErrorString(status));
 }
 
 }  // namespace
 
-template <typename element, typename scalar>
-void add_sums_cuda(const CudaTile<element, scalar>& tile, scalar* qpos, scalar* qneg, void* stream) {
-  const auto kernel = tile.temperature.inside ? add_sums_kernel<true, element, scalar>
-                                              : add_sums_kernel<false, element, scalar>;
-  kernel<<<grid(tile), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(tile, qpos, qneg);
+template <typename scalar>
+void add_sums_cuda(const CudaTile<scalar>& tile, scalar* qpos, scalar* qneg, void* stream) {
+  launch(tile.temperature.inside ? add_sums_kernel<true, scalar> : add_sums_kernel<false, scalar>, stream, tile, qpos,
+         qneg);
 }
 
 template <typename element, typename scalar>
-void make_weights_cuda(const CudaTile<element, scalar>& tile, const scalar* alpha, const scalar* beta, void* stream) {
-  const auto kernel = tile.temperature.inside ? make_weights_kernel<true, element, scalar>
-                                              : make_weights_kernel<false, element, scalar>;
-  kernel<<<grid(tile), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(tile, alpha, beta);
+void make_weights_cuda(const CudaTile<scalar>& tile, const scalar* alpha, const scalar* beta, void* stream) {
+  launch(tile.temperature.inside ? make_weights_kernel<true, element, scalar>
+                                 : make_weights_kernel<false, element, scalar>,
+         stream, tile, alpha, beta);
 }
 
-#define DEC_INSTANCE(element, scalar)                                                                  \
-  template void add_sums_cuda(const CudaTile<element, scalar>&, scalar*, scalar*, void*);               \
-  template void make_weights_cuda(const CudaTile<element, scalar>&, const scalar*, const scalar*, void*);
-
-DEC_INSTANCE(float, float)
-DEC_INSTANCE(double, double)
-DEC_INSTANCE(bf16, float)
+template void add_sums_cuda(const CudaTile<float>&, float*, float*, void*);
+template void add_sums_cuda(const CudaTile<double>&, double*, double*, void*);
+template void make_weights_cuda<float>(const CudaTile<float>&, const float*, const float*, void*);
+template void make_weights_cuda<double>(const CudaTile<double>&, const double*, const double*, void*);
+template void make_weights_cuda<bf16>(const CudaTile<float>&, const float*, const float*, void*);
 
 }  // namespace dec

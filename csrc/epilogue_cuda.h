@@ -1,5 +1,5 @@
-// The epilogues of a stack of tiles on the GPU. No header of PyTorch or CUDA here: plain nvcc compiles the .cu file, and
-// the C++ compiler what calls it.
+// The epilogues of a stack of tiles on the GPU. No header of PyTorch or CUDA here: plain nvcc compiles the .cu file,
+// and the C++ compiler what calls it. A launch that fails throws std::runtime_error; nothing waits for the device.
 #pragma once
 
 #include "arithmetic.h"
@@ -7,15 +7,15 @@
 namespace dec {
 
 // One-sided: the rows of the tile own their results, the columns only contribute. So no two threads write to one place,
-// and the sums have a fixed order. `element` is what the products gave, `scalar` what is computed in.
-template <typename element, typename scalar>
+// and the sums have a fixed order.
+template <typename scalar>
 struct CudaTile {
-  std::int64_t groups, rows, columns;                   // of the stack
+  std::int64_t groups, rows, columns;                   // of the stack: at most 65535 groups, a launch takes no more
   std::int64_t first_group, first_row, first_column;    // where it lies in the whole
   std::int64_t m, dim;                                  // rows of a group, values of a row
 
   // The stack, (groups, rows, columns) each: s = z_i . z_j; x = p_i . z_j forward, z_i . p_j backward.
-  element *s, *x;
+  scalar *s, *x;
 
   // The whole, (G, m) each and p (G, m, dim).
   const scalar *p, *p_scale;
@@ -26,14 +26,17 @@ struct CudaTile {
 };
 
 // Adds to Qpos and Qneg (G, m) of the rows what the columns give them, without the factors 1 / t.
-template <typename element, typename scalar>
-void add_sums_cuda(const CudaTile<element, scalar>& tile, scalar* qpos, scalar* qneg, void* stream);
+template <typename scalar>
+void add_sums_cuda(const CudaTile<scalar>& tile, scalar* qpos, scalar* qneg, void* stream);
 
 // Turns the similarities into the weights of the gradient products, in place; alpha and beta (G, m) hold 1 / t already.
 //
 //   s <- (w_ij + w_ji) x(S_ij)                dz_I += s z_J
 //   x <- 2 w_ji x(A_ji) p_scale_j             dz_I += x p_J
+//
+// The weights are `element`, what those products take. Where that is narrower than the similarities, each row of
+// weights lies at the start of its row of similarities.
 template <typename element, typename scalar>
-void make_weights_cuda(const CudaTile<element, scalar>& tile, const scalar* alpha, const scalar* beta, void* stream);
+void make_weights_cuda(const CudaTile<scalar>& tile, const scalar* alpha, const scalar* beta, void* stream);
 
 }  // namespace dec

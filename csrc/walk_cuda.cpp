@@ -12,8 +12,13 @@ namespace {
 
 using at::Tensor;
 
-constexpr std::int64_t kTile = 2048;  // two float32 tiles are 32 MiB
+#ifndef DEC_CUDA_TILE
+#define DEC_CUDA_TILE 2048  // two float32 tiles are 32 MiB; the tests make do with fewer rows
+#endif
+constexpr std::int64_t kTile = DEC_CUDA_TILE;
+constexpr std::int64_t kMaxStack = 65535;  // groups in one launch, and in one batched product
 
+// `element` is what the products take, `scalar` what all else is computed in, the results of the products included.
 template <typename element, typename scalar>
 class Walk {
  public:
@@ -24,10 +29,10 @@ class Walk {
         groups_(rows.z.size(0)),
         m_(rows.z.size(1)),
         tile_(std::min(kTile, m_)),
-        stack_(std::clamp<std::int64_t>(kTile * kTile / (tile_ * tile_), 1, groups_)),
+        stack_(std::min({kTile * kTile / (tile_ * tile_), kMaxStack, groups_})),
         z_(rows.z.to(kDtype<element>)),
         p_(rows.p.to(kDtype<element>)),
-        s_(at::empty({stack_ * tile_ * tile_}, z_.options())),
+        s_(at::empty({stack_ * tile_ * tile_}, rows.z.options())),
         x_(at::empty_like(s_)) {}
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
@@ -40,10 +45,10 @@ class Walk {
   void backward(const Tensor& alpha, const Tensor& beta, const Tensor& dz) {
     each_tile([&](const Place& at) {
       const auto tile = similarities(at, z_, p_);
-      make_weights_cuda(tile, alpha.data_ptr<scalar>(), beta.data_ptr<scalar>(), stream_);
+      make_weights_cuda<element>(tile, alpha.data_ptr<scalar>(), beta.data_ptr<scalar>(), stream_);
       Tensor target = block(dz, at, at.row);
-      accumulate(target, stack(s_, at), block(z_, at, at.column));
-      accumulate(target, stack(x_, at), block(p_, at, at.column));
+      accumulate(target, weights(s_, at), block(z_, at, at.column));
+      accumulate(target, weights(x_, at), block(p_, at, at.column));
     });
   }
 
@@ -62,10 +67,10 @@ class Walk {
   }
 
   // s = z_I z_J^T and x = left_I right_J^T.
-  CudaTile<element, scalar> similarities(const Place& at, const Tensor& left, const Tensor& right) const {
+  CudaTile<scalar> similarities(const Place& at, const Tensor& left, const Tensor& right) const {
     Tensor s = stack(s_, at), x = stack(x_, at);
-    at::bmm_out(s, block(z_, at, at.row), block(z_, at, at.column).transpose(1, 2));
-    at::bmm_out(x, block(left, at, at.row), block(right, at, at.column).transpose(1, 2));
+    multiply(s, block(z_, at, at.row), block(z_, at, at.column));
+    multiply(x, block(left, at, at.row), block(right, at, at.column));
     return {s.size(0),
             s.size(1),
             s.size(2),
@@ -74,8 +79,8 @@ class Walk {
             at.column,
             m_,
             rows_.p.size(2),
-            static_cast<element*>(s.data_ptr()),
-            static_cast<element*>(x.data_ptr()),
+            s.data_ptr<scalar>(),
+            x.data_ptr<scalar>(),
             rows_.p.template const_data_ptr<scalar>(),
             rows_.p_scale.template const_data_ptr<scalar>(),
             rows_.first.template const_data_ptr<std::int64_t>(),
@@ -84,16 +89,30 @@ class Walk {
             constants_.temperature<scalar>()};
   }
 
+  // out = left right^T. Rounded to bf16, a similarity near 1 would be off by more than its rounded operands make it.
+  static void multiply(Tensor& out, const Tensor& left, const Tensor& right) {
+    if constexpr (std::is_same_v<element, scalar>) {
+      at::bmm_out(out, left, right.transpose(1, 2));
+    } else {
+      at::bmm_out(out, left, right.transpose(1, 2), kDtype<scalar>);
+    }
+  }
+
   static void accumulate(Tensor& target, const Tensor& weights, const Tensor& operand) {
     if constexpr (std::is_same_v<element, scalar>) {
       target.baddbmm_(weights, operand);
     } else {
-      target.add_(at::bmm(weights, operand));
+      target.add_(at::bmm(weights, operand, kDtype<scalar>));
     }
   }
 
   Tensor block(const Tensor& x, const Place& at, std::int64_t start) const {
     return x.narrow(0, at.group, std::min(stack_, groups_ - at.group)).narrow(1, start, std::min(tile_, m_ - start));
+  }
+
+  Tensor weights(const Tensor& buffer, const Place& at) const {
+    const Tensor similarities = stack(buffer, at);
+    return similarities.view(kDtype<element>).narrow(2, 0, similarities.size(2));
   }
 
   Tensor stack(const Tensor& buffer, const Place& at) const {

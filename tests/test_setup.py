@@ -25,11 +25,11 @@ def build(sources: Path, environment: dict[str, str]) -> subprocess.CompletedPro
     )
 
 
-def loss_and_backend(sources: Path) -> str:
+def loss_and_extension(sources: Path) -> str:
     # Without the finder of an editable installation, which would find this checkout's extension.
     program = "import sys; sys.meta_path = [finder for finder in sys.meta_path if 'ditable' not in repr(finder)];"
-    program += "import torch, dec_kernels.backends as b, dec_kernels as d; x = torch.rand(1, 3, 16, 16);"
-    program += "print(d.__file__, float(d.dec_loss(x, x)), b.choose('auto', x.device, x.dtype))"
+    program += "import torch, dec_kernels as d, dec_kernels.backends.cpp as cpp; x = torch.rand(1, 3, 16, 16);"
+    program += "print(d.__file__, float(d.dec_loss(x, x)), cpp._C)"
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(sources / "out")}
     return subprocess.run(
@@ -53,7 +53,7 @@ def test_without_a_compiler_the_install_succeeds_and_says_what_is_missing(
     lines = [line for line in done.stderr.splitlines() if line.startswith("dec-kernels: the C++ extension is left out")]
     assert len(lines) == 1
     assert reason in lines[0]
-    assert loss_and_backend(sources).split()[2] == "torch"
+    assert loss_and_extension(sources).split()[2] == "None"
 
 
 def test_without_pytorch_in_the_build_the_install_succeeds_and_says_so(sources: Path) -> None:
@@ -61,3 +61,34 @@ def test_without_pytorch_in_the_build_the_install_succeeds_and_says_so(sources: 
     done = build(sources, {"PYTHONPATH": str(sources)})
     assert done.returncode == 0, done.stderr
     assert "PyTorch is not there while building; pip install --no-build-isolation lets it be seen" in done.stderr
+
+
+def test_where_cuda_cannot_be_compiled_the_extension_is_built_for_the_cpu(sources: Path) -> None:
+    """A PyTorch for CUDA, as far as `setup.py` can see, and a toolkit of which nvcc is missing."""
+    (sources / "sitecustomize.py").write_text(
+        "import torch; torch.version.cuda = '13.0'; torch.cuda._is_compiled = lambda: True; "
+        "torch.cuda.is_available = lambda: False"
+    )
+    (sources / "cuda").mkdir()
+    # Answers as the compiler that it stands for, and writes empty files instead of compiling.
+    compiler = sources / "c++"
+    compiler.write_text(
+        f"""#!/bin/sh
+case "$*" in *-dump*|*--version*|-v) exec {shutil.which("c++")} "$@" ;; esac
+echo "$@" >> {sources}/commands
+while [ "$1" != -o ]; do shift; done
+touch "$2"
+"""
+    )
+    compiler.chmod(0o755)
+    toolchain = {"CXX": str(compiler), "CC": str(compiler), "CUDA_HOME": str(sources / "cuda")}
+    done = build(sources, toolchain | {"PYTHONPATH": str(sources)})
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dec-kernels: ")]
+    assert len(lines) == 1
+    assert "the C++ extension is built for the CPU alone: nvcc not found" in lines[0]
+    assert list((sources / "out" / "dec_kernels").glob("_C.*.so"))
+    commands = (sources / "commands").read_text()
+    assert "walk_cpu" in commands
+    assert "walk_cuda" not in commands
+    assert "torch_cuda" not in commands

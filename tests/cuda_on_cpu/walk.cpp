@@ -1,0 +1,39 @@
+// The CUDA path of the extension on the CPU: its two sources as they are, with the cuda_runtime.h beside this file.
+#include <torch/library.h>
+
+#include "epilogue_cuda.cu"
+#include "walk_cuda.cpp"
+
+namespace {
+
+using at::Tensor;
+
+std::tuple<Tensor, Tensor> forward(const Tensor& z, const Tensor& p, const Tensor& p_scale, const Tensor& first,
+                                   const Tensor& last, double radius, double t_pos, double t_neg, bool inside,
+                                   bool bf16) {
+  return dec::forward_cuda({z, p, p_scale, first, last}, {radius, t_pos, t_neg, inside, bf16}, 0);
+}
+
+Tensor backward(const Tensor& z, const Tensor& p, const Tensor& p_scale, const Tensor& first, const Tensor& last,
+                double radius, double t_pos, double t_neg, bool inside, bool bf16, const Tensor& alpha,
+                const Tensor& beta) {
+  return dec::backward_cuda({z, p, p_scale, first, last}, {radius, t_pos, t_neg, inside, bf16}, alpha, beta, 0);
+}
+
+TORCH_LIBRARY(dec_cuda_on_cpu, library) {
+  library.def("forward", forward);
+  library.def("backward", backward);
+  library.def("fail_launches", [](bool fail) { fail_launches = fail; });
+}
+
+// Products of bf16 operands with float32 results, which PyTorch has on CUDA devices only.
+TORCH_LIBRARY_IMPL(aten, CPU, library) {
+  library.impl("bmm.dtype", [](const Tensor& a, const Tensor& b, at::ScalarType dtype) {
+    return at::bmm(a.to(dtype), b.to(dtype));
+  });
+  library.impl("bmm.dtype_out", [](const Tensor& a, const Tensor& b, at::ScalarType dtype, Tensor& out) -> Tensor& {
+    return at::bmm_out(out, a.to(dtype), b.to(dtype));
+  });
+}
+
+}  // namespace
