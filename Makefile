@@ -36,5 +36,7 @@ bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=mean -q
 	$(BIN)/python -m benchmarks.compare
 
-gpu: $(READY)
-	$(BIN)/python -m pytest -m gpu
+# Everything about a GPU, in at most eight minutes. On a machine that has PyTorch and Triton and cannot fetch packages:
+# make gpu GPU_PYTHON=python3. What comes of it goes to OUT.
+gpu: $(if $(GPU_PYTHON),,$(READY))
+	$(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks.gpu --out $(or $(OUT),benchmarks/results)

@@ -19,12 +19,24 @@ from rich.console import Console
 from benchmarks import machine, plots
 from benchmarks.competitors import CHUNKS, COMPETITORS, PRODUCTS, TILES, tiled_products
 from benchmarks.memory import measure_in_fresh_process
-from benchmarks.results import DIM, FLOOR, MIB, OURS, SMALL_DIM, Results, claims, curve, print_tables, slope
+from benchmarks.results import (
+    DIM,
+    FLOOR,
+    MIB,
+    OURS,
+    SMALL_DIM,
+    Results,
+    claims,
+    curve,
+    extrapolate,
+    print_tables,
+    slope,
+)
 from benchmarks.timing import interleaved
 from benchmarks.workload import images
 
 PATCH_SIZES = {DIM: 8, SMALL_DIM: 4}
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 
 # A competitor's curve ends where its next call, at twice the n, is expected to exceed these.
 LONGEST_CALL = 15.0  # seconds
@@ -144,14 +156,14 @@ def _try_tiles(n: int) -> Records:
 
 
 def _too_much(name: str, n: int, time: Records, memory: Records) -> str | None:
-    """Why not to run it at n, going by n / 2: four times the time and, at most, four times the memory."""
+    """Why not to run it at n, going by the n before: time, and at most memory, grow with n * n."""
 
-    def at_half(records: Records, key: str) -> float:
-        return max((r[key] for r in records if (r["competitor"], r["n"]) == (name, n // 2)), default=0)
+    def expected(records: Records, key: str) -> float:
+        return extrapolate({r["n"]: r[key] for r in records if r["competitor"] == name}, n)
 
-    if 4 * at_half(time, "median") > LONGEST_CALL:
+    if expected(time, "median") > LONGEST_CALL:
         return f"a call would take more than {LONGEST_CALL:.0f} s"
-    if 4 * at_half(memory, "extra_bytes") > MOST_MEMORY:
+    if expected(memory, "extra_bytes") > MOST_MEMORY:
         return f"it might need more than {MOST_MEMORY / MIB / 1024:.0f} GiB"
     return None
 
@@ -177,8 +189,8 @@ def main() -> None:
     results = compare(plan, console)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "cpu.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-    plots.draw(results, "time", folder / "cpu_time.png")
-    plots.draw(results, "memory", folder / "cpu_memory.png")
+    for measure in ("time", "memory"):
+        plots.draw(measure, plots.lines(results, measure), plots.note(results), folder / f"cpu_{measure}.png")
     print_tables(results, console)
 
 

@@ -12,6 +12,7 @@ from functools import cache, partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch import dtype as Dtype
 from torch.utils.checkpoint import checkpoint
 
 from dec_kernels import dec_loss
@@ -39,30 +40,39 @@ class Competitor:
         loss = self.loss(sr, hr, patch_size)
         return loss.detach(), torch.autograd.grad(loss, sr)[0]
 
+    def passes(self, sr: Tensor, hr: Tensor, patch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+        """The same as two calls, one after the other."""
+        made: list[Tensor] = []
+        return (
+            lambda: made.append(self.loss(sr, hr, patch_size)),
+            lambda: torch.autograd.grad(made.pop(), sr),
+        )
 
-def eager(sr: Tensor, hr: Tensor, patch_size: int) -> Tensor:
+
+def eager(sr: Tensor, hr: Tensor, patch_size: int, *, operands: Dtype = torch.float32) -> Tensor:
     """Eqs. 37-42 in n x n tensors; of the forms tried (two exponentials or one sum, masks by where, product or
-    difference, in place or not) the fastest, eager and compiled."""
-    q, p = _rows(sr, patch_size), _rows(hr, patch_size)
-    z, h = F.normalize(q), F.normalize(p)
+    difference, in place or not) the fastest, eager and compiled. S, A and all that is made of them have the dtype
+    `operands`; the mask and the sums are float32."""
+    z, h, p = unit_rows(sr, hr, patch_size, operands)
     return _ratios(z, h, p, z, p).log().mean().neg()
 
 
-def compiled(sr: Tensor, hr: Tensor, patch_size: int) -> Tensor:
+def compiled(
+    sr: Tensor, hr: Tensor, patch_size: int, *, operands: Dtype = torch.float32, compiler: str = "inductor"
+) -> Tensor:
     """`eager` under torch.compile, in its default mode."""
-    return _compiler()(sr, hr, patch_size)
+    return _compiled(compiler)(sr, hr, patch_size, operands=operands)
 
 
 @cache
-def _compiler() -> Callable[[Tensor, Tensor, int], Tensor]:
-    return torch.compile(eager)  # here, since it takes seconds to import what it needs
+def _compiled(compiler: str) -> Callable[..., Tensor]:
+    return torch.compile(eager, backend=compiler)  # here, since it takes seconds to import what it needs
 
 
-def chunked(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int) -> Tensor:
+def chunked(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int, operands: Dtype = torch.float32) -> Tensor:
     """`eager`, so many rows at a time that their similarities to all fill `mib` MiB of float32; the backward computes
     each chunk again instead of keeping it."""
-    q, p = _rows(sr, patch_size), _rows(hr, patch_size)
-    z, h = F.normalize(q), F.normalize(p)
+    z, h, p = unit_rows(sr, hr, patch_size, operands)
     rows = max(1, mib * 2**20 // (4 * len(z)))
     chunks = zip(z.split(rows), h.split(rows), p.split(rows), strict=True)
     ratios = [checkpoint(_ratios, z_i, h_i, p_i, z, p, use_reentrant=False) for z_i, h_i, p_i in chunks]
@@ -74,9 +84,15 @@ def _ratios(z_i: Tensor, h_i: Tensor, p_i: Tensor, z: Tensor, p: Tensor) -> Tens
     squared_distance = torch.addmm(p_i.square().sum(1)[:, None] + p.square().sum(1), p_i, p.T, alpha=-2)
     positive = squared_distance <= RADIUS**2
     e = torch.add((z_i @ z.T).exp_(), (h_i @ z.T).exp_(), alpha=2)
-    qpos = e.masked_fill(~positive, 0).sum(1) / T_POS
-    qneg = e.masked_fill(positive, 0).sum(1) / T_NEG
+    qpos = e.masked_fill(~positive, 0).sum(1, dtype=torch.float32) / T_POS
+    qneg = e.masked_fill(positive, 0).sum(1, dtype=torch.float32) / T_NEG
     return qpos / qneg
+
+
+def unit_rows(sr: Tensor, hr: Tensor, patch_size: int, operands: Dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """z and h in the dtype `operands`, and the HR rows p in float32: (n, D) each."""
+    q, p = _rows(sr, patch_size), _rows(hr, patch_size)
+    return F.normalize(q).to(operands), F.normalize(p).to(operands), p
 
 
 def _rows(images: Tensor, patch_size: int) -> Tensor:

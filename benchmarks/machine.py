@@ -1,6 +1,7 @@
 """Where, when and from which sources a result comes."""
 
 import datetime
+import importlib.metadata
 import os
 import platform
 import shlex
@@ -31,6 +32,23 @@ def describe() -> dict[str, str | int | float]:
     }
 
 
+def describe_gpu() -> dict[str, str | int | float | None]:
+    """The current CUDA device, its driver, and what compiles for it."""
+    device = torch.cuda.get_device_properties()
+    return {
+        "gpu": device.name,
+        "compute_capability": f"{device.major}.{device.minor}",
+        "multiprocessors": device.multi_processor_count,
+        "gpu_memory_gib": round(device.total_memory / 2**30, 1),
+        "l2_mib": device.L2_cache_size / 2**20,
+        "largest_sm_clock": _output("nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader"),
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "cuda": torch.version.cuda,
+        "triton": _version("triton"),
+        "keops": _version("pykeops"),
+    }
+
+
 def provenance(module: str) -> dict[str, str | bool | None]:
     """The command line, given the module that Python runs; the time; and the commit, if the sources are in git."""
     commit = _git("rev-parse", "HEAD")
@@ -55,8 +73,19 @@ def _cpu() -> str:
 
 
 def _git(*arguments: str) -> str | None:
+    return _output("git", *arguments)
+
+
+def _output(*command: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,19 +1,25 @@
 """Time and memory over n, log-log, each line with its fitted exponent."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from benchmarks.results import DIM, FIT_FROM, FLOOR, MIB, OURS, Results, curve
+from benchmarks.results import DIM, FIT_FROM, FLOOR, MIB, OURS, Results, curve, slope
 
 # Okabe and Ito's palette, which the colour-blind tell apart: blues and green are ours.
 COLOURS = {
+    "triton": "#56B4E9",
     "cpp": "#0072B2",
     "cpp_bf16": "#56B4E9",
     "torch": "#009E73",
     "eager": "#D55E00",
     "compile": "#CC79A7",
+    "keops": "#F0E442",
     "products_six": "#000000",
+    "chunked_256": "#E69F00",
+    "cublas_triton_32": "#999999",
 }
 CHUNKED = "#E69F00"
 AXES = {
@@ -22,32 +28,53 @@ AXES = {
 }
 
 
-def draw(results: Results, measure: str, path: Path) -> None:
+class Line(NamedTuple):
+    """One competitor: n -> seconds or bytes. What is ours is drawn thicker, a floor dotted."""
+
+    label: str
+    points: dict[int, float]
+    colour: str
+    ours: bool
+    floor: bool = False
+
+
+def lines(results: Results, measure: str) -> list[Line]:
+    """The lines of the CPU's comparison."""
+    return [
+        Line(label, curve(results, measure, name), COLOURS.get(name, CHUNKED), name in OURS, name in FLOOR)
+        for name, label in results["labels"].items()
+    ]
+
+
+def note(results: Results) -> str:
+    return f"D = {DIM}, float32 images, {results['machine']['threads']} CPU threads."
+
+
+def draw(measure: str, lines: Sequence[Line], note: str, path: Path) -> None:
     """Writes the plot of `measure`, "time" or "memory", as PNG."""
     title, unit, scale = AXES[measure]
     figure = Figure(figsize=(8.4, 5.0), dpi=200, layout="constrained")
     axes = figure.add_subplot()
-    sizes = sorted({r["n"] for r in results[measure] if r["dim"] == DIM})
-    lines = []
-    for name, label in results["labels"].items():
-        points = curve(results, measure, name)
-        if len(points) < 2:
+    sizes = sorted({n for line in lines for n in line.points})
+    drawn = []
+    for line in lines:
+        if len(line.points) < 2:
             continue
-        values = [value * scale for value in points.values()]
-        exponent = results["slopes"][measure][name]
-        (line,) = axes.plot(
-            list(points),
+        values = [value * scale for value in line.points.values()]
+        exponent = slope(line.points)
+        (handle,) = axes.plot(
+            list(line.points),
             values,
-            ":" if name in FLOOR else "o-",
-            color=COLOURS.get(name, CHUNKED),
-            linewidth=2.4 if name in OURS else 1.5,
+            ":" if line.floor else "o-",
+            color=line.colour,
+            linewidth=2.4 if line.ours else 1.5,
             markersize=4,
-            label=f"{label}  $n^{{{exponent:.2f}}}$" if exponent else label,
+            label=f"{line.label}  $n^{{{exponent:.2f}}}$" if exponent else line.label,
         )
         # Where the line would end if it went on to the largest n: the legend is in the order of the lines.
-        lines.append((values[-1] * (sizes[-1] / list(points)[-1]) ** (exponent or 0), line))
+        drawn.append((values[-1] * (sizes[-1] / list(line.points)[-1]) ** (exponent or 0), handle))
 
-    _, handles = zip(*sorted(lines, key=lambda item: item[0], reverse=True), strict=True)
+    handles = [handle for _, handle in sorted(drawn, key=lambda item: item[0], reverse=True)]
     axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, labelspacing=0.9)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -61,7 +88,6 @@ def draw(results: Results, measure: str, path: Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
 
-    note = f"D = {DIM}, float32 images, {results['machine']['threads']} CPU threads. Exponents are fitted from "
-    note += f"n = {FIT_FROM:,} on. A line ends where a call would take too long or too much."
+    note += f" Exponents are fitted from n = {FIT_FROM:,} on. A line ends where a call would take too long or too much."
     figure.supxlabel(note, fontsize=8, color="#666666", x=0.01, ha="left")
     figure.savefig(path)

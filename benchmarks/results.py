@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,18 @@ FIT_FROM = 2048
 Results = Mapping[str, Any]
 
 
-def curve(results: Results, measure: str, name: str, dim: int = DIM) -> dict[int, float]:
-    """n -> median seconds (`measure` "time") or extra bytes ("memory") of one competitor."""
+def curve(results: Results, measure: str, name: str, dim: int = DIM, **where: str) -> dict[int, float]:
+    """n -> median seconds (`measure` "time") or extra bytes ("memory") of one competitor, of the records that also
+    have the values in `where`."""
     key = {"time": "median", "memory": "extra_bytes"}[measure]
-    return {r["n"]: r[key] for r in results[measure] if (r["competitor"], r["dim"]) == (name, dim)}
+    wanted = {"competitor": name, "dim": dim} | where
+    return {r["n"]: r[key] for r in results[measure] if all(r[k] == v for k, v in wanted.items())}
+
+
+def extrapolate(points: Mapping[int, float], n: int) -> float:
+    """What n costs if it grows with n * n from the largest measured size below; 0 where there is none."""
+    below = max((size for size in points if size < n), default=None)
+    return points[below] * (n / below) ** 2 if below else 0
 
 
 def slope(points: Mapping[int, float], fit_from: int = FIT_FROM) -> float | None:
@@ -49,17 +57,19 @@ def claims(results: Results) -> list[dict[str, Any]]:
     assert growth is not None
     other = f"{results['labels'][best]}, the best other"
     return [
-        _claim(f"C++: time over six tiled products, n = {n}", median["cpp"] / median["products_six"], most=1.3),
-        _claim(f"C++: times faster than {other}, n = {n}", median[best] / median["cpp"], least=1.3),
-        _claim(f"C++, bf16: times faster than {other}, n = {n}", median[best] / median["cpp_bf16"], least=3.0),
-        _claim(f"C++: extra memory in MiB, n = {big}", extra, most=64.0),
-        _claim(f"C++: exponent of n in memory up to n = {max(linear)}, D = {SMALL_DIM}", growth, most=1.1),
+        claim(f"C++: time over six tiled products, n = {n}", median["cpp"] / median["products_six"], most=1.3),
+        claim(f"C++: times faster than {other}, n = {n}", median[best] / median["cpp"], least=1.3),
+        claim(f"C++, bf16: times faster than {other}, n = {n}", median[best] / median["cpp_bf16"], least=3.0),
+        claim(f"C++: extra memory in MiB, n = {big}", extra, most=64.0),
+        claim(f"C++: exponent of n in memory up to n = {max(linear)}, D = {SMALL_DIM}", growth, most=1.1),
     ]
 
 
-def _claim(what: str, measured: float, *, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
+def claim(what: str, measured: float | None, *, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
+    """`measured` None: there is nothing to compare the target with."""
     target = f"≤ {most}" if least == -math.inf else f"≥ {least}"
-    return {"claim": what, "target": target, "measured": measured, "met": least <= measured <= most}
+    met = None if measured is None else least <= measured <= most
+    return {"claim": what, "target": target, "measured": measured, "met": met}
 
 
 def _best_other(median: Mapping[str, float]) -> str:
@@ -72,7 +82,7 @@ def print_tables(results: Results, console: Console) -> None:
     console.print(_detail(results, n))
     console.print(_curve_table(results, "time", "Seconds", 1))
     console.print(_curve_table(results, "memory", "Extra MiB", MIB))
-    console.print(_claims(results))
+    console.print(claims_table(results["claims"]))
 
 
 def _detail(results: Results, n: int) -> Table:
@@ -105,20 +115,24 @@ def _curve_table(results: Results, measure: str, title: str, unit: float) -> Tab
         if len(points) < 2:
             continue
         exponent = results["slopes"][measure][name]
-        cells = (_three_digits(points[n] / unit) if n in points else "" for n in sizes)
+        cells = (three_digits(points[n] / unit) if n in points else "" for n in sizes)
         table.add_row(label, *cells, f"{exponent:.2f}" if exponent else "")
     return table
 
 
-def _three_digits(value: float) -> str:
+def three_digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def _claims(results: Results) -> Table:
+def claims_table(made: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="Claims", box=box.SIMPLE_HEAD)
     for heading in ("", "target", "measured", "met"):
         table.add_column(heading, justify="right" if heading else "left")
-    for claim in results["claims"]:
-        met = "yes" if claim["met"] else "[bold red]no"
-        table.add_row(claim["claim"], claim["target"], f"{claim['measured']:.2f}", met)
+    for one in made:
+        if one["met"] is None:
+            table.add_row(one["claim"], one["target"], "", "not measured")
+        else:
+            table.add_row(
+                one["claim"], one["target"], f"{one['measured']:.2f}", "yes" if one["met"] else "[bold red]no"
+            )
     return table

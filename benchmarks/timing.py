@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypedDict
+from functools import partial
+from typing import TypedDict, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 class Timing(TypedDict):
@@ -26,11 +29,18 @@ class Timing(TypedDict):
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
     """Calls each once to warm up, then all of them in turn, `rounds` times over: A B C, A B C, ..."""
     first = {name: seconds(call) for name, call in calls.items()}
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            taken[name].append(seconds(call))
+    taken = by_turns({name: partial(seconds, call) for name, call in calls.items()}, dict.fromkeys(calls, rounds))
     return {name: summary(first[name], taken[name]) for name in calls}
+
+
+def by_turns(measurements: Mapping[str, Callable[[], T]], rounds: Mapping[str, int]) -> dict[str, list[T]]:
+    """What each measurement returned, taken in turn, every one for its own number of rounds: A B C, A B C, A C, ..."""
+    taken: dict[str, list[T]] = {name: [] for name in measurements}
+    for turn in range(max(rounds.values(), default=0)):
+        for name, measure in measurements.items():
+            if turn < rounds[name]:
+                taken[name].append(measure())
+    return taken
 
 
 def seconds(call: Callable[[], object]) -> float:

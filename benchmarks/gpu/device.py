@@ -1,0 +1,97 @@
+"""What is asked of the device that is measured: time, memory, a graph. `DryRun` answers in its place on the CPU."""
+
+import gc
+import math
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+
+Call = Callable[[], object]
+
+
+class Cuda:
+    """The current CUDA device."""
+
+    type = "cuda"
+    compiler = "inductor"
+    longest_product = 8192
+
+    def __init__(self) -> None:
+        # Twice the cache: what is timed finds nothing of its inputs there.
+        self._flush = torch.empty(2 * torch.cuda.get_device_properties().L2_cache_size, dtype=torch.int8, device="cuda")
+
+    def laps(self, *calls: Call) -> list[float]:
+        """Seconds that the device takes for each of the calls, made one after the other, with a cold L2 cache."""
+        marks = [torch.cuda.Event(enable_timing=True) for _ in range(len(calls) + 1)]
+        self._flush.zero_()
+        marks[0].record()
+        for call, mark in zip(calls, marks[1:], strict=True):
+            call()
+            mark.record()
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) / 1e3 for start, end in pairwise(marks)]
+
+    def extra_bytes(self, call: Call) -> int:
+        """The allocator's peak during the call, above what is allocated before. cuBLAS's workspace, which stays for
+        good after a first call, is no part of it."""
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+
+    def free_bytes(self) -> float:
+        gc.collect()
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info()[0]
+
+    def captured(self, call: Call) -> Call:
+        """The replay of the call's kernels as one CUDA graph."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # a capture must not meet anything that is done the first time only
+            for _ in range(3):
+                call()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            call()
+        return graph.replay
+
+    def check(self) -> None:
+        """Raises if the device has had an error after which nothing runs on it in this process any more."""
+        torch.cuda.synchronize()
+
+
+class DryRun:
+    """Stands in for a device on a machine that has none, so that all code around it runs; its figures mean nothing."""
+
+    type = "cpu"
+    compiler = "aot_eager"
+    longest_product = 64
+
+    def laps(self, *calls: Call) -> list[float]:
+        marks = [time.perf_counter()]
+        for call in calls:
+            call()
+            marks.append(time.perf_counter())
+        return [end - start for start, end in pairwise(marks)]
+
+    def extra_bytes(self, call: Call) -> None:
+        """Not measured."""
+        call()
+
+    def free_bytes(self) -> float:
+        return math.inf
+
+    def captured(self, call: Call) -> Call:
+        return call
+
+    def check(self) -> None:
+        pass
+
+
+Device = Cuda | DryRun

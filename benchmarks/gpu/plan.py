@@ -1,0 +1,90 @@
+"""What is measured on the device, the most important first: what the deadline cuts off is the end of the list."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from benchmarks.gpu.competitors import CACHED, CHUNKS, FUSED, LABELS, PRESETS
+from benchmarks.results import DIM, SMALL_DIM
+
+PATCH_SIZES = {SMALL_DIM: 4, DIM: 8, 768: 16}
+
+# One size of chunk for those that have a choice; all sizes compete where speed is claimed.
+USUAL = tuple(
+    name
+    for name in LABELS
+    if name not in {f"chunked_{mib}" for mib in CHUNKS if mib != 256}
+    and name not in {f"cublas_triton_{mib}" for mib in CACHED if mib != 32}
+)
+# At the largest sizes the others would take minutes or all memory.
+LINEAR = (*FUSED, "cublas_triton_32")
+
+
+class Case(NamedTuple):
+    """One n and D in one preset, and who takes part."""
+
+    n: int
+    dim: int
+    precision: str
+    names: Sequence[str]
+
+    @property
+    def place(self) -> dict[str, int | str]:
+        return {"n": self.n, "dim": self.dim, "precision": self.precision}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    Attributes:
+        cases: in the order of their importance.
+        speed_at: the n of the claims about time.
+        graph_at: the n, D = 192, at which ours are also replayed as a CUDA graph: small, so that launches matter.
+        memory_at: the n of the claim about memory with D = 48.
+        exact_up_to: the largest n whose results are compared with the dense float64 reference.
+    """
+
+    cases: Sequence[Case]
+    speed_at: int
+    graph_at: int
+    memory_at: int
+    exact_up_to: int
+
+
+def _each(sizes: Iterable[int], dim: int, names: Sequence[str], presets: Sequence[str] = PRESETS) -> Iterator[Case]:
+    return (Case(n, dim, precision, names) for n in sizes for precision in presets)
+
+
+FULL = Plan(
+    cases=(
+        *_each([8192], DIM, tuple(LABELS)),
+        *_each([8192], SMALL_DIM, USUAL),
+        *_each([262144], SMALL_DIM, LINEAR, ["tf32"]),
+        *_each([8192], 768, USUAL),
+        *_each([1024, 16384], DIM, USUAL),
+        *_each([65536], DIM, LINEAR),
+        *_each([4096, 2048], DIM, USUAL),
+        *_each([1024, 65536], SMALL_DIM, LINEAR),
+        *_each([1024, 16384], 768, LINEAR),
+        *_each([262144], SMALL_DIM, LINEAR, ["bf16", "tf32x3", "ieee"]),
+        *_each([32768], DIM, LINEAR),
+        *_each([2048, 4096, 16384, 32768], SMALL_DIM, LINEAR),
+        *_each([2048, 4096, 32768], 768, LINEAR),
+        *_each([262144], DIM, LINEAR, ["bf16", "tf32"]),
+    ),
+    speed_at=8192,
+    graph_at=1024,
+    memory_at=262144,
+    exact_up_to=8192,
+)
+DRY = Plan(
+    cases=(
+        *_each([32], DIM, USUAL),
+        *_each([16], DIM, LINEAR, ["tf32"]),
+        *_each([32], SMALL_DIM, tuple(FUSED), ["tf32"]),
+    ),
+    speed_at=32,
+    graph_at=16,
+    memory_at=32,
+    exact_up_to=32,
+)
