@@ -7,11 +7,12 @@ again, at a cost of n * D beside the n * n * D of the walk.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
-from dec_kernels import patches
-from dec_kernels.backends import BACKENDS, choose
+from dec_kernels.backends import BACKENDS, Task, choose
 from dec_kernels.spec import Constants
 
 
@@ -31,9 +32,9 @@ def similarity_sums(
     """Qpos and Qneg of every patch, (n,) each, in image order; float64 for float64 images, otherwise float32."""
     constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        name, dtype = _choose(backend, sr)
-        rows = patches.prepare(sr, hr, patch_size, per_image, constants, dtype)
-        qpos, qneg = BACKENDS[name].forward(rows, constants)
+        chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
+        rows = chosen.prepare(sr, hr, patch_size, per_image, constants, dtype)
+        qpos, qneg = chosen.forward(rows, constants)
         return rows.unsort(qpos).to(_result_dtype(sr)), rows.unsort(qneg).to(_result_dtype(sr))
 
 
@@ -55,25 +56,31 @@ def similarity_sums_backward(
     """dL/dsr, in the shape, dtype and memory format of `sr`, from alpha = dL/dQpos and beta = dL/dQneg, (n,) each."""
     constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        name, dtype = _choose(backend, sr)
-        rows = patches.prepare(sr, hr, patch_size, per_image, constants, dtype)
-        dz = BACKENDS[name].backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
+        chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
+        rows = chosen.prepare(sr, hr, patch_size, per_image, constants, dtype)
+        dz = chosen.backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
         dq, order = rows.project_(dz), rows.order
         del rows  # the images of the gradient take its place
-        return patches.to_images(dq, order, sr, patch_size)
+        return chosen.to_images(dq, order, sr, patch_size)
 
 
-def _choose(backend: str, sr: Tensor) -> tuple[str, torch.dtype]:
+def _choose(
+    backend: str, sr: Tensor, patch_size: int, per_image: bool, precision: str
+) -> tuple[ModuleType, torch.dtype]:
     """The backend that runs, and the dtype that it computes in."""
-    name = choose(backend, sr.device, _result_dtype(sr))
-    return name, torch.float64 if name == "reference" else _result_dtype(sr)
+    batch, channels, height, width = sr.shape
+    rows = (1 if per_image else batch) * (height // patch_size) * (width // patch_size)
+    dtype = _result_dtype(sr)
+    name = choose(backend, Task(sr.device, dtype, channels * patch_size**2, rows, precision))
+    return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
 def _preset(precision: str) -> str:
     """What "auto" stands for; asked at run time, since a compiled graph does not follow the setting."""
     if precision != "auto":
         return precision
-    return {"highest": "ieee", "high": "tf32", "medium": "bf16"}[torch.get_float32_matmul_precision()]
+    # "highest" asks for float32's error, which tf32x3 has, and for nothing slower: without TF32 it is "ieee".
+    return {"highest": "tf32x3", "high": "tf32", "medium": "bf16"}[torch.get_float32_matmul_precision()]
 
 
 def _result_dtype(sr: Tensor) -> torch.dtype:

@@ -1,5 +1,11 @@
+import os
+
 import pytest
 import torch
+
+# Without a GPU the Triton kernels run in Triton's interpreter, which has to be asked for before they are imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -10,12 +16,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device, and there is none here"))
 
 
-@pytest.fixture(params=["torch", "cpp"])
+on_the_interpreter = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="Triton's interpreter is off where there is a GPU; test_gpu.py runs the kernels"
+)
+TRITON = pytest.param("triton", marks=on_the_interpreter)
+
+
+@pytest.fixture(params=["torch", "cpp", TRITON])
 def tiled(request: pytest.FixtureRequest) -> str:
     """The names of the tiled backends."""
     return request.param
 
 
-@pytest.fixture(params=["reference", "torch", "cpp"])
+@pytest.fixture(params=["reference", "torch", "cpp", TRITON])
 def backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(params=["torch", "cpp"])
+def compiled(request: pytest.FixtureRequest) -> str:
+    """The names of the tiled backends that are fast on a CPU."""
+    return request.param
+
+
+@pytest.fixture(params=["reference", "torch", "cpp"])
+def float64_backend(request: pytest.FixtureRequest) -> str:
+    """The names of the backends that compute in float64."""
     return request.param

@@ -15,7 +15,7 @@ ETA = threshold("l2", 3, 4)
 
 
 def pair(
-    batch: int = 3, height: int = 36, width: int = 44, dtype: torch.dtype = torch.float32
+    batch: int = 3, height: int = 20, width: int = 28, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     return images(batch, 3, height, width, 4, dtype)
 
@@ -52,17 +52,19 @@ def test_repr_shows_what_differs_from_the_defaults() -> None:
 def test_reductions(backend: str, scope: str) -> None:
     sr, hr = pair()
     terms = {r: dec_loss(sr, hr, 4, ETA, scope=scope, reduction=r, backend=backend) for r in ("none", "sum", "mean")}
-    assert terms["none"].shape == (3 * 9 * 11,)
+    assert terms["none"].shape == (3 * 5 * 7,)
     torch.testing.assert_close(terms["none"].sum(), terms["sum"])
     torch.testing.assert_close(terms["none"].mean(), terms["mean"])
 
 
 @pytest.mark.parametrize("scope", ["batch", "image"])
-def test_none_keeps_image_order_and_honours_each_incoming_gradient(backend: str, scope: str) -> None:
+def test_none_keeps_image_order_and_honours_each_incoming_gradient(float64_backend: str, scope: str) -> None:
     sr, hr = pair(dtype=torch.float64)
-    weights = torch.rand(297, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    weights = torch.rand(105, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     spec = Spec(4, ETA, scope=scope, reduction="none")
-    ours = evaluate(sr, hr, weights, patch_size=4, threshold=ETA, scope=scope, reduction="none", backend=backend)
+    ours = evaluate(
+        sr, hr, weights, patch_size=4, threshold=ETA, scope=scope, reduction="none", backend=float64_backend
+    )
     true = truth(sr, hr, spec, weights=weights)
     torch.testing.assert_close(ours.loss, true.loss, rtol=1e-12, atol=1e-14)
     assert error(ours.gradient, true.gradient) < 1e-12
@@ -75,10 +77,10 @@ def test_loss_weight_scales_loss_and_gradient() -> None:
     torch.testing.assert_close(-3 * one.gradient, three.gradient)
 
 
-def test_temperatures_outside_add_a_constant_and_never_reach_the_gradient(backend: str) -> None:
+def test_temperatures_outside_add_a_constant_and_never_reach_the_gradient(float64_backend: str) -> None:
     sr, hr = pair(dtype=torch.float64)
-    one = evaluate(sr, hr, patch_size=4, threshold=ETA, t_pos=1.0, t_neg=1.0, backend=backend)
-    other = evaluate(sr, hr, patch_size=4, threshold=ETA, t_pos=0.1, t_neg=2.5, backend=backend)
+    one = evaluate(sr, hr, patch_size=4, threshold=ETA, t_pos=1.0, t_neg=1.0, backend=float64_backend)
+    other = evaluate(sr, hr, patch_size=4, threshold=ETA, t_pos=0.1, t_neg=2.5, backend=float64_backend)
     assert (other.loss - one.loss).item() == pytest.approx(math.log(0.1 / 2.5), rel=1e-12)
     torch.testing.assert_close(one.gradient, other.gradient, rtol=1e-9, atol=1e-18)
 
@@ -91,15 +93,15 @@ def test_scope_image_is_each_image_by_itself(backend: str) -> None:
 
 
 def test_remainder_crop_is_the_cropped_image_and_error_refuses(backend: str) -> None:
-    sr, hr = pair(2, 39, 45)
+    sr, hr = pair(2, 23, 29)
     ours = evaluate(sr, hr, patch_size=4, threshold=ETA, backend=backend)
-    cropped = evaluate(sr[:, :, :36, :44], hr[:, :, :36, :44], patch_size=4, threshold=ETA, backend=backend)
+    cropped = evaluate(sr[:, :, :20, :28], hr[:, :, :20, :28], patch_size=4, threshold=ETA, backend=backend)
     assert torch.equal(ours.loss, cropped.loss)
-    assert torch.equal(ours.gradient[:, :, :36, :44], cropped.gradient)
-    assert ours.gradient[:, :, 36:].count_nonzero() == ours.gradient[:, :, :, 44:].count_nonzero() == 0
-    with pytest.raises(ValueError, match="patch_size=4 does not divide images of 39 x 45"):
+    assert torch.equal(ours.gradient[:, :, :20, :28], cropped.gradient)
+    assert ours.gradient[:, :, 20:].count_nonzero() == ours.gradient[:, :, :, 28:].count_nonzero() == 0
+    with pytest.raises(ValueError, match="patch_size=4 does not divide images of 23 x 29"):
         dec_loss(sr, hr, 4, remainder="error")
-    dec_loss(sr[:, :, :36, :44], hr[:, :, :36, :44], 4, remainder="error")
+    dec_loss(sr[:, :, :20, :28], hr[:, :, :20, :28], 4, remainder="error")
 
 
 def test_process_groups_are_refused_not_ignored() -> None:
@@ -120,7 +122,7 @@ def test_auto_precision_follows_torch_s_setting(tiled: str) -> None:
 
     found = torch.get_float32_matmul_precision()
     try:
-        for setting, preset in (("highest", "ieee"), ("high", "tf32"), ("medium", "bf16")):
+        for setting, preset in (("highest", "tf32x3"), ("high", "tf32"), ("medium", "bf16")):
             torch.set_float32_matmul_precision(setting)
             assert torch.equal(gradient("auto"), gradient(preset))
         assert not torch.equal(gradient("auto"), gradient("ieee"))
@@ -148,6 +150,10 @@ def test_under_autocast_the_loss_runs_in_float32_with_the_preset_of_its_dtype(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_result_and_gradient_dtypes(backend: str, dtype: torch.dtype) -> None:
+    if backend == "triton" and dtype == torch.float64:
+        with pytest.raises(RuntimeError, match="triton: it computes in float32"):
+            dec_loss(*pair(dtype=dtype), 4, ETA, backend=backend)
+        return
     ours = evaluate(*pair(dtype=dtype), patch_size=4, threshold=ETA, backend=backend)
     assert ours.loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert ours.gradient.dtype == dtype
@@ -269,7 +275,7 @@ def test_duplicates_are_positives_at_any_threshold(backend: str) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("which", ["sr", "hr"])
-@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 3, 4, 8), (3, 3, 36, 44)])
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 3, 4, 8), (3, 3, 20, 28)])
 def test_nan_and_infinity_show(backend: str, shape: tuple[int, ...], which: str, bad: float) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = {"sr": torch.rand(shape, generator=generator), "hr": torch.rand(shape, generator=generator)}

@@ -15,7 +15,7 @@ def arguments(backend: str, per_image: bool = False, inside: bool = False) -> tu
     return 4, per_image, 0.3, 0.5, 1.5, inside, "ieee", backend
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("per_image", [False, True])
 def test_opcheck_forward(backend: str, dtype: torch.dtype, per_image: bool) -> None:
     sr, hr = images(2, 3, 13, 16, 4, dtype)
@@ -32,11 +32,11 @@ def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> N
 
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("per_image", [False, True])
-def test_gradcheck(backend: str, per_image: bool, inside: bool) -> None:
+def test_gradcheck(float64_backend: str, per_image: bool, inside: bool) -> None:
     sr, hr = images(2, 1, 9, 12, 4, torch.float64)
 
     def sums(sr: Tensor) -> tuple[Tensor, Tensor]:
-        return similarity_sums(sr, hr, *arguments(backend, per_image, inside))
+        return similarity_sums(sr, hr, *arguments(float64_backend, per_image, inside))
 
     assert torch.autograd.gradcheck(sums, sr.requires_grad_())
 
@@ -53,11 +53,11 @@ def test_second_derivatives_are_refused(backend: str) -> None:
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_compiled_equals_eager(backend: str, reduction: str) -> None:
     torch.compiler.reset()
-    sr, hr = images(3, 3, 36, 44, 4, torch.float32)
+    sr, hr = images(3, 3, 20, 28, 4, torch.float32)
     criterion = DECLoss(4, ETA, loss_weight=0.5, reduction=reduction, backend=backend)
 
     def step(sr: Tensor) -> Tensor:
-        return (criterion(2 * sr, hr) * torch.arange(1.0, 298 if reduction == "none" else 2)).sum()
+        return (criterion(2 * sr, hr) * torch.arange(1.0, 106 if reduction == "none" else 2)).sum()
 
     results = []
     for function in (step, torch.compile(step, fullgraph=True)):
@@ -109,21 +109,3 @@ def test_only_the_images_and_values_of_size_n_are_saved_for_backward(tiled: str)
     others = [x for x in saved if x.data_ptr() not in (sr.data_ptr(), hr.data_ptr())]
     assert len(saved) > len(others)
     assert all(x.numel() <= 297 for x in others)
-
-
-@pytest.mark.gpu
-def test_a_cuda_graph_captures_forward_and_backward() -> None:
-    sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
-    sr.requires_grad_()
-    expected = dec_loss(sr, hr, 4, ETA)
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        torch.autograd.grad(dec_loss(sr, hr, 4, ETA), sr)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = dec_loss(sr, hr, 4, ETA)
-        torch.autograd.grad(loss, sr)
-    graph.replay()
-    torch.testing.assert_close(loss, expected)

@@ -2,32 +2,45 @@
 
 A backend is a module with
 
-- ``reasons(device, dtype) -> list[str]``: what keeps it from running rows of that kind here; empty if nothing does;
-- ``forward(patches, constants) -> (Qpos, Qneg)``, (G, m) each;
-- ``backward(patches, constants, alpha, beta) -> dL/dz``, (G, m, D), where alpha = dL/dQpos and beta = dL/dQneg, (G, m)
-  each.
+- ``reasons(device, dtype, dim) -> list[str]``: what keeps it from running rows of `dim` values here; empty if nothing
+  does;
+- ``prepare(sr, hr, patch_size, per_image, constants, dtype) -> rows``: what its kernels read, as `dec_kernels.patches`
+  describes it, with the methods of `dec_kernels.patches.Patches`;
+- ``forward(rows, constants) -> (Qpos, Qneg)``, (G, m) each;
+- ``backward(rows, constants, alpha, beta) -> dL/dz``, (G, m, D), where alpha = dL/dQpos and beta = dL/dQneg, (G, m)
+  each;
+- ``to_images(rows, order, like, patch_size)``: row gradients back in the images' shape.
 
-It sees prepared rows and returns sums or row gradients. It knows nothing of images, reduction or autograd.
+Between `prepare` and `to_images` it sees rows alone. It knows nothing of reduction or autograd.
 """
 
 import os
 from types import ModuleType
+from typing import NamedTuple
 
 from torch import device as Device
 from torch import dtype as Dtype
 
-# Here `torch` is the backend beside this file; PyTorch's own names come by themselves.
+# Here `torch` and `triton` are the backends beside this file; PyTorch's own names come by themselves.
 from dec_kernels.backends import cpp, reference, torch, triton
 from dec_kernels.spec import BACKENDS as NAMES
 
 ENVIRONMENT = "DEC_KERNELS_BACKEND"
 BACKENDS: dict[str, ModuleType] = {"triton": triton, "cpp": cpp, "torch": torch, "reference": reference}
-# The reference is dense: it is never chosen, only asked for.
-AUTO = ("triton", "cpp", "torch")
 
 
-def choose(name: str, device: Device, dtype: Dtype) -> str:
-    """The backend that runs: `name` itself, or for "auto" the first of triton, cpp and torch that can.
+class Task(NamedTuple):
+    """What is asked of a backend: rows of `dim` values, `rows` of them in a group, at a preset of `precision`."""
+
+    device: Device
+    dtype: Dtype
+    dim: int
+    rows: int
+    precision: str
+
+
+def choose(name: str, task: Task) -> str:
+    """The backend that runs: `name` itself, or for "auto" the fastest that can.
 
     The environment variable ``DEC_KERNELS_BACKEND`` takes the place of "auto"; a name in the code wins over it.
 
@@ -39,15 +52,27 @@ def choose(name: str, device: Device, dtype: Dtype) -> str:
         name = os.environ.get(ENVIRONMENT) or "auto"
         if name not in NAMES:
             raise ValueError(f"{ENVIRONMENT} must be one of {', '.join(map(repr, NAMES))}, got {name!r}")
-    for candidate in AUTO if name == "auto" else (name,):
-        if not BACKENDS[candidate].reasons(device, dtype):
+    for candidate in _fastest_first(task) if name == "auto" else (name,):
+        if not BACKENDS[candidate].reasons(task.device, task.dtype, task.dim):
             return candidate
-    raise RuntimeError(f"backend={name!r} cannot run {dtype} on {device}.\n{explain(device, dtype)}")
+    raise RuntimeError(
+        f"backend={name!r} cannot run rows of {task.dim} values, {task.dtype}, on {task.device}.\n"
+        + explain(task.device, task.dtype, task.dim)
+    )
 
 
-def explain(device: Device, dtype: Dtype) -> str:
+def _fastest_first(task: Task) -> tuple[str, ...]:
+    """Without the reference, which is dense: it is never chosen, only asked for."""
+    if task.device.type == "cpu":
+        return "cpp", "torch"  # Triton's interpreter is for tests
+    if task.device.type == "cuda" and triton.loses_to_cpp(task.device, task.dim, task.rows, task.precision):
+        return "cpp", "triton", "torch"
+    return "triton", "cpp", "torch"
+
+
+def explain(device: Device, dtype: Dtype, dim: int) -> str:
     """A line for each backend: ready, or the reasons why not."""
     lines = []
     for name, backend in BACKENDS.items():
-        lines.append(f"  {name}: {'; '.join(backend.reasons(device, dtype)) or 'ready'}")
+        lines.append(f"  {name}: {'; '.join(backend.reasons(device, dtype, dim)) or 'ready'}")
     return "\n".join(lines)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
+from dec_kernels.patches import prepare as prepare
+from dec_kernels.patches import to_images as to_images
 from dec_kernels.spec import Constants
 
 _C: ModuleType | None = None
@@ -24,7 +26,7 @@ except ImportError as error:
     _error = error
 
 
-def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
+def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     found = []
     if _C is None:
         found.append(

@@ -4,11 +4,13 @@ import torch
 from torch import Tensor
 
 from dec_kernels.patches import Patches
+from dec_kernels.patches import prepare as prepare
+from dec_kernels.patches import to_images as to_images
 from dec_kernels.reference import positives, similarity_sums
 from dec_kernels.spec import Constants
 
 
-def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
+def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     return []
 
 

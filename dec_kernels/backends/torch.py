@@ -21,13 +21,15 @@ from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
+from dec_kernels.patches import prepare as prepare
+from dec_kernels.patches import to_images as to_images
 from dec_kernels.spec import Constants
 
 _TILE = 256  # rows, and columns, of a tile
 _STACK = 8  # at most so many tiles of different groups at a time, where the groups are small and many
 
 
-def reasons(device: torch.device, dtype: torch.dtype) -> list[str]:
+def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     return []
 
 

@@ -1,25 +1,31 @@
+import importlib.util
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from dec_kernels import dec_loss
-from dec_kernels.backends import BACKENDS, ENVIRONMENT, choose, cpp, explain
+from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, choose, cpp, explain
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
+TASK = Task(CPU, FLOAT, 192, 8192, "ieee")
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
 
 def test_auto_takes_the_first_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("auto", CPU, FLOAT) == "cpp"
+    assert choose("auto", TASK) == "cpp"
     monkeypatch.setattr(cpp, "_C", None)
-    assert choose("auto", CPU, FLOAT) == "torch"
-    monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda device, dtype: ["switched off"])
+    assert choose("auto", TASK) == "torch"
+    monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda device, dtype, dim: ["switched off"])
     # The reference is dense: auto never takes it.
     with pytest.raises(RuntimeError, match="backend='auto' cannot run"):
-        choose("auto", CPU, FLOAT)
+        choose("auto", TASK)
 
 
 def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,24 +34,24 @@ def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: py
     with pytest.raises(RuntimeError) as caught:
         dec_loss(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16), backend="cpp")
     message = str(caught.value)
-    assert "backend='cpp' cannot run torch.float32 on cpu" in message
+    assert "backend='cpp' cannot run rows of 192 values, torch.float32, on cpu" in message
     assert "cpp: the extension dec_kernels._C cannot be loaded (undefined symbol)" in message
     assert "torch: ready" in message
-    assert "triton: this version has no Triton kernels" in message
+    assert "triton: it runs on CUDA devices, not on cpu (or on the CPU, slowly, with TRITON_INTERPRET=1)" in message
 
 
 def test_the_environment_variable_takes_the_place_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, "torch")
-    assert choose("auto", CPU, FLOAT) == "torch"
-    assert choose("cpp", CPU, FLOAT) == "cpp"
+    assert choose("auto", TASK) == "torch"
+    assert choose("cpp", TASK) == "cpp"
     monkeypatch.setenv(ENVIRONMENT, "triton")
     with pytest.raises(RuntimeError, match="backend='triton' cannot run"):
-        choose("auto", CPU, FLOAT)
+        choose("auto", TASK)
     monkeypatch.setenv(ENVIRONMENT, "cuda")
     with pytest.raises(ValueError, match=r"DEC_KERNELS_BACKEND must be one of .* got 'cuda'"):
-        choose("auto", CPU, FLOAT)
+        choose("auto", TASK)
     monkeypatch.setenv(ENVIRONMENT, "")
-    assert choose("auto", CPU, FLOAT) == "cpp"
+    assert choose("auto", TASK) == "cpp"
 
 
 def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +64,16 @@ def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_devices_get_reasons() -> None:
-    assert "CPU and on CUDA devices, not on xpu" in explain(torch.device("xpu"), FLOAT)
+    assert "CPU and on CUDA devices, not on xpu" in explain(torch.device("xpu"), FLOAT, 192)
     if not hasattr(cpp._C, "forward_cuda"):
-        assert "built without CUDA" in explain(torch.device("cuda"), FLOAT)
+        assert "built without CUDA" in " ".join(cpp.reasons(torch.device("cuda"), FLOAT, 192))
+
+
+def test_without_triton_its_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert any("Triton is not installed" in reason for reason in BACKENDS["triton"].reasons(CPU, FLOAT, 192))
+
+
+def test_importing_the_package_does_not_import_triton() -> None:
+    program = "import sys, dec_kernels; sys.exit('triton' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -29,9 +29,9 @@ def test_memory_is_linear_in_n() -> None:
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_50_runs_give_the_same_bits(tiled: str, deterministic: bool) -> None:
+def test_50_runs_give_the_same_bits(compiled: str, deterministic: bool) -> None:
     sr, hr = images(4, 3, 65, 66, 4, torch.float32)
-    arguments = {"patch_size": 4, "threshold": threshold("l2", 3, 4), "backend": tiled}
+    arguments = {"patch_size": 4, "threshold": threshold("l2", 3, 4), "backend": compiled}
     found = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(deterministic)
     try:

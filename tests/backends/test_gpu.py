@@ -1,52 +1,201 @@
 """The backends on a CUDA device. They need one, and are collected and skipped elsewhere."""
 
+from types import ModuleType
+
 import pytest
 import torch
+from torch import Tensor
 
-from dec_kernels.backends import choose, explain
-from dec_kernels.spec import Spec
-from tests.oracle import error, evaluate, images, threshold, truth
+from benchmarks import workload
+from dec_kernels import DECLoss, dec_loss
+from dec_kernels.backends import BACKENDS, Task, choose
+from dec_kernels.spec import Constants, Spec
+from tests.oracle import Result, error, evaluate, images, threshold, truth
 
 pytestmark = pytest.mark.gpu
 
+ETA = threshold("l2", 3, 4)
+# C and P for every width that rows are padded to, and every preset: each of these is compiled anew.
+SIZES = [
+    *((c, p, "tf32") for c, p in ((1, 2), (3, 3), (3, 4), (3, 6), (3, 8), (1, 16), (3, 12), (3, 16))),
+    *((3, 8, precision) for precision in ("ieee", "tf32x3", "bf16")),
+    *((c, p, "bf16") for c, p in ((3, 4), (3, 16))),
+]
 
-@pytest.fixture(params=["torch", "cpp", "auto"])
+
+@pytest.fixture(params=["torch", "cpp", "triton", "auto"])
 def on_cuda(request: pytest.FixtureRequest) -> str:
-    device = torch.device("cuda")
-    if request.param == "cpp" and choose("auto", device, torch.float32) != "cpp":
-        pytest.skip(f"the C++ backend does not run here:\n{explain(device, torch.float32)}")
-    return request.param
+    name = request.param
+    if name != "auto" and (found := BACKENDS[name].reasons(torch.device("cuda"), torch.float32, 192)):
+        pytest.skip(f"{name}: {'; '.join(found)}")
+    return name
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def on_the_device(sr: Tensor, hr: Tensor, **arguments: object) -> Result:
+    loss, gradient = evaluate(sr.cuda(), hr.cuda(), **arguments)
+    assert loss.device.type == gradient.device.type == "cuda"
+    return Result(loss.cpu(), gradient.cpu())
+
+
+def test_auto_is_triton() -> None:
+    assert choose("auto", Task(torch.device("cuda"), torch.float32, 192, 8192, "tf32")) in ("triton", "cpp")
+    assert choose("auto", Task(torch.device("cuda"), torch.float64, 192, 8192, "ieee")) in ("cpp", "torch")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("scope", ["batch", "image"])
 @pytest.mark.parametrize("temperature", ["outside", "inside"])
 @pytest.mark.parametrize("distance", ["l2", "rmse"])
 def test_against_the_truth(on_cuda: str, distance: str, temperature: str, scope: str, dtype: torch.dtype) -> None:
+    if on_cuda == "triton" and dtype == torch.float64:
+        pytest.skip("the Triton kernels compute in float32")
     spec = Spec(4, threshold(distance, 3, 4), 0.4, 1.3, distance=distance, temperature=temperature, scope=scope)
-    sr, hr = images(3, 3, 37, 45, 4, dtype)
+    _compare(on_cuda, spec, *images(3, 3, 37, 45, 4, dtype), "ieee")
+
+
+@pytest.mark.parametrize(("channels", "patch_size", "precision"), SIZES)
+def test_every_size_in_every_preset(on_cuda: str, channels: int, patch_size: int, precision: str) -> None:
+    spec = Spec(patch_size, threshold("l2", channels, patch_size), 0.4, 1.3)
+    # 2 x 11 x 13 rows: whole tiles, a band and a ragged end.
+    _compare(
+        on_cuda, spec, *images(2, channels, 11 * patch_size, 13 * patch_size + 1, patch_size, torch.float32), precision
+    )
+
+
+def _compare(backend: str, spec: Spec, sr: Tensor, hr: Tensor, precision: str) -> None:
     true, plain = truth(sr, hr, spec), truth(sr, hr, spec, torch.float32)
-    ours = evaluate(sr.cuda(), hr.cuda(), **(vars(spec) | {"backend": on_cuda, "precision": "ieee"}))
-    assert ours.loss.device.type == ours.gradient.device.type == "cuda"
-    if dtype == torch.float64:
-        assert error(ours.gradient.cpu(), true.gradient) < 1e-12
-    else:
-        # The device's exp is good to 2 ulps, where the CPU's is good to 1.
-        assert error(ours.gradient.cpu(), true.gradient) <= 4 * error(plain.gradient, true.gradient)
+    ours = on_the_device(sr, hr, **(vars(spec) | {"backend": backend, "precision": precision}))
+    if sr.dtype == torch.float64:
+        assert error(ours.gradient, true.gradient) < 1e-12
+        return
+    # The device's exp is good to 2 ulps, where the CPU's is good to 1; the other presets round operands.
+    budget = {"tf32": 2.0**-10, "bf16": 2.0**-7}.get(precision, 0.0)
+    rounding = 0.0 if sr.dtype == torch.float32 else 2 * torch.finfo(sr.dtype).eps
+    assert error(ours.gradient, true.gradient) <= 4 * error(plain.gradient, true.gradient) + budget + rounding
+    assert error(ours.loss, true.loss) <= 4 * error(plain.loss, true.loss) + budget / 4 + 1e-6
+
+
+def test_photographs_whole(on_cuda: str) -> None:
+    """The mask of 8192 patches of photographs, by its counts, and the loss against the CPU in float64."""
+    sr, hr = workload.images(8192, 8)
+    for distance in ("l2", "rmse"):
+        cuda = on_the_device(sr, hr, distance=distance, backend=on_cuda, precision="ieee")
+        cpu = evaluate(sr.double(), hr.double(), distance=distance, backend="torch")
+        assert error(cuda.loss, cpu.loss) < 1e-6
+        assert error(cuda.gradient, cpu.gradient) < 1e-4
+
+        constants = Spec(distance=distance).constants(192, "ieee")
+        name = choose(on_cuda, Task(torch.device("cuda"), torch.float32, 192, 8192, "ieee"))
+        counts = [_positives(BACKENDS["torch"], hr, constants), _positives(BACKENDS[name], hr.cuda(), constants)]
+        assert torch.equal(*counts)
+
+
+def _positives(backend: ModuleType, hr: Tensor, constants: Constants) -> Tensor:
+    """How many each patch has: similarities to SR rows of zeros are 0, and e = exp 0 + 2 exp 0."""
+    rows = backend.prepare(torch.zeros_like(hr), hr, 8, False, constants, torch.float32)
+    return (rows.unsort(backend.forward(rows, constants)[0]).double().cpu() * constants.t_pos / 3).round()
 
 
 def test_more_rows_than_a_tile(on_cuda: str) -> None:
     sr, hr = images(2, 1, 200, 204, 4, torch.float32)
-    cuda = evaluate(sr.cuda(), hr.cuda(), patch_size=4, threshold=threshold("l2", 1, 4), backend=on_cuda)
-    cpu = evaluate(sr, hr, patch_size=4, threshold=threshold("l2", 1, 4))
-    torch.testing.assert_close(cuda.loss.cpu(), cpu.loss, rtol=1e-6, atol=0)
-    assert error(cuda.gradient.cpu(), cpu.gradient) < 1e-5
+    arguments = {"patch_size": 4, "threshold": threshold("l2", 1, 4), "precision": "ieee"}
+    cuda = on_the_device(sr, hr, backend=on_cuda, **arguments)
+    cpu = evaluate(sr, hr, **arguments)
+    torch.testing.assert_close(cuda.loss, cpu.loss, rtol=1e-6, atol=0)
+    assert error(cuda.gradient, cpu.gradient) < 1e-5
 
 
-def test_50_runs_give_the_same_bits(on_cuda: str) -> None:
+@pytest.mark.parametrize("precision", ["tf32x3", "tf32", "bf16"])
+def test_50_runs_give_the_same_bits(on_cuda: str, precision: str) -> None:
     sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
-    first = evaluate(sr, hr, patch_size=4, backend=on_cuda)
+    first = evaluate(sr, hr, patch_size=4, backend=on_cuda, precision=precision)
     for _ in range(49):
-        again = evaluate(sr, hr, patch_size=4, backend=on_cuda)
+        again = evaluate(sr, hr, patch_size=4, backend=on_cuda, precision=precision)
         assert torch.equal(again.loss, first.loss)
         assert torch.equal(again.gradient, first.gradient)
+
+
+def test_nothing_waits_for_the_device(on_cuda: str) -> None:
+    sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
+    evaluate(sr, hr, patch_size=4, backend=on_cuda)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        evaluate(sr, hr, patch_size=4, backend=on_cuda)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_cuda_graph_captures_forward_and_backward(on_cuda: str) -> None:
+    sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
+    sr.requires_grad_()
+    criterion = DECLoss(4, ETA, backend=on_cuda)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.autograd.grad(criterion(sr, hr), sr)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = criterion(sr, hr)
+        (gradient,) = torch.autograd.grad(loss, sr)
+    # The graph reads the images anew: other images, other mask.
+    other_sr, other_hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32, seed=7))
+    with torch.no_grad():
+        sr.copy_(other_sr)
+        hr.copy_(other_hr)
+    graph.replay()
+    expected = evaluate(other_sr, other_hr, patch_size=4, threshold=ETA, backend=on_cuda)
+    assert torch.equal(loss, expected.loss)
+    assert torch.equal(gradient, expected.gradient)
+
+
+def test_it_runs_on_the_current_stream(on_cuda: str) -> None:
+    sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
+    expected = evaluate(sr, hr, patch_size=4, backend=on_cuda)
+    stream = torch.cuda.Stream()
+    late = torch.zeros_like(sr)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(50_000_000)  # on another stream the loss would read the zeros
+        late.copy_(sr)
+        ours = evaluate(late, hr, patch_size=4, backend=on_cuda)
+    torch.cuda.current_stream().wait_stream(stream)
+    assert torch.equal(ours.loss, expected.loss)
+    assert torch.equal(ours.gradient, expected.gradient)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device only")
+def test_another_device_than_the_current_one(on_cuda: str) -> None:
+    sr, hr = (x.to("cuda:1") for x in images(3, 3, 36, 44, 4, torch.float32))
+    ours = evaluate(sr, hr, patch_size=4, backend=on_cuda)
+    assert ours.loss.device == ours.gradient.device == torch.device("cuda:1")
+    expected = evaluate(sr.to("cuda:0"), hr.to("cuda:0"), patch_size=4, backend=on_cuda)
+    torch.testing.assert_close(ours.loss.cpu(), expected.loss.cpu())
+
+
+def test_compiled_equals_eager(on_cuda: str) -> None:
+    torch.compiler.reset()
+    sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
+    criterion = DECLoss(4, ETA, backend=on_cuda)
+    results = []
+    for function in (criterion, torch.compile(criterion, fullgraph=True)):
+        leaf = sr.clone().requires_grad_()
+        loss = function(2 * leaf, hr)
+        loss.backward()
+        results.append((loss.detach(), leaf.grad))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-6, atol=1e-9)
+
+
+def test_extra_memory(on_cuda: str) -> None:
+    """48 MiB above images and gradient at n = 8192, D = 192, where one matrix of n x n is 256 MiB."""
+    sr, hr = (x.cuda() for x in workload.images(8192, 8))
+    sr.requires_grad_()
+    for _ in range(2):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        (gradient,) = torch.autograd.grad(dec_loss(sr, hr, backend=on_cuda), sr)
+        extra = torch.cuda.max_memory_allocated() - before - gradient.nbytes
+        del gradient
+    tiles = 32 if on_cuda == "cpp" else 0  # of its similarities, sized for the L2 cache
+    assert extra < (48 + tiles) * 2**20

@@ -4,6 +4,7 @@ Tolerances are in units of the plain float32 computation: dense tensors, same im
 """
 
 import functools
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dec_kernels.spec import Spec
+from tests.conftest import on_the_interpreter
 from tests.oracle import Result, error, evaluate, images, threshold, truth
 
 # D = C * P * P
@@ -32,16 +34,20 @@ def case(dim: int, distance: str, temperature: str, scope: str) -> Spec:
                 temperature=temperature, scope=scope)  # fmt: skip
 
 
-def inputs(dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    # 3 images of 9 x 11 patches and a remainder: n = 297 rows, 99 an image, tiles do not come out even.
+LARGE = (9, 11)  # with 3 images n = 297 rows, 99 an image: tiles do not come out even
+SMALL = (5, 7)
+
+
+def inputs(dim: int, dtype: torch.dtype, size: tuple[int, int] = LARGE) -> tuple[Tensor, Tensor]:
+    """3 images of so many rows and columns of patches, and a remainder."""
     channels, patch_size = DIMENSIONS[dim]
-    return images(3, channels, 9 * patch_size + 1, 11 * patch_size + 1, patch_size, dtype)
+    return images(3, channels, size[0] * patch_size + 1, size[1] * patch_size + 1, patch_size, dtype)
 
 
 @functools.cache
-def expected(dim: int, dtype: torch.dtype, spec: Spec) -> tuple[Result, float, float]:
+def expected(dim: int, dtype: torch.dtype, spec: Spec, size: tuple[int, int] = LARGE) -> tuple[Result, float, float]:
     """The truth, and the errors of the plain float32 computation's loss and gradient."""
-    sr, hr = inputs(dim, dtype)
+    sr, hr = inputs(dim, dtype, size)
     true = truth(sr, hr, spec)
     plain = truth(sr, hr, spec, torch.float32)
     return true, error(plain.loss, true.loss), error(plain.gradient, true.gradient)
@@ -54,12 +60,26 @@ def expected(dim: int, dtype: torch.dtype, spec: Spec) -> tuple[Result, float, f
 @pytest.mark.parametrize("distance", ["l2", "rmse"])
 @pytest.mark.parametrize("dim", DIMENSIONS)
 def test_against_the_truth(
-    tiled: str, dim: int, distance: str, temperature: str, scope: str, dtype: torch.dtype, layout: str
+    compiled: str, dim: int, distance: str, temperature: str, scope: str, dtype: torch.dtype, layout: str
+) -> None:
+    _compare(compiled, dim, distance, temperature, scope, dtype, layout, LARGE)
+
+
+def _compare(
+    backend: str,
+    dim: int,
+    distance: str,
+    temperature: str,
+    scope: str,
+    dtype: torch.dtype,
+    layout: str,
+    size: tuple[int, int],
+    precision: str = "ieee",
 ) -> None:
     spec = case(dim, distance, temperature, scope)
-    true, loss_error, gradient_error = expected(dim, dtype, spec)
-    sr, hr = (LAYOUTS[layout](x) for x in inputs(dim, dtype))
-    ours = evaluate(sr, hr, **(vars(spec) | {"backend": tiled, "precision": "ieee"}))
+    true, loss_error, gradient_error = expected(dim, dtype, spec, size)
+    sr, hr = (LAYOUTS[layout](x) for x in inputs(dim, dtype, size))
+    ours = evaluate(sr, hr, **(vars(spec) | {"backend": backend, "precision": precision}))
 
     if dtype == torch.float64:
         assert error(ours.loss, true.loss) < 1e-14
@@ -73,14 +93,29 @@ def test_against_the_truth(
     assert error(ours.gradient, true.gradient) <= 2 * gradient_error + rounding
 
 
+ARGUMENTS = list(itertools.product(["l2", "rmse"], ["outside", "inside"], ["batch", "image"]))
+# The interpreter takes a second for a case and ten for wide rows, so that not every input meets every argument, and the
+# widest meet two of them. There tf32x3 is float32.
+INTERPRETED = [(dim, *arguments) for dim in DIMENSIONS for arguments in (ARGUMENTS if dim < 432 else ARGUMENTS[::7])]
+
+
+@on_the_interpreter
+@pytest.mark.parametrize(("dim", "distance", "temperature", "scope"), INTERPRETED)
+def test_triton_against_the_truth(dim: int, distance: str, temperature: str, scope: str) -> None:
+    case = (list(DIMENSIONS).index(dim), distance == "l2", temperature == "inside", scope == "image")
+    inputs = list(itertools.product(DTYPES[:3], LAYOUTS))
+    dtype, layout = inputs[sum(x * y for x, y in zip(case, (1, 2, 4, 5), strict=True)) % len(inputs)]
+    _compare("triton", dim, distance, temperature, scope, dtype, layout, SMALL, "tf32x3")
+
+
 # The budget of bf16 operands: 2^-9 a product, of which some survives the sums over j.
 @pytest.mark.parametrize("scope", ["batch", "image"])
 @pytest.mark.parametrize("temperature", ["outside", "inside"])
 @pytest.mark.parametrize("dim", DIMENSIONS)
-def test_the_bf16_preset_keeps_to_its_budget(tiled: str, dim: int, temperature: str, scope: str) -> None:
+def test_the_bf16_preset_keeps_to_its_budget(compiled: str, dim: int, temperature: str, scope: str) -> None:
     spec = case(dim, "l2", temperature, scope)
     true, _, _ = expected(dim, torch.float32, spec)
-    ours = evaluate(*inputs(dim, torch.float32), **(vars(spec) | {"backend": tiled, "precision": "bf16"}))
+    ours = evaluate(*inputs(dim, torch.float32), **(vars(spec) | {"backend": compiled, "precision": "bf16"}))
     budget = 2.0**-8 * (1 if temperature == "outside" else 1 / spec.t_pos)
     assert 2.0**-20 < error(ours.gradient, true.gradient) < budget
     assert error(ours.loss, true.loss) < budget / 4
@@ -107,7 +142,7 @@ def test_any_shape_and_arguments(data: st.DataObject) -> None:
     )
     sr, hr = images(batch, channels, height, width, patch_size, torch.float64, draw(st.integers(0, 99)))
     true = truth(sr, hr, spec)
-    for backend in ("reference", "torch", "cpp"):
+    for backend in ("reference", "torch", "cpp"):  # in float64; test_triton.py does the same in float32
         ours = evaluate(sr, hr, **(vars(spec) | {"backend": backend}))
         torch.testing.assert_close(ours.loss, true.loss, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(ours.gradient, true.gradient, rtol=1e-8, atol=1e-12)

@@ -38,14 +38,14 @@ def distances() -> Tensor:
 
 @pytest.mark.parametrize("eta", range(30, 41))
 @pytest.mark.parametrize("distance", ["l2", "rmse"])
-def test_the_mask_is_the_float64_mask(tiled: str, distance: str, eta: int) -> None:
+def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) -> None:
     constants = Spec(threshold=eta, distance=distance).constants(DIM, "ieee")
     unit = math.sqrt(DIM) if distance == "rmse" else 1.0
     # Eq. 37 as printed; log10(0) of a patch to itself is -inf, its PSNR inf.
     mask = -20 * torch.log10(distances() / unit / 1.0) >= eta
     _, hr = photographs()
     rows = patches.prepare(torch.zeros_like(hr), hr, PATCH_SIZE, False, constants, torch.float32)
-    backend = BACKENDS[tiled]
+    backend = BACKENDS[compiled]
 
     # e_ij = exp 0 + 2 exp 0: the sums count the positives of each row, exactly.
     qpos, _ = backend.forward(rows, constants)
@@ -63,7 +63,7 @@ def _fingerprint(backend: ModuleType, rows: patches.Patches, mask: Tensor, const
     assert (dz[0].double() - expected).norm(dim=1).max() < 1e-2
 
 
-def test_the_loss_is_finite_where_eager_pytorch_gives_inf(tiled: str) -> None:
+def test_the_loss_is_finite_where_eager_pytorch_gives_inf(compiled: str) -> None:
     sr, hr = photographs()
     naive = competitors.eager(sr, hr, PATCH_SIZE)
     assert naive.isinf()
@@ -79,7 +79,7 @@ def test_the_loss_is_finite_where_eager_pytorch_gives_inf(tiled: str) -> None:
         qpos, qneg = (e * positive).sum(1) / 0.5, (e * ~positive).sum(1) / 1.5
         total -= (qpos / qneg).log().sum().item()
 
-    ours = evaluate(sr, hr, backend=tiled)
+    ours = evaluate(sr, hr, backend=compiled)
     assert ours.loss.item() == pytest.approx(total / N, rel=1e-6)
     assert ours.gradient.isfinite().all()
 
@@ -95,9 +95,9 @@ def test_most_tiles_need_no_mask() -> None:
     assert sum(tiles) / len(tiles) < 0.06
 
 
-def test_scope_image_on_photographs(tiled: str) -> None:
+def test_scope_image_on_photographs(compiled: str) -> None:
     sr, hr = photographs()
     arguments = {"scope": "image", "distance": "rmse"}
-    ours = dec_loss(sr, hr, backend=tiled, **arguments)
+    ours = dec_loss(sr, hr, backend=compiled, **arguments)
     true = dec_loss(sr, hr, backend="reference", **arguments)
     assert ours.item() == pytest.approx(true.item(), rel=1e-6)

@@ -1,0 +1,214 @@
+"""Compiles every configuration of the tile table ahead of time, for every architecture, without a GPU.
+
+    python -m dec_kernels.backends.triton.aot [--architecture sm_90] [--width 192] [--precision bf16] [--json FILE]
+
+prints what each kernel takes (registers, local memory, shared memory) and what its innermost loop is made of, counted
+in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for more shared memory than
+its architecture has; also, on sm_90, if a kernel for the tiles without positives multiplies bf16 by anything but wgmma.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from dec_kernels.backends.triton import tiles
+from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
+from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+
+KERNELS = {
+    "forward_plain": forward_plain,
+    "forward_band": forward_band,
+    "backward_plain": backward_plain,
+    "backward_band": backward_band,
+}
+# Bytes that a program may have, NVIDIA's CUDA programming guide, table of technical specifications.
+SHARED_MEMORY = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "sm_120": 99 * 1024}
+# The D that people have for each width: C = 1 or 3 channels, P = 2 to 16.
+DIMS = {16: 12, 32: 27, 64: 48, 128: 108, 192: 192, 256: 256, 512: 432, 768: 768}
+# Opcodes of matrix products: wgmma, mma.sync, tcgen05.
+TENSOR = ("HGMMA", "HMMA", "UTCHMMA")
+
+
+class Build(NamedTuple):
+    """One kernel to compile."""
+
+    architecture: str
+    width: int
+    precision: str
+    kernel: str
+    tile: tiles.Tile
+    plain: tiles.Tile  # of the same direction, which a band's kernel has to know
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a build came to.
+
+    Attributes:
+        registers: of a thread.
+        local: instructions that load or store local memory: spills.
+        shared: bytes of shared memory of a program.
+        instructions: opcode -> how many, in the whole kernel.
+        loop: the same within the innermost loop that takes exponentials.
+        error: why there is nothing of all this.
+    """
+
+    registers: int = 0
+    local: int = 0
+    shared: int = 0
+    instructions: Counter[str] = field(default_factory=Counter)
+    loop: Counter[str] = field(default_factory=Counter)
+    error: str = ""
+
+    def faults(self, build: Build) -> list[str]:
+        if self.error:
+            return [self.error]
+        faults = []
+        if self.local:
+            faults.append(f"{self.local} loads and stores of spilled registers")
+        if self.shared > SHARED_MEMORY[build.architecture]:
+            faults.append(f"{self.shared} bytes of shared memory, {SHARED_MEMORY[build.architecture]} are there")
+        hopper = (build.architecture, build.precision) == ("sm_90", "bf16") and build.kernel.endswith("plain")
+        if hopper and (self.instructions["HMMA"] or not self.instructions["HGMMA"]):
+            faults.append("its products are not wgmma")
+        return faults
+
+
+def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
+    for (architecture, width, precision), row in table.items():
+        yield Build(architecture, width, precision, "forward_plain", row.forward, row.forward)
+        yield Build(architecture, width, precision, "forward_band", row.forward_band, row.forward)
+        yield Build(architecture, width, precision, "backward_plain", row.backward, row.backward)
+        yield Build(architecture, width, precision, "backward_band", row.backward_band, row.backward)
+
+
+def report(build: Build) -> Report:
+    """Compiles it and reads the machine code."""
+    try:
+        compiled = compile_ahead(build)
+    except Exception as error:  # whatever the compiler can raise, it is this build's result
+        return Report(error=f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}")
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
+        cubin.write(compiled.asm["cubin"])
+        cubin.flush()
+        usage = _tool("cuobjdump", "-res-usage", cubin.name)
+        code = _tool("nvdisasm", "-c", cubin.name)
+    registers = re.search(r"REG:(\d+)", usage)
+    assert registers is not None
+    instructions, loop = count(code)
+    return Report(
+        int(registers[1]), instructions["LDL"] + instructions["STL"], compiled.metadata.shared, instructions, loop
+    )
+
+
+def compile_ahead(build: Build) -> Any:
+    kernel = KERNELS[build.kernel]
+    constants = {
+        **tiles.shape_of(build.width, build.precision), "D": DIMS[build.width],
+        "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
+        "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns,
+    }  # fmt: skip
+    operand = "*bf16" if build.precision == "bf16" else "*fp32"
+    types = {"z": operand, "h": operand, "first": "*i32", "last": "*i32", "limit_bits": "i64"}
+    types |= dict.fromkeys(("m", "blocks", "splits"), "i32") | dict.fromkeys(("positive_ratio", "scale"), "fp32")
+    signature = {n: "constexpr" if n in constants else types.get(n, "*fp32") for n in kernel.arg_names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(kernel.arg_names) if signature[n][0] == "*"}
+    used = {name: value for name, value in constants.items() if name in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=used, attrs=aligned)
+    target = GPUTarget("cuda", int(build.architecture.removeprefix("sm_")), 32)
+    options = {"num_warps": build.tile.warps, "num_stages": build.tile.stages, "enable_fp_fusion": True}
+    return triton.compile(source, target=target, options=options)
+
+
+def count(code: str) -> tuple[Counter[str], Counter[str]]:
+    """Opcodes of disassembled code: of all of it, and of its shortest loop with an exponential in it."""
+    lines = code.splitlines()
+    labels = {line.split(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
+    opcodes = [match[1] if (match := _OPCODE.match(line)) else "" for line in lines]
+    loops = []
+    for i, line in enumerate(lines):
+        target = re.search(r"BRA.*`\((\.L\w+)\)", line)
+        if target and labels.get(target[1], i) < i and any("MUFU.EX2" in x for x in lines[labels[target[1]] : i]):
+            loops.append(Counter(filter(None, opcodes[labels[target[1]] : i + 1])))
+    return Counter(filter(None, opcodes)), min(loops, key=lambda loop: loop.total(), default=Counter())
+
+
+_OPCODE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9]+)")
+
+
+def _tool(name: str, *arguments: str) -> str:
+    program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def reports(wanted: Iterable[Build]) -> Iterator[tuple[Build, Report]]:
+    """All of them, as many at a time as there are cores."""
+    wanted = list(wanted)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        yield from zip(wanted, pool.map(report, wanted), strict=True)
+
+
+HEADINGS = ("", "width", "", "kernel", "tile", "warps", "stages", "registers", "local", "shared", "loop", "tensor",
+            "exp2", "float", "integer", "memory")  # fmt: skip
+
+
+def line(build: Build, r: Report) -> tuple[object, ...]:
+    """A row of the table: the loop's instructions in all, and of which kind."""
+
+    def kinds(*opcodes: str) -> int:
+        return sum(r.loop[opcode] for opcode in opcodes)
+
+    return (
+        build.architecture, build.width, build.precision, build.kernel, f"{build.tile.rows}x{build.tile.columns}",
+        build.tile.warps, build.tile.stages, r.registers, r.local, r.shared, r.loop.total(), kinds(*TENSOR),
+        kinds("MUFU"), kinds("FADD", "FMUL", "FFMA", "F2FP", "FSEL"),
+        kinds("IADD3", "IMAD", "LEA", "LOP3", "SHF", "ISETP"),
+        kinds("LDG", "LDGSTS", "LDS", "LDSM", "STS", "STSM", "LDL", "STL", "SHFL", "BAR"),
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--architecture", choices=SHARED_MEMORY)
+    parser.add_argument("--width", type=int, choices=tiles.WIDTHS)
+    parser.add_argument("--precision", choices=tiles.PRECISIONS)
+    parser.add_argument("--json", type=Path, help="write the counts there too")
+    given = parser.parse_args()
+    asked = (given.architecture, given.width, given.precision)
+    table = {
+        key: row
+        for key, row in tiles.TABLE.items()
+        if all(want in (None, have) for want, have in zip(asked, key, strict=True))
+    }
+    print("  ".join(f"{heading:>9}" for heading in HEADINGS))
+    failed, records = 0, []
+    for build, found in reports(builds(table)):
+        print("  ".join(f"{cell!s:>9}" for cell in line(build, found)), flush=True)
+        for fault in found.faults(build):
+            failed += 1
+            print(f"  FAULT: {fault}", flush=True)
+        records.append(build._asdict() | asdict(found) | {"faults": found.faults(build)})
+    print(f"{len(records)} kernels, {failed} faults, Triton {triton.__version__}")
+    if given.json:
+        given.json.write_text(json.dumps(records, indent=1) + "\n")
+    sys.exit(failed > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The Triton kernels in Triton's interpreter: what the tests of all backends do not reach at a few hundred rows."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import triton.language as tl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from triton import jit
+
+from benchmarks import workload
+from dec_kernels import patches
+from dec_kernels.backends import Task, _fastest_first, triton
+from dec_kernels.backends import torch as torch_backend
+from dec_kernels.backends.triton import tiles, tune
+from dec_kernels.backends.triton.tiles import Tile, Tiles
+from dec_kernels.backends.triton.walk import load_rows
+from dec_kernels.spec import Constants, Spec
+from tests.conftest import on_the_interpreter
+from tests.oracle import error, evaluate, images, threshold, truth
+
+pytestmark = on_the_interpreter
+
+EPS = torch.finfo(torch.float32).eps
+# Small tiles: bands of fewer rows than a plain tile and of as many, strips that are whole tiles and halves.
+SMALL = [
+    Tiles(Tile(32, 16, 4, 1), Tile(16, 16, 4, 1), Tile(16, 32, 4, 1), Tile(16, 16, 4, 1)),
+    Tiles(Tile(16, 16, 4, 1), Tile(16, 16, 4, 1), Tile(32, 32, 4, 1), Tile(16, 32, 4, 1)),
+]
+
+
+def gradient_ramp(rows: int, columns: int, patch_size: int) -> tuple[Tensor, Tensor]:
+    """Patches of steadily rising mean, some of them close to each other: a narrow band, and tiles on both sides."""
+    generator = torch.Generator().manual_seed(3)
+    mean = torch.linspace(0.1, 0.9, rows * columns)[torch.randperm(rows * columns, generator=generator)]
+    patterns = 0.05 * torch.rand(3, patch_size, patch_size, generator=generator)[torch.randint(3, (rows * columns,))]
+    tiles_ = mean[:, None, None] + patterns
+    hr = tiles_.view(rows, columns, patch_size, patch_size).transpose(1, 2)
+    hr = hr.reshape(1, 1, rows * patch_size, columns * patch_size)
+    return (hr + 0.1 * torch.randn(hr.shape, generator=generator)).clamp(0, 1), hr
+
+
+@pytest.mark.parametrize("small", SMALL)
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("temperature", ["outside", "inside"])
+def test_tiles_on_both_sides_of_a_narrow_band(
+    monkeypatch: pytest.MonkeyPatch, small: Tiles, splits: int, temperature: str
+) -> None:
+    monkeypatch.setattr(tiles, "INTERPRETED", small)
+    monkeypatch.setattr(triton, "_splits", lambda rows, tile: splits)
+    sr, hr = gradient_ramp(12, 15, 4)
+    spec = Spec(4, 14.0, 0.4, 1.3, temperature=temperature)
+    constants = spec.constants(16, "ieee")
+    rows = triton.prepare(sr, hr, 4, False, constants, torch.float32)
+    share = (rows.last - rows.first).float().mean() / 180
+    assert 0.05 < share < 0.3
+    true = truth(sr, hr, spec)
+    # Positives and negatives pull against each other here, and what is left is as exact as the same formula is in
+    # float32 by PyTorch calls.
+    calls, ours = (evaluate(sr, hr, **(vars(spec) | {"backend": b, "precision": "ieee"})) for b in ("torch", "triton"))
+    assert error(ours.loss, true.loss) < 4 * EPS
+    assert error(ours.gradient, true.gradient) <= 2 * error(calls.gradient, true.gradient)
+    assert error(calls.gradient, true.gradient) < 1e-5
+
+
+def test_tuning_finds_tiles_that_work(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, band = [Tile(32, 32, 4, 1), Tile(48, 32, 4, 1)], [Tile(16, 16, 4, 1), Tile(64, 128, 4, 1)]
+    monkeypatch.setattr(tune, "PLAIN", plain)
+    monkeypatch.setattr(tune, "BAND", band)
+    monkeypatch.setattr(tiles, "INTERPRETED", Tiles(plain[0], band[0], plain[0], band[0]))
+    monkeypatch.setattr(tune, "ROUNDS", 1)
+    monkeypatch.setenv(triton.AUTOTUNE, "1")
+    monkeypatch.setattr(triton, "_tuned", {})
+    sr, hr = gradient_ramp(6, 8, 4)
+    arguments = {"patch_size": 4, "threshold": 14.0, "backend": "triton", "precision": "ieee"}
+    tuned = evaluate(sr, hr, **arguments)
+    # 48 rows are no power of two, and a band of 64 x 128 does not divide the others.
+    assert triton._tuned == {(tiles.INTERPRETER, 16, "ieee"): tiles.INTERPRETED}
+    assert "left out" in capsys.readouterr().out
+    row = tune.row("sm_90", 16, "ieee", tiles.INTERPRETED)
+    assert row == '("sm_90", 16, "ieee", (32, 32, 4, 1), (16, 16, 4, 1), (32, 32, 4, 1), (16, 16, 4, 1))'
+    monkeypatch.delenv(triton.AUTOTUNE)
+    assert torch.equal(tuned.gradient, evaluate(sr, hr, **arguments).gradient)
+
+
+def test_every_row_of_the_table_fits_together() -> None:
+    architectures = ("sm_80", "sm_90", "sm_100", "sm_120")
+    assert set(tiles.TABLE) == set(itertools.product(architectures, tiles.WIDTHS, tiles.PRECISIONS))
+    assert all(row.fit_together() for row in (*tiles.TABLE.values(), tiles.INTERPRETED, *SMALL))
+    for width, precision in itertools.product(tiles.WIDTHS, tiles.PRECISIONS):
+        shape = tiles.shape_of(width, precision)
+        assert shape["CHUNKS"] * shape["CHUNK"] == width
+        assert shape["CHUNKS"] % shape["OWNED"] == 0
+
+
+@pytest.mark.parametrize(
+    ("capability", "row"),
+    [
+        ((8, 0), "sm_80"),
+        ((8, 6), "sm_120"),
+        ((8, 9), "sm_120"),
+        ((9, 0), "sm_90"),
+        ((10, 3), "sm_100"),
+        ((12, 0), "sm_120"),
+    ],
+)
+def test_each_device_has_a_row(capability: tuple[int, int], row: str) -> None:
+    assert tiles.architecture_of(capability) == row
+
+
+def test_auto_follows_the_measured_crossover(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton, "architecture", lambda device: "sm_90")
+    monkeypatch.setitem(tiles.CROSSOVER, ("sm_90", 192, "bf16"), 4096)
+    task = Task(torch.device("cuda"), torch.float32, 192, 4096, "bf16")
+    assert _fastest_first(task) == ("cpp", "triton", "torch")
+    for other in (task._replace(rows=4095), task._replace(precision="tf32"), task._replace(dim=48)):
+        assert _fastest_first(other) == ("triton", "cpp", "torch")
+
+
+def prepared(sr: Tensor, hr: Tensor, patch_size: int, constants: Constants, per_image: bool = False) -> tuple:
+    ours = triton.prepare(sr, hr, patch_size, per_image, constants, torch.float32)
+    return ours, patches.prepare(sr.double(), hr.double(), patch_size, per_image, constants, torch.float64)
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("dim", [(1, 2), (3, 3), (3, 6), (1, 12), (3, 16)])
+def test_the_rows_are_those_of_the_other_backends(dim: tuple[int, int], per_image: bool) -> None:
+    channels, patch_size = dim
+    sr, hr = images(3, channels, 4 * patch_size + 1, 5 * patch_size, patch_size, torch.float32)
+    width = channels * patch_size**2
+    constants = Spec(patch_size, threshold("l2", channels, patch_size)).constants(width, "ieee")
+    ours, true = prepared(sr, hr, patch_size, constants, per_image)
+    assert torch.equal(ours.order, true.order)
+    assert torch.equal(ours.p.double(), true.p)
+    c = math.sqrt(math.log2(math.e))
+    for rows, expected in ((ours.z, true.z), (ours.h, true.p * true.p_scale[..., None])):
+        assert rows.shape[-1] == tiles.width_of(width)
+        assert (rows[..., width:] == 0).all()
+        torch.testing.assert_close(rows[..., :width].double(), c * expected, rtol=4 * EPS, atol=0)
+    torch.testing.assert_close(ours.mean.double(), true.p.mean(-1), rtol=EPS, atol=0)
+    # The band may be wider than in float64, by rows whose means are as good as equal, and never narrower.
+    assert (ours.first <= true.first).all()
+    assert (ours.last >= true.last).all()
+    assert (ours.last - ours.first).sum() <= 1.01 * (true.last - true.first).sum() + 2
+
+
+@pytest.mark.parametrize("distance", ["l2", "rmse"])
+def test_the_mask_of_photographs_is_the_float64_mask(distance: str) -> None:
+    _, hr = workload.images(512, 8)
+    constants = Spec(distance=distance).constants(192, "ieee")
+    rows = triton.prepare(torch.zeros_like(hr), hr, 8, False, constants, torch.float32)
+    p = rows.p[0].double()
+    mask = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist") <= constants.radius
+    qpos, _ = triton.forward(rows, constants)
+    assert torch.equal((qpos[0].double() * constants.t_pos / 3).round().long(), mask.sum(1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, 1e-3])
+@pytest.mark.parametrize("eta", [20.0, 33.0, 60.0])
+def test_the_mask_is_the_float64_mask(scale: float, eta: float) -> None:
+    """The sums of blank SR rows count the positives; dozens of pairs lie on the radius or within 1e-8 to 3e-5 of it."""
+    generator = torch.Generator().manual_seed(0)
+    base = torch.rand(1, 1, 32, 32, generator=generator)
+    base[..., :8, :] = 0.7 + 0.0001 * torch.rand(8, 32, generator=generator)
+    radius = 10 ** (-eta / 20)
+    step = torch.zeros(1, 1, 32, 32)
+    step[..., ::4, ::4] = radius  # one pixel of each patch moves by the radius, give or take
+    nudge = torch.tensor([-1e-6, -1e-8, 0, 1e-8, 1e-6, 3e-5, -3e-5])[torch.randint(7, (8, 8), generator=generator)]
+    moved = base + step * (1 + nudge.repeat_interleave(4, 0).repeat_interleave(4, 1))
+    hr = scale * torch.cat([base, moved])
+    constants = Spec(4, eta, max_val=scale).constants(16, "ieee")
+    ours = triton.prepare(torch.zeros_like(hr), hr, 4, False, constants, torch.float32)
+    p = ours.p[0].double()
+    distances = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist")
+    assert ((distances - constants.radius).abs() < 1e-5 * constants.radius).sum() > 20
+    mask = distances <= constants.radius
+    qpos, qneg = triton.forward(ours, constants)
+    assert torch.equal((qpos[0].double() * constants.t_pos / 3).round().long(), mask.sum(1))
+    assert torch.equal((qneg[0].double() * constants.t_neg / 3).round().long(), (~mask).sum(1))
+
+
+# Relative errors of the gradient. Operands rounded to TF32 or bfloat16 give about 2.6e-4 and 2.2e-3 on photographs.
+@pytest.mark.parametrize(
+    ("precision", "least", "most"), [("ieee", 0, 4e-6), ("tf32x3", 0, 4e-6), ("tf32", 1e-6, 5e-4), ("bf16", 1e-5, 4e-3)]
+)
+def test_the_error_of_each_preset(precision: str, least: float, most: float) -> None:
+    sr, hr = images(3, 3, 40, 56, 8, torch.float32)
+    spec = Spec(8, threshold("l2", 3, 8))
+    true = truth(sr, hr, spec)
+    ours = evaluate(sr, hr, **(vars(spec) | {"backend": "triton", "precision": precision}))
+    assert least < error(ours.gradient, true.gradient) < most
+    assert error(ours.loss, true.loss) < most / 8
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_any_shape_and_arguments(data: st.DataObject) -> None:
+    draw = data.draw
+    patch_size, channels = draw(st.integers(1, 9)), draw(st.integers(1, 4))
+    height, width = (draw(st.integers(patch_size, 9 * patch_size)) for _ in "hw")
+    distance = draw(st.sampled_from(["l2", "rmse"]))
+    spec = Spec(
+        patch_size,
+        threshold(distance, channels, patch_size) + draw(st.floats(-12, 12)),
+        draw(st.floats(0.2, 5)),
+        draw(st.floats(0.2, 5)),
+        distance=distance,
+        temperature=draw(st.sampled_from(["outside", "inside"])),
+        scope=draw(st.sampled_from(["batch", "image"])),
+    )
+    sr, hr = images(
+        draw(st.integers(1, 3)), channels, height, width, patch_size, torch.float32, draw(st.integers(0, 99))
+    )
+    true = truth(sr, hr, spec)
+    ours = evaluate(sr, hr, **(vars(spec) | {"backend": "triton", "precision": "ieee"}))
+    torch.testing.assert_close(ours.loss.double(), true.loss, rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(
+        ours.gradient.double(), true.gradient, rtol=1e-3, atol=1e-6 + 1e-4 * true.gradient.abs().max().item()
+    )
+
+
+@jit
+def _copy(rows, out):
+    (chunk,) = load_rows(rows, 2**25 + tl.arange(0, 16).to(tl.int64), None, 0, 1, 1, 64)
+    tl.store(out + tl.arange(0, 16)[:, None] * 64 + tl.arange(0, 64)[None, :], chunk)
+
+
+def test_offsets_pass_2_to_the_31() -> None:
+    """Rows far into a tensor: what is stored there comes back, though its offset does not fit into 32 bits."""
+    whole = torch.empty(2**25 + 16, 64, dtype=torch.bfloat16)  # 4 GiB that nothing but its last rows touches
+    whole[2**25 :] = torch.arange(1024.0).view(16, 64)
+    out = torch.empty(16, 64, dtype=torch.bfloat16)
+    _copy[(1,)](whole.view(torch.float16), out.view(torch.float16))
+    assert torch.equal(out, whole[2**25 :])
+
+
+def test_float64_rows_go_elsewhere() -> None:
+    assert any("float64" in reason for reason in triton.reasons(torch.device("cpu"), torch.float64, 192))
+    assert triton.reasons(torch.device("cpu"), torch.float32, 192) == []
+
+
+def test_wider_rows_go_elsewhere() -> None:
+    assert any("at most 768" in reason for reason in triton.reasons(torch.device("cpu"), torch.float32, 769))
+    with pytest.raises(RuntimeError, match="these patches have 3072"):
+        evaluate(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), patch_size=32, backend="triton")
+
+
+def test_the_torch_backend_agrees_on_the_same_rows() -> None:
+    sr, hr = images(2, 3, 36, 44, 4, torch.float32)
+    constants = Spec(4, threshold("rmse", 3, 4), distance="rmse").constants(48, "tf32x3")
+    ours, true = prepared(sr, hr, 4, constants, per_image=True)
+    alpha, beta = torch.rand_like(true.p_scale), torch.rand_like(true.p_scale)
+    assert error(triton.backward(ours, constants, alpha.float(), beta.float()),
+                 torch_backend.backward(true, constants, alpha, beta)) < 4 * EPS  # fmt: skip
