@@ -79,7 +79,8 @@ FULL = Plan(
 )
 DRY = Plan(
     cases=(
-        *_each([32], DIM, USUAL),
+        *_each([32], DIM, USUAL, ["tf32"]),
+        *_each([32], DIM, tuple(FUSED)),
         *_each([16], DIM, LINEAR, ["tf32"]),
         *_each([32], SMALL_DIM, tuple(FUSED), ["tf32"]),
     ),

@@ -2,9 +2,10 @@
 
     python -m dec_kernels.backends.triton.aot [--architecture sm_90] [--width 192] [--precision bf16] [--json FILE]
 
-prints what each kernel takes (registers, local memory, shared memory) and what its innermost loop is made of, counted
-in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for more shared memory than
-its architecture has; also, on sm_90, if a kernel for the tiles without positives multiplies bf16 by anything but wgmma.
+prints what each kernel takes (registers, bytes of stack, which is where registers are spilled to, and shared memory)
+and what its innermost loop is made of, counted in the machine code. The exit status is 1 if one of them does not
+compile, spills, or asks for more shared memory than its architecture has; also, on sm_90, if a kernel for the tiles
+without positives multiplies bf16 by anything but wgmma. --quick leaves out the counts, which take a third of the time.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ KERNELS = {
 # Bytes that a program may have, NVIDIA's CUDA programming guide, table of technical specifications.
 SHARED_MEMORY = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "sm_120": 99 * 1024}
 # The D that people have for each width: C = 1 or 3 channels, P = 2 to 16.
-DIMS = {16: 12, 32: 27, 64: 48, 128: 108, 192: 192, 256: 256, 512: 432, 768: 768}
-# Opcodes of matrix products: wgmma, mma.sync, tcgen05.
-TENSOR = ("HGMMA", "HMMA", "UTCHMMA")
+DIMS = {16: 12, 64: 48, 128: 108, 192: 192, 256: 256, 512: 432, 768: 768}
+# Matrix products in PTX, and their opcodes in machine code.
+PRODUCTS = ("mma.sync", "wgmma", "tcgen05.mma")
+TENSOR = ("HMMA", "HGMMA", "UTCHMMA")
 
 
 class Build(NamedTuple):
@@ -62,17 +64,17 @@ class Report:
 
     Attributes:
         registers: of a thread.
-        local: instructions that load or store local memory: spills.
+        stack: bytes of a thread's local memory: spilled registers.
         shared: bytes of shared memory of a program.
-        instructions: opcode -> how many, in the whole kernel.
-        loop: the same within the innermost loop that takes exponentials.
+        products: the kinds of tensor core instruction in its PTX, of `PRODUCTS`.
+        loop: opcode -> how many in the innermost loop that takes exponentials; empty where not counted.
         error: why there is nothing of all this.
     """
 
     registers: int = 0
-    local: int = 0
+    stack: int = 0
     shared: int = 0
-    instructions: Counter[str] = field(default_factory=Counter)
+    products: tuple[str, ...] = ()
     loop: Counter[str] = field(default_factory=Counter)
     error: str = ""
 
@@ -80,12 +82,12 @@ class Report:
         if self.error:
             return [self.error]
         faults = []
-        if self.local:
-            faults.append(f"{self.local} loads and stores of spilled registers")
+        if self.stack:
+            faults.append(f"{self.stack} bytes of spilled registers")
         if self.shared > SHARED_MEMORY[build.architecture]:
             faults.append(f"{self.shared} bytes of shared memory, {SHARED_MEMORY[build.architecture]} are there")
         hopper = (build.architecture, build.precision) == ("sm_90", "bf16") and build.kernel.endswith("plain")
-        if hopper and (self.instructions["HMMA"] or not self.instructions["HGMMA"]):
+        if hopper and self.products != ("wgmma",):
             faults.append("its products are not wgmma")
         return faults
 
@@ -98,8 +100,8 @@ def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
         yield Build(architecture, width, precision, "backward_band", row.backward_band, row.backward)
 
 
-def report(build: Build) -> Report:
-    """Compiles it and reads the machine code."""
+def report(build: Build, counted: bool) -> Report:
+    """Compiles it and asks for its resources; reads the machine code too where the loop is to be `counted`."""
     try:
         compiled = compile_ahead(build)
     except Exception as error:  # whatever the compiler can raise, it is this build's result
@@ -107,14 +109,11 @@ def report(build: Build) -> Report:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         cubin.write(compiled.asm["cubin"])
         cubin.flush()
-        usage = _tool("cuobjdump", "-res-usage", cubin.name)
-        code = _tool("nvdisasm", "-c", cubin.name)
-    registers = re.search(r"REG:(\d+)", usage)
-    assert registers is not None
-    instructions, loop = count(code)
-    return Report(
-        int(registers[1]), instructions["LDL"] + instructions["STL"], compiled.metadata.shared, instructions, loop
-    )
+        usage = re.search(r"REG:(\d+) STACK:(\d+)", _tool("cuobjdump", "-res-usage", cubin.name))
+        loop = innermost_loop(_tool("nvdisasm", "-c", cubin.name)) if counted else Counter()
+    assert usage is not None
+    products = tuple(kind for kind in PRODUCTS if kind in compiled.asm["ptx"])
+    return Report(int(usage[1]), int(usage[2]), compiled.metadata.shared, products, loop)
 
 
 def compile_ahead(build: Build) -> Any:
@@ -136,20 +135,21 @@ def compile_ahead(build: Build) -> Any:
     return triton.compile(source, target=target, options=options)
 
 
-def count(code: str) -> tuple[Counter[str], Counter[str]]:
-    """Opcodes of disassembled code: of all of it, and of its shortest loop with an exponential in it."""
+def innermost_loop(code: str) -> Counter[str]:
+    """The opcodes of disassembled code's shortest loop with an exponential in it."""
     lines = code.splitlines()
     labels = {line.split(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
-    opcodes = [match[1] if (match := _OPCODE.match(line)) else "" for line in lines]
     loops = []
     for i, line in enumerate(lines):
         target = re.search(r"BRA.*`\((\.L\w+)\)", line)
-        if target and labels.get(target[1], i) < i and any("MUFU.EX2" in x for x in lines[labels[target[1]] : i]):
-            loops.append(Counter(filter(None, opcodes[labels[target[1]] : i + 1])))
-    return Counter(filter(None, opcodes)), min(loops, key=lambda loop: loop.total(), default=Counter())
+        if target and labels.get(target[1], i) < i:
+            loop = [match[1] for within in lines[labels[target[1]] : i + 1] if (match := _OPCODE.match(within))]
+            if "MUFU" in loop:
+                loops.append(Counter(loop))
+    return min(loops, key=lambda loop: loop.total(), default=Counter())
 
 
-_OPCODE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+ )?([A-Z][A-Z0-9]+)")
+_OPCODE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]+)")
 
 
 def _tool(name: str, *arguments: str) -> str:
@@ -157,30 +157,32 @@ def _tool(name: str, *arguments: str) -> str:
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def reports(wanted: Iterable[Build]) -> Iterator[tuple[Build, Report]]:
+def reports(wanted: Iterable[Build], counted: bool) -> Iterator[tuple[Build, Report]]:
     """All of them, as many at a time as there are cores."""
     wanted = list(wanted)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        yield from zip(wanted, pool.map(report, wanted), strict=True)
+        yield from zip(wanted, pool.map(report, wanted, [counted] * len(wanted)), strict=True)
 
 
-HEADINGS = ("", "width", "", "kernel", "tile", "warps", "stages", "registers", "local", "shared", "loop", "tensor",
-            "exp2", "float", "integer", "memory")  # fmt: skip
+HEADINGS = ("", "width", "", "kernel", "tile", "warps", "stages", "registers", "stack", "shared", "products", "loop",
+            "tensor", "exp2", "float", "integer", "memory")  # fmt: skip
+KINDS = (
+    TENSOR,
+    ("MUFU",),
+    ("FADD", "FMUL", "FFMA", "F2FP", "FSEL"),
+    ("IADD3", "IMAD", "LEA", "LOP3", "SHF", "ISETP"),
+    ("LDG", "LDGSTS", "LDS", "LDSM", "STS", "STSM", "LDL", "STL", "SHFL", "BAR"),
+)
 
 
 def line(build: Build, r: Report) -> tuple[object, ...]:
     """A row of the table: the loop's instructions in all, and of which kind."""
-
-    def kinds(*opcodes: str) -> int:
-        return sum(r.loop[opcode] for opcode in opcodes)
-
+    tile = f"{build.tile.rows}x{build.tile.columns}"
     return (
-        build.architecture, build.width, build.precision, build.kernel, f"{build.tile.rows}x{build.tile.columns}",
-        build.tile.warps, build.tile.stages, r.registers, r.local, r.shared, r.loop.total(), kinds(*TENSOR),
-        kinds("MUFU"), kinds("FADD", "FMUL", "FFMA", "F2FP", "FSEL"),
-        kinds("IADD3", "IMAD", "LEA", "LOP3", "SHF", "ISETP"),
-        kinds("LDG", "LDGSTS", "LDS", "LDSM", "STS", "STSM", "LDL", "STL", "SHFL", "BAR"),
-    )  # fmt: skip
+        *(build.architecture, build.width, build.precision, build.kernel, tile, build.tile.warps, build.tile.stages),
+        *(r.registers, r.stack, r.shared, "+".join(r.products) or "fma", r.loop.total()),
+        *(sum(r.loop[opcode] for opcode in kind) for kind in KINDS),
+    )
 
 
 def main() -> None:
@@ -188,6 +190,7 @@ def main() -> None:
     parser.add_argument("--architecture", choices=SHARED_MEMORY)
     parser.add_argument("--width", type=int, choices=tiles.WIDTHS)
     parser.add_argument("--precision", choices=tiles.PRECISIONS)
+    parser.add_argument("--quick", action="store_true", help="do not count the instructions of loops")
     parser.add_argument("--json", type=Path, help="write the counts there too")
     given = parser.parse_args()
     asked = (given.architecture, given.width, given.precision)
@@ -198,7 +201,7 @@ def main() -> None:
     }
     print("  ".join(f"{heading:>9}" for heading in HEADINGS))
     failed, records = 0, []
-    for build, found in reports(builds(table)):
+    for build, found in reports(builds(table), not given.quick):
         print("  ".join(f"{cell!s:>9}" for cell in line(build, found)), flush=True)
         for fault in found.faults(build):
             failed += 1
