@@ -29,7 +29,7 @@ from benchmarks.compare import RESULTS
 from benchmarks.workload import images
 from dec_kernels import dec_loss
 
-N, PATCH_SIZE, DIM = 1024, 8, 192
+N, PATCH_SIZE, DIM = 512, 8, 192
 PRESETS = {"triton": ("ieee", "tf32x3", "tf32", "bf16"), "cpp": ("ieee", "bf16"), "torch": ("ieee", "bf16")}
 
 

@@ -24,13 +24,13 @@ def test_every_configuration_compiles_without_spills_within_shared_memory_and_wi
     status = process.wait()
     lines = Path(output).read_text().splitlines()
     assert status == 0, "\n".join(line for line in lines if "FAULT" in line)
-    assert lines[-1].startswith(f"{4 * len(tiles.TABLE)} kernels, 0 faults")
+    assert lines[-1].startswith(f"{len(list(aot.builds(tiles.TABLE)))} kernels, 0 faults")
 
 
 def test_a_configuration_that_cannot_be_is_a_fault() -> None:
     program = (
         "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile, Tiles;"
-        "t = Tile(64, 128, 4, 2); b = aot.Build('sm_120', 192, 'bf16', 'forward_plain', t, t);"
+        "t = Tile(128, 64, 8, 2); b = aot.Build('sm_120', 192, 'bf16', 'forward_plain', t, t);"
         "print(aot.report(b, False).faults(b))"
     )
     done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True)

@@ -115,6 +115,15 @@ def test_50_runs_give_the_same_bits(on_cuda: str, precision: str) -> None:
         assert torch.equal(again.gradient, first.gradient)
 
 
+@pytest.mark.parametrize("precision", ["ieee", "tf32x3", "tf32", "bf16"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("which", [0, 1])
+def test_nan_and_infinity_show(on_cuda: str, which: int, bad: float, precision: str) -> None:
+    pair = [x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32)]
+    pair[which][0, 1, 2, 3] = bad
+    assert evaluate(*pair, patch_size=4, backend=on_cuda, precision=precision).loss.isnan()
+
+
 def test_nothing_waits_for_the_device(on_cuda: str) -> None:
     sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
     evaluate(sr, hr, patch_size=4, backend=on_cuda)  # compiles

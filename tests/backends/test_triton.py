@@ -17,7 +17,7 @@ from dec_kernels.backends import Task, _fastest_first, triton
 from dec_kernels.backends import torch as torch_backend
 from dec_kernels.backends.triton import tiles, tune
 from dec_kernels.backends.triton.tiles import Tile, Tiles
-from dec_kernels.backends.triton.walk import load_rows
+from dec_kernels.backends.triton.walk import load_rows, round_bits
 from dec_kernels.spec import Constants, Spec
 from tests.conftest import on_the_interpreter
 from tests.oracle import error, evaluate, images, threshold, truth
@@ -50,7 +50,7 @@ def test_tiles_on_both_sides_of_a_narrow_band(
     monkeypatch: pytest.MonkeyPatch, small: Tiles, splits: int, temperature: str
 ) -> None:
     monkeypatch.setattr(tiles, "INTERPRETED", small)
-    monkeypatch.setattr(triton, "_splits", lambda rows, tile: splits)
+    monkeypatch.setattr(triton, "_splits", lambda rows, tile, shares: splits)
     sr, hr = gradient_ramp(12, 15, 4)
     spec = Spec(4, 14.0, 0.4, 1.3, temperature=temperature)
     constants = spec.constants(16, "ieee")
@@ -94,6 +94,7 @@ def test_every_row_of_the_table_fits_together() -> None:
         shape = tiles.shape_of(width, precision)
         assert shape["CHUNKS"] * shape["CHUNK"] == width
         assert shape["CHUNKS"] % shape["OWNED"] == 0
+        assert shape["OWNED"] == shape["CHUNKS"] or not shape["RESIDENT"]
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,17 @@ def test_the_rows_are_those_of_the_other_backends(dim: tuple[int, int], per_imag
     assert (ours.first <= true.first).all()
     assert (ours.last >= true.last).all()
     assert (ours.last - ours.first).sum() <= 1.01 * (true.last - true.first).sum() + 2
+
+
+@pytest.mark.parametrize("patch_size", [1, 2, 3])
+def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
+    sr, hr = images(1, 1, 40 * patch_size, 41 * patch_size, patch_size, torch.float32)
+    constants = Spec(patch_size, 40.0).constants(patch_size**2, "tf32x3")
+    ours, true = prepared(sr, hr, patch_size, constants)
+    assert torch.equal(ours.p.double(), true.p)
+    torch.testing.assert_close(ours.z[..., : patch_size**2].double(), 1.2011224087864498 * true.z, rtol=4 * EPS, atol=0)
+    back = triton.to_images(ours.p, ours.order, hr, patch_size)
+    assert torch.equal(back, hr)
 
 
 @pytest.mark.parametrize("distance", ["l2", "rmse"])
@@ -235,6 +247,31 @@ def test_offsets_pass_2_to_the_31() -> None:
     out = torch.empty(16, 64, dtype=torch.bfloat16)
     _copy[(1,)](whole.view(torch.float16), out.view(torch.float16))
     assert torch.equal(out, whole[2**25 :])
+
+
+@jit
+def _round(bits, out, ROUNDED: tl.constexpr):
+    i = tl.arange(0, 8)
+    tl.store(out + i, round_bits(tl.load(bits + i).to(tl.float32, bitcast=True), ROUNDED))
+
+
+@pytest.mark.parametrize("rounded", [13, 16])
+def test_rounding_keeps_every_nan_and_infinity(rounded: int) -> None:
+    # The NaNs of a CUDA device, of a CPU and with any payload; the largest float rounds to infinity.
+    bits = torch.tensor([0x7FFFFFFF, -1, 0x7FC00000, 0x7F800001, 0x7F800000, -0x800000, 0x3F801001, 0x3F803000])
+    out = torch.empty(8)
+    _round[(1,)](bits.int(), out, ROUNDED=rounded)
+    assert out[:4].isnan().all()
+    assert out[4:6].tolist() == [float("inf"), float("-inf")]
+    near = bits[6:].int().view(torch.float32)
+    assert ((out[6:] - near).abs() <= 2.0 ** (rounded - 24)).all()
+    assert (out[6:].view(torch.int32) % 2**rounded == 0).all()
+
+
+def test_a_threshold_of_any_size_is_taken() -> None:
+    sr, hr = gradient_ramp(3, 4, 4)
+    assert evaluate(sr, hr, patch_size=4, threshold=-4000.0, backend="triton").loss == 0  # all are positives
+    assert evaluate(sr, hr, patch_size=4, threshold=4000.0, backend="triton").loss.isfinite()
 
 
 def test_float64_rows_go_elsewhere() -> None:

@@ -1,4 +1,4 @@
-"""The fused Triton kernels: nothing of size n x n is ever stored, and no product is computed twice in a direction.
+"""The fused Triton kernels: nothing of size n x n is ever stored, and every row's results have one owner: no atomics.
 
 `rows` brings images into the kernels' rows and gradients back; `forward_kernels` and `backward_kernels` hold a kernel
 for the tiles without positives and one for the band, `walk` what these share; `tiles` says in which blocks they run.
@@ -55,14 +55,14 @@ def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants:
     shape = _shape(width, constants, sr.device)
     bf16 = constants.precision == "bf16" and not shape["ROUNDED"]
     operand = rows.Operand(width, torch.bfloat16 if bf16 else torch.float32, int(shape["ROUNDED"]))
-    with _device(sr):
+    with rows.current_device(sr):
         return rows.prepare(sr, hr, patch_size, per_image, constants, operand)
 
 
 def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
     from dec_kernels.backends.triton import rows as module
 
-    with _device(rows):
+    with module.current_device(rows):
         return module.to_images(rows, order, like, patch_size)
 
 
@@ -77,7 +77,7 @@ def backward(rows: Rows, constants: Constants, alpha: Tensor, beta: Tensor) -> T
 def forward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants) -> tuple[Tensor, Tensor]:
     from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 
-    splits = _splits(rows, chosen.forward)
+    splits = _splits(rows, chosen.forward, shares=1)
     positive, negative = torch.empty_like(rows.mean), rows.mean.new_empty((splits, *rows.mean.shape))
     outputs = {"positive": positive, "negative": negative}
     _launch(forward_plain, rows, constants, chosen.forward, chosen.forward, splits, outputs)
@@ -92,7 +92,7 @@ def forward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants) -> tuple[T
 def backward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
     from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 
-    splits = _splits(rows, chosen.backward)
+    splits = _splits(rows, chosen.backward, shares=_shares(backward_plain, rows, constants))
     dz = rows.mean.new_empty((splits, *rows.p.shape))
     arguments = {"alpha": alpha / constants.t_pos, "beta": beta / constants.t_neg, "dz": dz, "scale": 1 / rows.c}
     _launch(backward_plain, rows, constants, chosen.backward, chosen.backward, splits, arguments)
@@ -115,12 +115,14 @@ def _launch(
     shape = _shape(rows.z.shape[-1], constants, rows.z.device)
     arguments = {
         **vars(rows), **shape, **more, "m": m, "blocks": blocks, "splits": splits, "D": dim,
-        "limit_bits": struct.unpack("q", struct.pack("d", constants.radius**2))[0],
+        "limit_bits": struct.unpack("q", struct.pack("d", constants.radius * constants.radius))[0],
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
     }  # fmt: skip
-    shares = int(shape["CHUNKS"]) // int(shape["OWNED"]) if "OWNED" in kernel.arg_names else 1
-    with _device(rows.z):
+    shares = _shares(kernel, rows, constants)
+    from dec_kernels.backends.triton.rows import current_device
+
+    with current_device(rows.z):
         kernel[(groups * blocks * splits * shares,)](
             **{name: arguments[name] for name in kernel.arg_names},
             num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
@@ -146,15 +148,22 @@ def _tiles(rows: Rows, constants: Constants) -> tiles.Tiles:
     return _tuned[key]
 
 
-# With "1" in the environment, the first call of each kind measures candidates instead of trusting the table.
+# With "1" in the environment, the first call of each architecture, width and precision measures candidates, at its own
+# number of rows, instead of trusting the table.
 AUTOTUNE = "DEC_KERNELS_AUTOTUNE"
 _tuned: dict[tuple[str, int, str], tiles.Tiles] = {}
 
 
-def _splits(rows: Rows, tile: tiles.Tile) -> int:
+def _shares(kernel: Any, rows: Rows, constants: Constants) -> int:
+    """How many programs share the dz of a block of rows."""
+    shape = _shape(rows.z.shape[-1], constants, rows.z.device)
+    return int(shape["CHUNKS"]) // int(shape["OWNED"]) if "OWNED" in kernel.arg_names else 1
+
+
+def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
     """Into how many parts the walk of a block of rows is cut, so that every multiprocessor has two programs."""
     groups, m, _ = rows.z.shape
-    programs = groups * -(-m // tile.rows)
+    programs = groups * -(-m // tile.rows) * shares
     wanted = -(-2 * _multiprocessors(rows.z.device) // programs)
     return max(1, min(wanted, m // tile.columns, _MOST_SPLITS))
 
@@ -177,8 +186,3 @@ def architecture(device: torch.device) -> str:
 @functools.cache
 def _multiprocessors(device: torch.device) -> int:
     return 2 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
-
-
-def _device(tensor: Tensor) -> torch.cuda.device:
-    """Triton launches on the current device; -1 leaves it as it is."""
-    return torch.cuda.device(tensor.device if tensor.is_cuda else -1)

@@ -28,11 +28,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dec_kernels.backends.triton import tiles
+from dec_kernels.backends.triton import rows, tiles
 from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 
 KERNELS = {
+    "means": rows._means_kernel,
+    "rows": rows._rows_kernel,
+    "project": rows._project_kernel,
+    "images": rows._images_kernel,
     "forward_plain": forward_plain,
     "forward_band": forward_band,
     "backward_plain": backward_plain,
@@ -42,6 +46,7 @@ KERNELS = {
 SHARED_MEMORY = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_100": 227 * 1024, "sm_120": 99 * 1024}
 # The D that people have for each width: C = 1 or 3 channels, P = 2 to 16.
 DIMS = {16: 12, 64: 48, 128: 108, 192: 192, 256: 256, 512: 432, 768: 768}
+PATCH_SIZES = {16: 2, 64: 4, 128: 6, 192: 8, 256: 16, 512: 12, 768: 16}
 # Matrix products in PTX, and their opcodes in machine code.
 PRODUCTS = ("mma.sync", "wgmma", "tcgen05.mma")
 TENSOR = ("HMMA", "HGMMA", "UTCHMMA")
@@ -94,6 +99,11 @@ class Report:
 
 def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
     for (architecture, width, precision), row in table.items():
+        if precision in ("tf32", "bf16"):  # the other presets' rows differ in nothing but their rounding
+            for kernel in ("rows",) if precision == "bf16" else ("means", "rows", "project", "images"):
+                block = rows.block_of(width if kernel == "rows" else DIMS[width])
+                tile = tiles.Tile(block["ROWS"], block["COLUMNS"], block["num_warps"], 3)
+                yield Build(architecture, width, precision, kernel, tile, tile)
         yield Build(architecture, width, precision, "forward_plain", row.forward, row.forward)
         yield Build(architecture, width, precision, "forward_band", row.forward_band, row.forward)
         yield Build(architecture, width, precision, "backward_plain", row.backward, row.backward)
@@ -122,10 +132,13 @@ def compile_ahead(build: Build) -> Any:
         **tiles.shape_of(build.width, build.precision), "D": DIMS[build.width],
         "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
         "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns,
+        "P": PATCH_SIZES[build.width], "PADDED": build.width, "STEPS": 14,
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"
-    types = {"z": operand, "h": operand, "first": "*i32", "last": "*i32", "limit_bits": "i64"}
-    types |= dict.fromkeys(("m", "blocks", "splits"), "i32") | dict.fromkeys(("positive_ratio", "scale"), "fp32")
+    types = {"z": operand, "h": operand, "first": "*i32", "last": "*i32", "order": "*i64"}
+    types |= dict.fromkeys(("limit_bits", "c_bits"), "i64") | dict.fromkeys(("positive_ratio", "scale", "band"), "fp32")
+    types |= dict.fromkeys(("n", "m", "blocks", "splits", "height", "width"), "i32")
+    types |= {name: "i32" for name in kernel.arg_names if "stride" in name}
     signature = {n: "constexpr" if n in constants else types.get(n, "*fp32") for n in kernel.arg_names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(kernel.arg_names) if signature[n][0] == "*"}
     used = {name: value for name, value in constants.items() if name in kernel.arg_names}

@@ -1,6 +1,6 @@
-"""Images -> rows as the kernels want them, and row gradients -> images; one kernel each way, beside the sort.
+"""Images -> rows as the kernels want them, and row gradients -> images; two kernels each way, beside the sort.
 
-What `dec_kernels.patches` does in some thirty PyTorch calls takes three launches here and the sort by means. Beside the
+What `dec_kernels.patches` does in some thirty PyTorch calls takes four launches here and the sort by means. Beside the
 rows themselves the kernels get them rounded and scaled for the products (`walk` says why): z' = c z and h' = c h,
 padded with zeros to a whole number of chunks.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -21,6 +21,11 @@ from dec_kernels.backends.triton.walk import float64_of, round_bits
 from dec_kernels.spec import Constants
 
 _VALUES = 2048  # of a block of rows in the kernels here
+
+
+def current_device(tensor: Tensor) -> torch.cuda.device:
+    """Triton launches on the current device; -1 leaves it as it is."""
+    return torch.cuda.device(tensor.device if tensor.is_cuda else -1)
 
 
 class Operand(NamedTuple):
@@ -69,10 +74,11 @@ class Rows:
     def project_(self, dz: Tensor) -> Tensor:
         """dL/dz (G, m, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
         n, dim = self.order.numel(), dz.shape[-1]
-        _project_kernel[_grid(n, dim)](
-            dz, self.sr, self.order, n, self.order.shape[1],
-            *_places(self.sr, self.patch_size), dim, self.patch_size, **_block(dim),
-        )  # fmt: skip
+        with current_device(dz):
+            _project_kernel[_grid(n, dim)](
+                dz, self.sr, self.order, n, self.order.shape[1],
+                *_places(self.sr, self.patch_size), dim, self.patch_size, **block_of(dim),
+            )  # fmt: skip
         return dz
 
 
@@ -84,7 +90,7 @@ def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants:
     shape, device = (groups, n // groups), sr.device
 
     means = torch.empty(shape, dtype=torch.float32, device=device)
-    block = _block(dim)
+    block = block_of(dim)
     _means_kernel[_grid(n, dim)](hr, means, n, *_places(hr, patch_size), dim, patch_size, **block)
     mean, order = means.sort(dim=1, stable=True)
 
@@ -93,10 +99,10 @@ def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants:
     p = torch.empty((*shape, dim), dtype=torch.float32, device=device)
     square = torch.empty_like(mean)
     first, last = (torch.empty(shape, dtype=torch.int32, device=device) for _ in "fl")
-    _rows_kernel[_grid(n, dim)](
+    _rows_kernel[_grid(n, operand.width)](
         sr, hr, order, mean, z, h, p, square, first, last, n, shape[1], *_places(hr, patch_size), *sr.stride(),
         struct.unpack("q", struct.pack("d", c))[0], constants.radius / math.sqrt(dim), dim, operand.width, patch_size,
-        shape[1].bit_length(), operand.rounded, **_block(operand.width),
+        shape[1].bit_length(), operand.rounded, **block_of(operand.width),
     )  # fmt: skip
     return Rows(z, h, p, mean, square, first, last, order, sr, patch_size, c)
 
@@ -110,7 +116,7 @@ def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Ten
     images = torch.empty_like(like) if covered else torch.zeros_like(like)
     n, dim = order.numel(), rows.shape[-1]
     _images_kernel[_grid(n, dim)](
-        rows, order, images, n, order.shape[1], *_places(images, patch_size), dim, patch_size, **_block(dim)
+        rows, order, images, n, order.shape[1], *_places(images, patch_size), dim, patch_size, **block_of(dim)
     )
     return images
 
@@ -120,13 +126,14 @@ def _places(images: Tensor, patch_size: int) -> tuple[int, ...]:
     return images.shape[2] // patch_size, images.shape[3] // patch_size, *images.stride()
 
 
-def _block(dim: int) -> dict[str, int | bool]:
+def block_of(dim: int) -> dict[str, Any]:
+    """The block of a program of the kernels here, for rows of that many values."""
     columns = triton.next_power_of_2(dim)
     return {"ROWS": max(1, _VALUES // columns), "COLUMNS": columns, "num_warps": 4, "enable_fp_fusion": True}
 
 
 def _grid(n: int, dim: int) -> tuple[int]:
-    return (triton.cdiv(n, int(_block(dim)["ROWS"])),)
+    return (triton.cdiv(n, block_of(dim)["ROWS"]),)
 
 
 @triton.jit
@@ -135,7 +142,9 @@ def _pixels(patch, d, height, width, stride_b, stride_c, stride_h, stride_w, P: 
     image = (patch // (height * width)).to(tl.int64)
     row, column = patch // width % height, patch % width
     base = image * stride_b + row.to(tl.int64) * P * stride_h + column.to(tl.int64) * P * stride_w
-    within = (d // (P * P)).to(tl.int64) * stride_c + (d // P % P) * stride_h + (d % P) * stride_w
+    within = (
+        (d // (P * P)).to(tl.int64) * stride_c + (d // P % P).to(tl.int64) * stride_h + (d % P).to(tl.int64) * stride_w
+    )
     return base[:, None] + within[None, :]
 
 
@@ -204,7 +213,7 @@ def _position(means, lower, upper, m, STEPS: tl.constexpr):
     """How many of the m sorted means, m < 2^STEPS, are below `lower`, and how many up to `upper`; NaNs come last."""
     start, stop = tl.zeros(lower.shape, tl.int32), tl.zeros(lower.shape, tl.int32)
     for step in tl.static_range(STEPS):
-        half: tl.constexpr = 1 << (STEPS - 1 - step)
+        half = 1 << (STEPS - 1 - step)
         ahead = start + half
         below = tl.load(means + ahead - 1, mask=ahead <= m, other=float("inf")) < lower
         start = tl.where((ahead <= m) & below, ahead, start)

@@ -5,7 +5,7 @@ with the temperature inside, so that
 
     exp2(z'_i . z'_j) = exp S_ij        (or exp(S_ij / t_neg))
 
-comes from the special-function unit alone. `POSITIVE_RATIO` = t_neg / t_pos turns it into exp(S_ij / t_pos) where the
+comes from the special-function unit alone. `positive_ratio` = t_neg / t_pos turns it into exp(S_ij / t_pos) where the
 temperature is inside; outside it is 1.
 
 Rows have D values, padded with zeros to CHUNKS * CHUNK. A tuple holds chunks of a block of rows, so that the width
@@ -103,7 +103,8 @@ def round_bits(x, ROUNDED: tl.constexpr):
     """
     if ROUNDED > 0:
         bits = x.to(tl.int32, bitcast=True)
-        x = ((bits + (1 << (ROUNDED - 1))) & -(1 << ROUNDED)).to(tl.float32, bitcast=True)
+        rounded = ((bits + (1 << (ROUNDED - 1))) & -(1 << ROUNDED)).to(tl.float32, bitcast=True)
+        x = tl.where(x == x, rounded, x)  # a device's NaN has all bits set, and would become a zero
     return x
 
 
