@@ -12,7 +12,7 @@ from torch import Tensor
 from triton import jit
 
 from benchmarks import workload
-from dec_kernels import patches
+from dec_kernels import dec_loss, patches
 from dec_kernels.backends import Task, _fastest_first, triton
 from dec_kernels.backends import torch as torch_backend
 from dec_kernels.backends.triton import tiles, tune
@@ -247,6 +247,17 @@ def test_offsets_pass_2_to_the_31() -> None:
     out = torch.empty(16, 64, dtype=torch.bfloat16)
     _copy[(1,)](whole.view(torch.float16), out.view(torch.float16))
     assert torch.equal(out, whole[2**25 :])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_bad_hr_patch_leaves_the_mask_of_its_neighbours(monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
+    monkeypatch.setattr(tiles, "INTERPRETED", SMALL[0])
+    sr, hr = gradient_ramp(6, 8, 4)
+    hr[..., 4:8, 8:12] = bad
+    arguments = {"patch_size": 4, "threshold": 14.0, "reduction": "none"}
+    ours, true = (dec_loss(sr, hr, backend=backend, **arguments) for backend in ("triton", "reference"))
+    assert ours.isnan().sum() == 1
+    torch.testing.assert_close(ours.double(), true.double(), rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 @jit
