@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -19,3 +20,11 @@ def test_there_are_code_blocks() -> None:
 @pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:|#)([^)#]+)\)", README))
 def test_local_links_lead_somewhere(path: str) -> None:
     assert (Path(__file__).parent.parent / path).exists()
+
+
+def test_the_errors_of_the_presets_are_the_measured_ones() -> None:
+    results = json.loads((Path(__file__).parent.parent / "benchmarks/results/precision.json").read_text())
+    for r in results["errors"]:
+        if r["temperature"] == "outside":
+            row = f"| `{r['precision']}` | `{r['backend']}` | {r['loss_error']:.1e} | {r['gradient_error']:.1e} | "
+            assert row in README
