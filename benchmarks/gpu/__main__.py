@@ -13,6 +13,7 @@ code; its figures mean nothing.
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import re
@@ -102,6 +103,8 @@ def tests(job: Job) -> Outcome:
     where = ["tests/backends/test_gpu.py"] if job.dry_run else []
     # One that hangs is to be stopped before the part is.
     options = ["-m", "gpu", "-q", "--continue-on-collection-errors", "-o", "timeout=40"]
+    if importlib.util.find_spec("xdist"):  # most of their time is compilation
+        options += ["-n", "8"]
     outcome = job.run(TESTS, sys.executable, "-m", "pytest", *options, *where)
     lines = outcome["printed"].splitlines()
     counts = re.findall(r"(\d+) (passed|failed|skipped|error)s?\b", lines[-1] if lines else "")

@@ -79,8 +79,8 @@ FULL = Plan(
 )
 DRY = Plan(
     cases=(
-        *_each([32], DIM, USUAL, ["tf32"]),
-        *_each([32], DIM, tuple(FUSED)),
+        *_each([32], DIM, USUAL, ["tf32", "ieee"]),
+        *_each([32], DIM, tuple(FUSED), ["tf32x3", "bf16"]),
         *_each([16], DIM, LINEAR, ["tf32"]),
         *_each([32], SMALL_DIM, tuple(FUSED), ["tf32"]),
     ),

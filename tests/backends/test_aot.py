@@ -41,7 +41,7 @@ def test_a_configuration_that_cannot_be_is_a_fault() -> None:
     ("report", "fault"),
     [
         (aot.Report(114, 0, 147456, ("wgmma",)), None),
-        (aot.Report(255, 168, 147456, ("wgmma",)), "168 bytes of spilled registers"),
+        (aot.Report(255, 168, 147456, ("wgmma",)), "168 loads and stores of spilled registers"),
         (aot.Report(114, 0, 232449, ("wgmma",)), "232449 bytes of shared memory, 232448 are there"),
         (aot.Report(114, 0, 147456, ("mma.sync",)), "its products are not wgmma"),
         (aot.Report(114, 0, 147456, ("mma.sync", "wgmma")), "its products are not wgmma"),

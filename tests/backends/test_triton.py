@@ -16,8 +16,9 @@ from dec_kernels import dec_loss, patches
 from dec_kernels.backends import Task, _fastest_first, triton
 from dec_kernels.backends import torch as torch_backend
 from dec_kernels.backends.triton import tiles, tune
+from dec_kernels.backends.triton.rows import _rounded
 from dec_kernels.backends.triton.tiles import Tile, Tiles
-from dec_kernels.backends.triton.walk import load_rows, round_bits
+from dec_kernels.backends.triton.walk import load_rows
 from dec_kernels.spec import Constants, Spec
 from tests.conftest import on_the_interpreter
 from tests.oracle import error, evaluate, images, threshold, truth
@@ -263,7 +264,7 @@ def test_a_bad_hr_patch_leaves_the_mask_of_its_neighbours(monkeypatch: pytest.Mo
 @jit
 def _round(bits, out, ROUNDED: tl.constexpr):
     i = tl.arange(0, 8)
-    tl.store(out + i, round_bits(tl.load(bits + i).to(tl.float32, bitcast=True), ROUNDED))
+    tl.store(out + i, _rounded(tl.load(bits + i).to(tl.float32, bitcast=True), ROUNDED))
 
 
 @pytest.mark.parametrize("rounded", [13, 16])

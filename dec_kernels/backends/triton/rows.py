@@ -20,7 +20,7 @@ from torch import Tensor
 from dec_kernels.backends.triton.walk import float64_of, round_bits
 from dec_kernels.spec import Constants
 
-_VALUES = 2048  # of a block of rows in the kernels here
+_VALUES = 2048  # of a block of rows in the kernels here; half of it for wide rows, which would spill registers
 
 
 def current_device(tensor: Tensor) -> torch.cuda.device:
@@ -129,7 +129,12 @@ def _places(images: Tensor, patch_size: int) -> tuple[int, ...]:
 def block_of(dim: int) -> dict[str, Any]:
     """The block of a program of the kernels here, for rows of that many values."""
     columns = triton.next_power_of_2(dim)
-    return {"ROWS": max(1, _VALUES // columns), "COLUMNS": columns, "num_warps": 4, "enable_fp_fusion": True}
+    return {
+        "ROWS": max(1, (_VALUES if columns <= 256 else _VALUES // 2) // columns),
+        "COLUMNS": columns,
+        "num_warps": 4,
+        "enable_fp_fusion": True,
+    }
 
 
 def _grid(n: int, dim: int) -> tuple[int]:
@@ -188,8 +193,8 @@ def _rows_kernel(
     c = float64_of(c_bits)
     q_unit, p_unit = _unit(q.to(tl.float64), c), _unit(p.to(tl.float64), c)
     padded = valid[:, None] & (d < PADDED)[None, :]
-    tl.store(z + row[:, None] * PADDED + d[None, :], round_bits(q_unit, ROUNDED), mask=padded)
-    tl.store(h + row[:, None] * PADDED + d[None, :], round_bits(p_unit, ROUNDED), mask=padded)
+    tl.store(z + row[:, None] * PADDED + d[None, :], _rounded(q_unit, ROUNDED), mask=padded)
+    tl.store(h + row[:, None] * PADDED + d[None, :], _rounded(p_unit, ROUNDED), mask=padded)
 
     # |p_i - p_j| >= sqrt(D) |mean_i - mean_j|. Both means are off by half an ulp, and so are these bounds.
     width_of_band = band * (1 + 1e-5)
@@ -206,6 +211,11 @@ def _rows_kernel(
 def _unit(rows, c):
     norm = tl.sqrt(tl.sum(rows * rows, 1))
     return (rows * (c / tl.where(norm == 0, 1.0, norm))[:, None]).to(tl.float32)
+
+
+@triton.jit
+def _rounded(x, ROUNDED: tl.constexpr):
+    return tl.where(x == x, round_bits(x, ROUNDED), x)  # a NaN stays one
 
 
 @triton.jit

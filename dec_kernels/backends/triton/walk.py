@@ -99,12 +99,12 @@ def plain_tiles(first, last, start, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 def round_bits(x, ROUNDED: tl.constexpr):
     """float32 to the nearest number whose low ROUNDED bits are zero: 13 make it a TF32.
 
-    The tensor cores by themselves cut these bits off, which would make every product of a weight too small.
+    The tensor cores by themselves cut these bits off, which would make every product of a weight too small. A device's
+    NaN, all bits set, becomes a zero: `rows` keeps those of the images.
     """
     if ROUNDED > 0:
         bits = x.to(tl.int32, bitcast=True)
-        rounded = ((bits + (1 << (ROUNDED - 1))) & -(1 << ROUNDED)).to(tl.float32, bitcast=True)
-        x = tl.where(x == x, rounded, x)  # a device's NaN has all bits set, and would become a zero
+        x = ((bits + (1 << (ROUNDED - 1))) & -(1 << ROUNDED)).to(tl.float32, bitcast=True)
     return x
 
 
