@@ -10,7 +10,6 @@ import functools
 import importlib.util
 import math
 import os
-import struct
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -110,18 +109,18 @@ def _launch(
     more: dict[str, Any],
 ) -> None:
     """Starts `kernel` in tiles of `tile`, with those of all arguments that it has."""
+    from dec_kernels.backends.triton.rows import bits_of, current_device
+
     groups, m, dim = rows.p.shape
     blocks = -(-m // tile.rows)
     shape = _shape(rows.z.shape[-1], constants, rows.z.device)
     arguments = {
         **vars(rows), **shape, **more, "m": m, "blocks": blocks, "splits": splits, "D": dim,
-        "limit_bits": struct.unpack("q", struct.pack("d", constants.radius * constants.radius))[0],
+        "limit_bits": bits_of(constants.radius * constants.radius),
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
     }  # fmt: skip
     shares = _shares(kernel, rows, constants)
-    from dec_kernels.backends.triton.rows import current_device
-
     with current_device(rows.z):
         kernel[(groups * blocks * splits * shares,)](
             **{name: arguments[name] for name in kernel.arg_names},

@@ -23,6 +23,11 @@ from dec_kernels.spec import Constants
 _VALUES = 2048  # of a block of rows in the kernels here; half of it for wide rows, which would spill registers
 
 
+def bits_of(number: float) -> int:
+    """A float64 as an int64, for `walk.float64_of`."""
+    return struct.unpack("q", struct.pack("d", number))[0]
+
+
 def current_device(tensor: Tensor) -> torch.cuda.device:
     """Triton launches on the current device; -1 leaves it as it is."""
     return torch.cuda.device(tensor.device if tensor.is_cuda else -1)
@@ -101,7 +106,7 @@ def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants:
     first, last = (torch.empty(shape, dtype=torch.int32, device=device) for _ in "fl")
     _rows_kernel[_grid(n, operand.width)](
         sr, hr, order, mean, z, h, p, square, first, last, n, shape[1], *_places(hr, patch_size), *sr.stride(),
-        struct.unpack("q", struct.pack("d", c))[0], constants.radius / math.sqrt(dim), dim, operand.width, patch_size,
+        bits_of(c), constants.radius / math.sqrt(dim), dim, operand.width, patch_size,
         shape[1].bit_length(), operand.rounded, **block_of(operand.width),
     )  # fmt: skip
     return Rows(z, h, p, mean, square, first, last, order, sr, patch_size, c)
