@@ -16,14 +16,14 @@ constexpr int kTeam = 8;  // lanes that share a distance: side by side they read
 // What one block of threads works on.
 template <typename scalar>
 struct Row {
-  std::int64_t row, column;  // offsets of row i and of the tile's first column in the (G, m) arrays
+  std::int64_t row, column;  // offsets of row i in the (G, r) arrays and of the tile's first column in the (G, m) ones
   int begin, end;            // the band, counted in columns of the tile
   scalar *s, *x;
 
   __device__ explicit Row(const CudaTile<scalar>& tile) {
-    const std::int64_t group = (tile.first_group + blockIdx.y) * tile.m;
-    row = group + tile.first_row + blockIdx.x;
-    column = group + tile.first_column;
+    const std::int64_t group = tile.first_group + blockIdx.y;
+    row = group * tile.r + tile.first_row + blockIdx.x;
+    column = group * tile.m + tile.first_column;
     begin = static_cast<int>(max(tile.first[row] - tile.first_column, std::int64_t{0}));
     end = static_cast<int>(min(tile.last[row] - tile.first_column, tile.columns));
     const std::int64_t offset = (blockIdx.y * tile.rows + blockIdx.x) * tile.columns;
@@ -72,7 +72,7 @@ __device__ bool positive(const CudaTile<scalar>& tile, const Row<scalar>& at, in
   const int first_of_warp = j / kWarp * kWarp;
   if (first_of_warp + kWarp <= at.begin || first_of_warp >= at.end) return false;
   const int lane = j % kTeam;
-  const scalar* p_i = tile.p + at.row * tile.dim;
+  const scalar* p_i = tile.row_p + at.row * tile.dim;
   const scalar* p_0 = tile.p + at.column * tile.dim;
   const auto in_band = [&](int column) { return at.begin <= column && column < at.end; };
   scalar squared = 0;
@@ -97,7 +97,7 @@ template <bool inside, typename scalar>
 __global__ void __launch_bounds__(kThreads)
     add_sums_kernel(const CudaTile<scalar> tile, scalar* __restrict__ qpos, scalar* __restrict__ qneg) {
   const Row<scalar> at(tile);
-  const scalar row_scale = tile.p_scale[at.row];
+  const scalar row_scale = tile.row_scale[at.row];
   scalar pos = 0, neg = 0;
   for (int start = 0; start < tile.columns; start += kThreads) {
     const int j = start + static_cast<int>(threadIdx.x);
@@ -118,10 +118,9 @@ __global__ void __launch_bounds__(kThreads)
 
 template <bool inside, typename element, typename scalar>
 __global__ void __launch_bounds__(kThreads)
-    make_weights_kernel(const CudaTile<scalar> tile, const scalar* __restrict__ alpha,
-                        const scalar* __restrict__ beta) {
+    make_weights_kernel(const CudaTile<scalar> tile, const CudaGradients<scalar> gradients) {
   const Row<scalar> at(tile);
-  const scalar row_alpha = alpha[at.row], row_beta = beta[at.row];
+  const scalar row_alpha = gradients.row_alpha[at.row], row_beta = gradients.row_beta[at.row];
   element* s_weights = reinterpret_cast<element*>(at.s);
   element* x_weights = reinterpret_cast<element*>(at.x);
   for (int start = 0; start < tile.columns; start += kThreads) {
@@ -130,7 +129,7 @@ __global__ void __launch_bounds__(kThreads)
     scalar s = 0, x = 0;
     if (j < tile.columns) {
       const scalar w_row = m ? row_alpha : row_beta;
-      const scalar w_column = m ? alpha[at.column + j] : beta[at.column + j];
+      const scalar w_column = (m ? gradients.alpha : gradients.beta)[at.column + j];
       const scalar scale = tile.p_scale[at.column + j];
       s = (w_row + w_column) * exp_of<inside>(at.s[j], m, tile.temperature);
       x = 2 * w_column * scale * exp_of<inside>(at.x[j] * scale, m, tile.temperature);
@@ -164,16 +163,16 @@ void add_sums_cuda(const CudaTile<scalar>& tile, scalar* qpos, scalar* qneg, voi
 }
 
 template <typename element, typename scalar>
-void make_weights_cuda(const CudaTile<scalar>& tile, const scalar* alpha, const scalar* beta, void* stream) {
+void make_weights_cuda(const CudaTile<scalar>& tile, const CudaGradients<scalar>& gradients, void* stream) {
   launch(tile.temperature.inside ? make_weights_kernel<true, element, scalar>
                                  : make_weights_kernel<false, element, scalar>,
-         stream, tile, alpha, beta);
+         stream, tile, gradients);
 }
 
 template void add_sums_cuda(const CudaTile<float>&, float*, float*, void*);
 template void add_sums_cuda(const CudaTile<double>&, double*, double*, void*);
-template void make_weights_cuda<float>(const CudaTile<float>&, const float*, const float*, void*);
-template void make_weights_cuda<double>(const CudaTile<double>&, const double*, const double*, void*);
-template void make_weights_cuda<bf16>(const CudaTile<float>&, const float*, const float*, void*);
+template void make_weights_cuda<float>(const CudaTile<float>&, const CudaGradients<float>&, void*);
+template void make_weights_cuda<double>(const CudaTile<double>&, const CudaGradients<double>&, void*);
+template void make_weights_cuda<bf16>(const CudaTile<float>&, const CudaGradients<float>&, void*);
 
 }  // namespace dec

@@ -12,24 +12,30 @@ template <typename scalar>
 struct CudaTile {
   std::int64_t groups, rows, columns;                   // of the stack: at most 65535 groups, a launch takes no more
   std::int64_t first_group, first_row, first_column;    // where it lies in the whole
-  std::int64_t m, dim;                                  // rows of a group, values of a row
+  std::int64_t r, m, dim;                               // rows of a group, columns of a group, values of each
 
   // The stack, (groups, rows, columns) each: s = z_i . z_j; x = p_i . z_j forward, z_i . p_j backward.
   scalar *s, *x;
 
-  // The whole, (G, m) each and p (G, m, dim).
-  const scalar *p, *p_scale;
+  // The whole, (G, r) of rows and (G, m) of columns, and p (G, r, dim) and (G, m, dim).
+  const scalar *row_p, *row_scale, *p, *p_scale;
   const std::int64_t *first, *last;  // the band: positives of row i have first[i] <= j < last[i]
 
   double radius;
   Temperature<scalar> temperature;
 };
 
-// Adds to Qpos and Qneg (G, m) of the rows what the columns give them, without the factors 1 / t.
+// dL/dQpos and dL/dQneg, of the rows (G, r) and of the columns (G, m), over t.
+template <typename scalar>
+struct CudaGradients {
+  const scalar *row_alpha, *row_beta, *alpha, *beta;
+};
+
+// Adds to Qpos and Qneg (G, r) of the rows what the columns give them, without the factors 1 / t.
 template <typename scalar>
 void add_sums_cuda(const CudaTile<scalar>& tile, scalar* qpos, scalar* qneg, void* stream);
 
-// Turns the similarities into the weights of the gradient products, in place; alpha and beta (G, m) hold 1 / t already.
+// Turns the similarities into the weights of the gradient products, in place.
 //
 //   s <- (w_ij + w_ji) x(S_ij)                dz_I += s z_J
 //   x <- 2 w_ji x(A_ji) p_scale_j             dz_I += x p_J
@@ -37,6 +43,6 @@ void add_sums_cuda(const CudaTile<scalar>& tile, scalar* qpos, scalar* qneg, voi
 // The weights are `element`, what those products take. Where that is narrower than the similarities, each row of
 // weights lies at the start of its row of similarities.
 template <typename element, typename scalar>
-void make_weights_cuda(const CudaTile<scalar>& tile, const scalar* alpha, const scalar* beta, void* stream);
+void make_weights_cuda(const CudaTile<scalar>& tile, const CudaGradients<scalar>& gradients, void* stream);
 
 }  // namespace dec

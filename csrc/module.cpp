@@ -5,12 +5,29 @@
 
 namespace {
 
-template <typename Result, typename... Extra>
-auto entry(Result (*function)(const dec::Rows&, const dec::Constants&, Extra...)) {
-  return [function](const at::Tensor& z, const at::Tensor& p, const at::Tensor& p_scale, const at::Tensor& first,
-                    const at::Tensor& last, double radius, double t_pos, double t_neg, bool inside, bool bf16,
-                    Extra... extra) {
-    return function({z, p, p_scale, first, last}, {radius, t_pos, t_neg, inside, bf16}, extra...);
+using at::Tensor;
+using SideTensors = std::array<Tensor, 3>;      // z, p, p_scale
+using GradientTensors = std::array<Tensor, 4>;  // alpha and beta of the rows, then of the columns
+
+dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last) {
+  return {{rows[0], rows[1], rows[2]}, {columns[0], columns[1], columns[2]}, first, last};
+}
+
+template <typename... Stream>
+auto entry(std::tuple<Tensor, Tensor> (*forward)(const dec::Patches&, const dec::Constants&, Stream...)) {
+  return [forward](const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last,
+                   double radius, double t_pos, double t_neg, bool inside, bool bf16, Stream... stream) {
+    return forward(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16}, stream...);
+  };
+}
+
+template <typename... Stream>
+auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const dec::Gradients&, Stream...)) {
+  return [backward](const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last,
+                    double radius, double t_pos, double t_neg, bool inside, bool bf16, const GradientTensors& g,
+                    Stream... stream) {
+    return backward(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16},
+                    {g[0], g[1], g[2], g[3]}, stream...);
   };
 }
 

@@ -9,11 +9,23 @@
 
 namespace dec {
 
-// The fields of dec_kernels/patches.py that a walk reads; all contiguous.
-struct Rows {
-  at::Tensor z, p;          // (G, m, D) float32 or float64: unit SR rows, HR rows
-  at::Tensor p_scale;       // (G, m): 1 / |p|
-  at::Tensor first, last;   // (G, m) int64: positives of row i have first[i] <= j < last[i]
+// Patches as rows or as columns: fields of dec_kernels/patches.py; contiguous.
+struct Side {
+  at::Tensor z, p;     // (G, m, D) float32 or float64: unit SR patches, HR patches
+  at::Tensor p_scale;  // (G, m): 1 / |p|
+};
+
+// G groups of r rows, and of m columns, among which the rows are. Where both are the same tensors, all columns are rows.
+struct Patches {
+  Side rows, columns;
+  at::Tensor first, last;  // (G, r) int64: positives of row i are columns first[i] <= j < last[i]
+
+  bool symmetric() const { return rows.z.is_same(columns.z); }
+};
+
+// The gradients of a loss with respect to Qpos and Qneg, (G, r) of the rows and (G, m) of the columns.
+struct Gradients {
+  at::Tensor row_alpha, row_beta, alpha, beta;
 };
 
 // Constants of dec_kernels/spec.py. `bf16`: float32 rows are rounded to bfloat16 for the products.
@@ -27,15 +39,16 @@ struct Constants {
   }
 };
 
-// (Qpos, Qneg), (G, m) each.
-std::tuple<at::Tensor, at::Tensor> forward_cpu(const Rows& rows, const Constants& constants);
+// (Qpos, Qneg), (G, r) each.
+std::tuple<at::Tensor, at::Tensor> forward_cpu(const Patches& patches, const Constants& constants);
 
-// dL/dz (G, m, D) from alpha = dL/dQpos and beta = dL/dQneg, (G, m) each.
-at::Tensor backward_cpu(const Rows& rows, const Constants& constants, const at::Tensor& alpha, const at::Tensor& beta);
+// dL/dz of the rows, (G, r, D).
+at::Tensor backward_cpu(const Patches& patches, const Constants& constants, const Gradients& gradients);
 
 // The same on a CUDA device; everything is queued on `stream`, a cudaStream_t, and nothing waits for it.
-std::tuple<at::Tensor, at::Tensor> forward_cuda(const Rows& rows, const Constants& constants, std::uintptr_t stream);
-at::Tensor backward_cuda(const Rows& rows, const Constants& constants, const at::Tensor& alpha, const at::Tensor& beta,
+std::tuple<at::Tensor, at::Tensor> forward_cuda(const Patches& patches, const Constants& constants,
+                                                std::uintptr_t stream);
+at::Tensor backward_cuda(const Patches& patches, const Constants& constants, const Gradients& gradients,
                          std::uintptr_t stream);
 
 // The dtype of the products' operands and results.
@@ -46,23 +59,24 @@ inline constexpr at::ScalarType kDtype<float> = at::kFloat;
 template <>
 inline constexpr at::ScalarType kDtype<double> = at::kDouble;
 
-// Both walks are a class template Walk<element, scalar>(rows, constants, ...) with forward(qpos, qneg) and
-// backward(alpha, beta, dz) that add up sums without the factors 1 / t; these choose its types and apply the factors.
+// Both walks are a class template Walk<element, scalar>(patches, constants, ...) with forward(qpos, qneg) and
+// backward(gradients, dz) that add up sums without the factors 1 / t; these choose its types and apply the factors.
 template <template <typename, typename> class Walk, typename Body, typename... Extra>
-void with_walk(const Body& body, const Rows& rows, const Constants& constants, const Extra&... extra) {
-  if (rows.z.scalar_type() == at::kDouble) {
-    body(Walk<double, double>(rows, constants, extra...));
+void with_walk(const Body& body, const Patches& patches, const Constants& constants, const Extra&... extra) {
+  if (patches.rows.z.scalar_type() == at::kDouble) {
+    body(Walk<double, double>(patches, constants, extra...));
   } else if (constants.bf16) {
-    body(Walk<bf16, float>(rows, constants, extra...));
+    body(Walk<bf16, float>(patches, constants, extra...));
   } else {
-    body(Walk<float, float>(rows, constants, extra...));
+    body(Walk<float, float>(patches, constants, extra...));
   }
 }
 
 template <template <typename, typename> class Walk, typename... Extra>
-std::tuple<at::Tensor, at::Tensor> walk_forward(const Rows& rows, const Constants& constants, const Extra&... extra) {
-  at::Tensor qpos = at::zeros_like(rows.p_scale), qneg = at::zeros_like(rows.p_scale);
-  with_walk<Walk>([&](auto walk) { walk.forward(qpos, qneg); }, rows, constants, extra...);
+std::tuple<at::Tensor, at::Tensor> walk_forward(const Patches& patches, const Constants& constants,
+                                                const Extra&... extra) {
+  at::Tensor qpos = at::zeros_like(patches.rows.p_scale), qneg = at::zeros_like(patches.rows.p_scale);
+  with_walk<Walk>([&](auto walk) { walk.forward(qpos, qneg); }, patches, constants, extra...);
   if (!constants.inside) {
     qpos.div_(constants.t_pos);
     qneg.div_(constants.t_neg);
@@ -71,11 +85,13 @@ std::tuple<at::Tensor, at::Tensor> walk_forward(const Rows& rows, const Constant
 }
 
 template <template <typename, typename> class Walk, typename... Extra>
-at::Tensor walk_backward(const Rows& rows, const Constants& constants, const at::Tensor& alpha, const at::Tensor& beta,
+at::Tensor walk_backward(const Patches& patches, const Constants& constants, const Gradients& gradients,
                          const Extra&... extra) {
-  at::Tensor dz = at::zeros_like(rows.z);
-  const at::Tensor a = alpha.div(constants.t_pos).contiguous(), b = beta.div(constants.t_neg).contiguous();
-  with_walk<Walk>([&](auto walk) { walk.backward(a, b, dz); }, rows, constants, extra...);
+  at::Tensor dz = at::zeros_like(patches.rows.z);
+  const auto over = [](const at::Tensor& gradient, double t) { return gradient.div(t).contiguous(); };
+  const Gradients scaled{over(gradients.row_alpha, constants.t_pos), over(gradients.row_beta, constants.t_neg),
+                         over(gradients.alpha, constants.t_pos), over(gradients.beta, constants.t_neg)};
+  with_walk<Walk>([&](auto walk) { walk.backward(scaled, dz); }, patches, constants, extra...);
   return dz;
 }
 

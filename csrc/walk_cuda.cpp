@@ -22,30 +22,36 @@ constexpr std::int64_t kMaxStack = 65535;  // groups in one launch, and in one b
 template <typename element, typename scalar>
 class Walk {
  public:
-  Walk(const Rows& rows, const Constants& constants, std::uintptr_t stream)
-      : rows_(rows),
+  Walk(const Patches& patches, const Constants& constants, std::uintptr_t stream)
+      : patches_(patches),
         constants_(constants),
         stream_(reinterpret_cast<void*>(stream)),
-        groups_(rows.z.size(0)),
-        m_(rows.z.size(1)),
+        groups_(patches.columns.z.size(0)),
+        r_(patches.rows.z.size(1)),
+        m_(patches.columns.z.size(1)),
         tile_(std::min(kTile, m_)),
         stack_(std::min({kTile * kTile / (tile_ * tile_), kMaxStack, groups_})),
-        z_(rows.z.to(kDtype<element>)),
-        p_(rows.p.to(kDtype<element>)),
-        s_(at::empty({stack_ * tile_ * tile_}, rows.z.options())),
+        z_(patches.columns.z.to(kDtype<element>)),
+        p_(patches.columns.p.to(kDtype<element>)),
+        row_z_(patches.symmetric() ? z_ : patches.rows.z.to(kDtype<element>)),
+        row_p_(patches.symmetric() ? p_ : patches.rows.p.to(kDtype<element>)),
+        s_(at::empty({stack_ * tile_ * tile_}, patches.rows.z.options())),
         x_(at::empty_like(s_)) {}
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
     each_tile([&](const Place& at) {
-      const auto tile = similarities(at, p_, z_);
+      const auto tile = similarities(at, row_p_, z_);
       add_sums_cuda(tile, qpos.data_ptr<scalar>(), qneg.data_ptr<scalar>(), stream_);
     });
   }
 
-  void backward(const Tensor& alpha, const Tensor& beta, const Tensor& dz) {
+  void backward(const Gradients& gradients, const Tensor& dz) {
+    const CudaGradients<scalar> pointers{
+        gradients.row_alpha.const_data_ptr<scalar>(), gradients.row_beta.const_data_ptr<scalar>(),
+        gradients.alpha.const_data_ptr<scalar>(), gradients.beta.const_data_ptr<scalar>()};
     each_tile([&](const Place& at) {
-      const auto tile = similarities(at, z_, p_);
-      make_weights_cuda<element>(tile, alpha.data_ptr<scalar>(), beta.data_ptr<scalar>(), stream_);
+      const auto tile = similarities(at, row_z_, p_);
+      make_weights_cuda<element>(tile, pointers, stream_);
       Tensor target = block(dz, at, at.row);
       accumulate(target, weights(s_, at), block(z_, at, at.column));
       accumulate(target, weights(x_, at), block(p_, at, at.column));
@@ -60,16 +66,16 @@ class Walk {
   template <typename Body>
   void each_tile(const Body& body) const {
     for (std::int64_t group = 0; group < groups_; group += stack_) {
-      for (std::int64_t row = 0; row < m_; row += tile_) {
+      for (std::int64_t row = 0; row < r_; row += tile_) {
         for (std::int64_t column = 0; column < m_; column += tile_) body(Place{group, row, column});
       }
     }
   }
 
-  // s = z_I z_J^T and x = left_I right_J^T.
+  // s = z_I z_J^T and x = left_I right_J^T, with rows to the left and columns to the right.
   CudaTile<scalar> similarities(const Place& at, const Tensor& left, const Tensor& right) const {
     Tensor s = stack(s_, at), x = stack(x_, at);
-    multiply(s, block(z_, at, at.row), block(z_, at, at.column));
+    multiply(s, block(row_z_, at, at.row), block(z_, at, at.column));
     multiply(x, block(left, at, at.row), block(right, at, at.column));
     return {s.size(0),
             s.size(1),
@@ -77,14 +83,17 @@ class Walk {
             at.group,
             at.row,
             at.column,
+            r_,
             m_,
-            rows_.p.size(2),
+            patches_.columns.p.size(2),
             s.data_ptr<scalar>(),
             x.data_ptr<scalar>(),
-            rows_.p.template const_data_ptr<scalar>(),
-            rows_.p_scale.template const_data_ptr<scalar>(),
-            rows_.first.template const_data_ptr<std::int64_t>(),
-            rows_.last.template const_data_ptr<std::int64_t>(),
+            patches_.rows.p.template const_data_ptr<scalar>(),
+            patches_.rows.p_scale.template const_data_ptr<scalar>(),
+            patches_.columns.p.template const_data_ptr<scalar>(),
+            patches_.columns.p_scale.template const_data_ptr<scalar>(),
+            patches_.first.template const_data_ptr<std::int64_t>(),
+            patches_.last.template const_data_ptr<std::int64_t>(),
             constants_.radius,
             constants_.temperature<scalar>()};
   }
@@ -107,7 +116,8 @@ class Walk {
   }
 
   Tensor block(const Tensor& x, const Place& at, std::int64_t start) const {
-    return x.narrow(0, at.group, std::min(stack_, groups_ - at.group)).narrow(1, start, std::min(tile_, m_ - start));
+    return x.narrow(0, at.group, std::min(stack_, groups_ - at.group))
+        .narrow(1, start, std::min(tile_, x.size(1) - start));
   }
 
   Tensor weights(const Tensor& buffer, const Place& at) const {
@@ -117,26 +127,26 @@ class Walk {
 
   Tensor stack(const Tensor& buffer, const Place& at) const {
     const std::int64_t groups = std::min(stack_, groups_ - at.group);
-    const std::int64_t rows = std::min(tile_, m_ - at.row), columns = std::min(tile_, m_ - at.column);
+    const std::int64_t rows = std::min(tile_, r_ - at.row), columns = std::min(tile_, m_ - at.column);
     return buffer.narrow(0, 0, groups * rows * columns).view({groups, rows, columns});
   }
 
-  const Rows& rows_;
+  const Patches& patches_;
   const Constants& constants_;
   void* const stream_;
-  const std::int64_t groups_, m_, tile_, stack_;
-  const Tensor z_, p_, s_, x_;
+  const std::int64_t groups_, r_, m_, tile_, stack_;
+  const Tensor z_, p_, row_z_, row_p_, s_, x_;
 };
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> forward_cuda(const Rows& rows, const Constants& constants, std::uintptr_t stream) {
-  return walk_forward<Walk>(rows, constants, stream);
+std::tuple<Tensor, Tensor> forward_cuda(const Patches& patches, const Constants& constants, std::uintptr_t stream) {
+  return walk_forward<Walk>(patches, constants, stream);
 }
 
-Tensor backward_cuda(const Rows& rows, const Constants& constants, const Tensor& alpha, const Tensor& beta,
+Tensor backward_cuda(const Patches& patches, const Constants& constants, const Gradients& gradients,
                      std::uintptr_t stream) {
-  return walk_backward<Walk>(rows, constants, alpha, beta, stream);
+  return walk_backward<Walk>(patches, constants, gradients, stream);
 }
 
 }  // namespace dec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dec_kernels.distributed import ALONE, WORLD, Group, announcing, gather, resolve
 from dec_kernels.op import similarity_sums
 from dec_kernels.spec import Spec
 
@@ -44,7 +45,16 @@ class DECLoss(nn.Module):
             "high" tf32, "medium" bf16. float64 images are computed in float64.
         backend: "auto" (the fastest that can run; the environment variable ``DEC_KERNELS_BACKEND`` replaces it),
             "reference", "torch", "cpp" or "triton". One that was asked for by name runs or raises.
-        process_group: None, negatives from this process alone. Groups are not supported by this version.
+        process_group: None, patches of this process alone; a `torch.distributed` group, columns j from every rank in it
+            ("Many processes" below); or "world", every process, looked up at each call: where `torch.distributed` is
+            not initialised, this one alone.
+
+    Many processes:
+        With a group, i runs over this rank's patches and j over those of all ranks. Each rank returns the mean over its
+        own rows, so that the gradients that DDP and FSDP average are those of one process with the whole batch. SR and
+        HR images are gathered in the forward and two numbers a patch in the backward; no gradient is. Memory grows
+        with the patches of all ranks, time with n times that. Every rank of the group has to call the loss, and then
+        `backward`, equally often, with images of one shape and dtype; arguments that differ are an error on every rank.
 
     Policies:
         - A patch of norm zero has similarity 0 with everything and a zero gradient.
@@ -55,7 +65,7 @@ class DECLoss(nn.Module):
         - Second derivatives are refused.
 
     Raises:
-        TypeError, ValueError: an argument is not of the kind or in the range above.
+        TypeError, ValueError: an argument is not of the kind or in the range above; a group with scope="image".
 
     Example:
         >>> criterion = DECLoss(loss_weight=1e-2)
@@ -79,7 +89,7 @@ class DECLoss(nn.Module):
         reduction: str = "mean",
         precision: str = "auto",
         backend: str = "auto",
-        process_group: torch.distributed.ProcessGroup | None = None,
+        process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
         self.spec = Spec(
@@ -97,7 +107,9 @@ class DECLoss(nn.Module):
             precision,
             backend,
         )
-        _refuse_group(process_group)
+        # Not the group itself, with which the module could be neither copied nor saved.
+        self.group = WORLD if process_group == WORLD else resolve(process_group)
+        _check_scope(self.spec, process_group)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss of `sr` against the target `hr`.
@@ -111,16 +123,18 @@ class DECLoss(nn.Module):
 
         Raises:
             TypeError: `sr` or `hr` is not a floating-point tensor, or their dtypes differ.
-            ValueError: shapes or devices differ, are not 4-D, hold no patch; or `hr` requires a gradient.
+            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; or the ranks of
+                the process group differ in shapes, dtypes or arguments.
         """
-        return _loss(sr, hr, self.spec)
+        return _loss(sr, hr, self.spec, resolve(self.group))
 
     def extra_repr(self) -> str:
-        default = Spec()
-        shown = vars(self.spec).items()
-        return ", ".join(
-            f"{name}={value!r}" for name, value in shown if name == "patch_size" or value != getattr(default, name)
-        )
+        shown = [
+            f"{name}={value!r}"
+            for name, value in vars(self.spec).items()
+            if name == "patch_size" or value != getattr(Spec(), name)
+        ]
+        return ", ".join(shown if self.group == ALONE else [*shown, f"process_group={self.group!r}"])
 
 
 def dec_loss(
@@ -140,32 +154,41 @@ def dec_loss(
     reduction: str = "mean",
     precision: str = "auto",
     backend: str = "auto",
-    process_group: torch.distributed.ProcessGroup | None = None,
+    process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
-    _refuse_group(process_group)
-    spec = Spec(
-        patch_size,
-        threshold,
-        t_pos,
-        t_neg,
-        max_val,
-        distance,
-        temperature,
-        scope,
-        remainder,
-        loss_weight,
-        reduction,
-        precision,
-        backend,
-    )
-    return _loss(sr, hr, spec)
+    group = resolve(process_group)
+    with announcing(group):
+        spec = Spec(
+            patch_size,
+            threshold,
+            t_pos,
+            t_neg,
+            max_val,
+            distance,
+            temperature,
+            scope,
+            remainder,
+            loss_weight,
+            reduction,
+            precision,
+            backend,
+        )
+        _check_scope(spec, process_group)
+    return _loss(sr, hr, spec, group)
 
 
-def _loss(sr: Tensor, hr: Tensor, spec: Spec) -> Tensor:
-    sr, hr = _checked(sr, hr, spec)
+def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: Group) -> Tensor:
+    with announcing(group):
+        sr, hr = _checked(sr, hr, spec)
     constants = spec.constants(sr.shape[1] * spec.patch_size**2, _precision(spec, sr.device))
-    qpos, qneg = similarity_sums(sr, hr, spec.patch_size, spec.scope == "image", *constants, spec.backend)
+    all_sr, all_hr = sr.detach(), hr
+    if group.size > 1:
+        all_sr, all_hr = gather([all_sr, all_hr], group.name, group.rank, group.size, spec.describe())
+    qpos, qneg = similarity_sums(
+        sr, all_sr, all_hr, group.rank, group.size, group.name,
+        spec.patch_size, spec.scope == "image", *constants, spec.backend,
+    )  # fmt: skip
     terms = spec.loss_weight * _log_ratio(qpos, qneg)
     if spec.reduction == "none":
         return terms
@@ -223,9 +246,8 @@ def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     return sr, hr
 
 
-def _refuse_group(process_group: object) -> None:
-    if process_group is not None:
-        raise NotImplementedError(
-            f"process_group must be None, got {process_group!r}: "
-            "this version takes its negatives from this process alone"
+def _check_scope(spec: Spec, process_group: object) -> None:
+    if process_group is not None and spec.scope == "image":
+        raise ValueError(
+            f"process_group must be None with scope='image', where no patch sees another image, got {process_group!r}"
         )

@@ -3,6 +3,10 @@
 The sums are the outputs and their gradients alpha = dL/dQpos and beta = dL/dQneg are the inputs of the backward, so any
 function of Qpos and Qneg can follow. For the backward only the images and alpha and beta are kept: the rows are made
 again, at a cost of n * D beside the n * n * D of the walk.
+
+The patches of `own` are the rows, those of `sr` and `hr` the columns: the same patches in one process by itself, with a
+process group those of every rank. A column's alpha and beta are all that the gradient of the rows needs to know of the
+rank that owns it, since that says how every loss depends on that column's sums.
 """
 
 from __future__ import annotations
@@ -13,13 +17,19 @@ import torch
 from torch import Tensor
 
 from dec_kernels.backends import BACKENDS, Task, choose
+from dec_kernels.distributed import Group, gather
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants
 
 
 @torch.library.custom_op("dec_kernels::similarity_sums", mutates_args=())
 def similarity_sums(
+    own: Tensor,
     sr: Tensor,
     hr: Tensor,
+    rank: int,
+    world: int,
+    group: str,
     patch_size: int,
     per_image: bool,
     radius: float,
@@ -29,11 +39,18 @@ def similarity_sums(
     precision: str,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """Qpos and Qneg of every patch, (n,) each, in image order; float64 for float64 images, otherwise float32."""
+    """Qpos and Qneg of every patch of `own`, in image order; float64 for float64 images, otherwise float32.
+
+    Args:
+        own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
+        sr, hr: images whose patches are columns, (world * B, C, H, W) each, of every rank in turn.
+        rank, world, group: of a `dec_kernels.distributed.Group`; 0, 1 and "" for a process by itself.
+    """
     constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
         chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
-        rows = chosen.prepare(sr, hr, patch_size, per_image, constants, dtype)
+        batch = Batch(own, sr, hr, rank * own.shape[0])
+        rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         qpos, qneg = chosen.forward(rows, constants)
         return rows.unsort(qpos).to(_result_dtype(sr)), rows.unsort(qneg).to(_result_dtype(sr))
 
@@ -42,8 +59,10 @@ def similarity_sums(
 def similarity_sums_backward(
     alpha: Tensor,
     beta: Tensor,
+    own: Tensor,
     sr: Tensor,
     hr: Tensor,
+    rank: int,
     patch_size: int,
     per_image: bool,
     radius: float,
@@ -53,15 +72,19 @@ def similarity_sums_backward(
     precision: str,
     backend: str,
 ) -> Tensor:
-    """dL/dsr, in the shape, dtype and memory format of `sr`, from alpha = dL/dQpos and beta = dL/dQneg, (n,) each."""
+    """dL/down, in the shape, dtype and memory format of `own`, L being the sum over all ranks' losses.
+
+    alpha = dL/dQpos and beta = dL/dQneg are those of every patch of `sr`, in image order.
+    """
     constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
         chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
-        rows = chosen.prepare(sr, hr, patch_size, per_image, constants, dtype)
+        batch = Batch(own, sr, hr, rank * own.shape[0])
+        rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         dz = chosen.backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
         dq, order = rows.project_(dz), rows.order
         del rows  # the images of the gradient take its place
-        return chosen.to_images(dq, order, sr, patch_size)
+        return chosen.to_images(dq, order, own, patch_size)
 
 
 def _choose(
@@ -69,9 +92,9 @@ def _choose(
 ) -> tuple[ModuleType, torch.dtype]:
     """The backend that runs, and the dtype that it computes in."""
     batch, channels, height, width = sr.shape
-    rows = (1 if per_image else batch) * (height // patch_size) * (width // patch_size)
+    columns = (1 if per_image else batch) * (height // patch_size) * (width // patch_size)
     dtype = _result_dtype(sr)
-    name = choose(backend, Task(sr.device, dtype, channels * patch_size**2, rows, precision))
+    name = choose(backend, Task(sr.device, dtype, channels * patch_size**2, columns, precision))
     return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
@@ -88,25 +111,28 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
 
 
 @similarity_sums.register_fake
-def _(sr, hr, patch_size, *constants):
-    batch, _, height, width = sr.shape
+def _(own, sr, hr, rank, world, group, patch_size, *constants):
+    batch, _, height, width = own.shape
     n = batch * (height // patch_size) * (width // patch_size)
-    return sr.new_empty(n, dtype=_result_dtype(sr)), sr.new_empty(n, dtype=_result_dtype(sr))
+    return own.new_empty(n, dtype=_result_dtype(own)), own.new_empty(n, dtype=_result_dtype(own))
 
 
 @similarity_sums_backward.register_fake
-def _(alpha, beta, sr, *constants):
-    return torch.empty_like(sr)
+def _(alpha, beta, own, *constants):
+    return torch.empty_like(own)
 
 
 def _setup_context(ctx, inputs, output):
-    sr, hr, *ctx.constants = inputs
-    ctx.save_for_backward(sr, hr)
+    own, sr, hr, rank, world, group, *ctx.constants = inputs
+    ctx.group = Group(group, rank, world)
+    ctx.save_for_backward(own, sr, hr)
 
 
 def _backward(ctx, alpha, beta):
-    sr, hr = ctx.saved_tensors
-    return similarity_sums_backward(alpha, beta, sr, hr, *ctx.constants), *[None] * (1 + len(ctx.constants))
+    if ctx.group.size > 1:
+        alpha, beta = gather([alpha, beta], *ctx.group)
+    gradient = similarity_sums_backward(alpha, beta, *ctx.saved_tensors, ctx.group.rank, *ctx.constants)
+    return gradient, *[None] * (5 + len(ctx.constants))
 
 
 def _refuse_context(ctx, inputs, output):

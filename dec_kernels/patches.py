@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,66 +22,116 @@ from dec_kernels.spec import Constants
 _BLOCK = 2**19
 
 
-@dataclass(frozen=True)
-class Patches:
-    """Rows of a batch, in G groups of m rows (G = 1, or one group an image); no row sees another group.
-
-    The HR rows stay as they are, since the mask needs them exactly: h = p * p_scale.
+class Batch(NamedTuple):
+    """Images whose patches are the rows of the problem, and those whose patches are its columns.
 
     Attributes:
-        z: unit SR rows, (G, m, D) float32 or float64; a row of norm zero stays zero.
-        p: HR rows, (G, m, D), same dtype.
-        z_scale: 1 / |q|, (G, m); 0 for a row of norm zero.
-        p_scale: 1 / |p|, (G, m); 0 for a row of norm zero.
-        first, last: the band, (G, m) int64: positives of row i have first[i] <= j < last[i].
-        order: (G, m) int64: row i is patch order[i] of its group, counted in image order.
+        own: SR images of the rows, (B, C, H, W): this process's.
+        sr, hr: images of the columns, (N, C, H, W) each: every process's, one after the other.
+        start: own is sr[start : start + B].
+    """
+
+    own: Tensor
+    sr: Tensor
+    hr: Tensor
+    start: int
+
+    @classmethod
+    def alone(cls, sr: Tensor, hr: Tensor) -> Batch:
+        """Of one process: all columns are rows."""
+        return cls(sr, sr, hr, 0)
+
+    def groups(self, per_image: bool) -> int:
+        """How many problems that know nothing of each other: one, or one an image."""
+        return self.sr.shape[0] if per_image else 1
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Columns of a batch, in G groups of m (G = 1, or one group an image), and which r of them are rows as well.
+
+    No row sees another group. All columns are rows unless other processes have columns here; then G = 1. The HR
+    columns stay as they are, since the mask needs them exactly: h = p * p_scale.
+
+    Attributes:
+        z: unit SR columns, (G, m, D) float32 or float64; one of norm zero stays zero.
+        p: HR columns, (G, m, D), same dtype.
+        p_scale: 1 / |p|, (G, m); 0 for a norm of zero.
+        column_order: (G, m) int64: column j is patch column_order[j] of its group, counted in image order.
+        rows: (r,) int64, ascending: row i is column rows[i].
+        z_scale: 1 / |q| of the rows, (G, r); 0 for a norm of zero.
+        first, last: the band, (G, r) int64: positives of row i are columns first[i] <= j < last[i].
+        order: (G, r) int64: row i is patch order[i] of its group, counted in the order of this process's images.
     """
 
     z: Tensor
     p: Tensor
-    z_scale: Tensor
     p_scale: Tensor
+    column_order: Tensor
+    rows: Tensor
+    z_scale: Tensor
     first: Tensor
     last: Tensor
     order: Tensor
 
+    def of_rows(self, columns: Tensor) -> Tensor:
+        """(G, m, ...) -> (G, r, ...); the same tensor where all columns are rows."""
+        return columns if self.rows.shape[0] == columns.shape[1] else columns.index_select(1, self.rows)
+
     def sort(self, values: Tensor) -> Tensor:
-        """(n,) values in image order -> (G, m) in the order of the rows."""
-        return values.view(self.order.shape).gather(1, self.order)
+        """Values of all patches in image order -> (G, m) in the order of the columns."""
+        return sort(values, self.column_order)
 
     def unsort(self, values: Tensor) -> Tensor:
-        """(G, m) values in the order of the rows -> (n,) in image order."""
-        return torch.empty_like(values).scatter_(1, self.order, values).flatten()
+        """(G, r) values in the order of the rows -> (G * r,) in image order."""
+        return unsort(values, self.order)
 
     def project_(self, dz: Tensor) -> Tensor:
-        """dL/dz (G, m, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
-        blocks = zip(
-            _blocks(dz), _blocks(self.z), self.z_scale.view(-1, 1).split(_block_rows(dz.shape[-1])), strict=True
-        )
-        for g, z, scale in blocks:
+        """dL/dz of the rows, (G, r, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
+        scales = self.z_scale.view(-1, 1).split(_block_rows(dz.shape[-1]))
+        for g, z, scale in zip(_blocks(dz), _blocks(self.of_rows(self.z)), scales, strict=True):
             g.addcmul_(z, (g * z).sum(-1, keepdim=True), value=-1).mul_(scale)
         return dz
 
 
-def prepare(
-    sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
-) -> Patches:
-    """Rows of SR and HR images, (B, C, H, W) each, of any strides and float dtype; computed in `dtype`."""
-    sr_tiles, hr_tiles = _tiles(sr, patch_size), _tiles(hr, patch_size)
-    groups = sr.shape[0] if per_image else 1
+def sort(values: Tensor, order: Tensor) -> Tensor:
+    return values.view(order.shape).gather(1, order)
 
-    means = F.avg_pool2d(hr.to(dtype), patch_size).mean(1)
-    means, order = means.reshape(groups, -1).sort(dim=1, stable=True)
-    p, z = _gather(hr_tiles, order, dtype), _gather(sr_tiles, order, dtype)
-    first, last = _band(means, p, constants.radius)
+
+def unsort(values: Tensor, order: Tensor) -> Tensor:
+    return torch.empty_like(values).scatter_(1, order, values).flatten()
+
+
+def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Patches:
+    """Rows and columns of images of any strides and float dtype; computed in `dtype`."""
+    sr_tiles, hr_tiles = _tiles(batch.sr, patch_size), _tiles(batch.hr, patch_size)
+
+    means = F.avg_pool2d(batch.hr.to(dtype), patch_size).mean(1)
+    means, column_order = means.reshape(batch.groups(per_image), -1).sort(dim=1, stable=True)
+    p, z = _gather(hr_tiles, column_order, dtype), _gather(sr_tiles, column_order, dtype)
+    rows, order = rows_among(column_order, batch)
+    first, last = _band(means, means[:, rows], p, constants.radius)
     p_scale = _inverse(torch.cat([_norm(block) for block in _blocks(p)])).view_as(means)
     z_norm = torch.cat([_norm(block) for block in _blocks(z)]).view_as(means)
     z /= torch.where(z_norm == 0, 1, z_norm)[..., None]
-    return Patches(z, p, _inverse(z_norm), p_scale, first, last, order)
+    return Patches(z, p, p_scale, column_order, rows, _inverse(z_norm[:, rows]), first, last, order)
+
+
+def rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`Patches.rows` and `Patches.order`, from `Patches.column_order`; without a look at the data."""
+    m = column_order.shape[1]
+    position = torch.arange(m, device=column_order.device)
+    if batch.own.shape[0] == batch.sr.shape[0]:
+        return position, column_order
+    patches = m // batch.sr.shape[0]
+    start = batch.start * patches
+    column_of = torch.empty_like(position).scatter_(0, column_order[0], position)
+    rows = column_of[start : start + batch.own.shape[0] * patches].sort().values
+    return rows, column_order[:, rows] - start
 
 
 def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
-    """Rows (G, m, D) in the order of `Patches.order` -> images of the shape, dtype and memory format of `like`.
+    """Rows (G, r, D) in the order of `Patches.order` -> images of the shape, dtype and memory format of `like`.
 
     Pixels that no patch covers are zero.
     """
@@ -112,16 +163,15 @@ def _locations(order: Tensor, tiles: Tensor) -> Iterator[tuple[Tensor, Tensor, T
         yield patch // (height * width), patch // width % height, patch % width
 
 
-def _band(means: Tensor, p: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+def _band(means: Tensor, own: Tensor, p: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """The bounds of rows with the means `own` (G, r) among columns with `means` (G, m)."""
     dim = p.shape[-1]
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
     margin = 2 * dim * torch.finfo(means.dtype).eps * torch.linalg.vector_norm(p, math.inf)
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin
     # NaN or infinity somewhere: every column is in the band, so that the other rows keep their mask.
     width = width.nan_to_num(nan=math.inf)
-    first = torch.searchsorted(means, means - width)
-    last = torch.searchsorted(means, means + width, right=True)
-    return first, last
+    return torch.searchsorted(means, own - width), torch.searchsorted(means, own + width, right=True)
 
 
 def _blocks(rows: Tensor) -> tuple[Tensor, ...]:

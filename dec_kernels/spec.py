@@ -80,6 +80,10 @@ class Spec:
                         f"where exp(1 / t) has to fit into float32; got {getattr(self, name)}"
                     )
 
+    def describe(self) -> str:
+        """Every constant, as the ranks of a process group compare them."""
+        return "; ".join([f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__])
+
     def constants(self, dim: int, precision: str) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""
         radius = self.max_val * 10 ** (-self.threshold / 20)

@@ -104,13 +104,6 @@ def test_remainder_crop_is_the_cropped_image_and_error_refuses(backend: str) -> 
     dec_loss(sr[:, :, :20, :28], hr[:, :, :20, :28], 4, remainder="error")
 
 
-def test_process_groups_are_refused_not_ignored() -> None:
-    with pytest.raises(NotImplementedError, match="process_group must be None"):
-        DECLoss(process_group="world")  # type: ignore[arg-type]
-    with pytest.raises(NotImplementedError, match="process_group must be None"):
-        dec_loss(*pair(), process_group="world")  # type: ignore[arg-type]
-
-
 # Precision
 
 

@@ -5,13 +5,14 @@ from hypothesis import strategies as st
 
 from benchmarks import workload
 from dec_kernels import patches, reference
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Spec
 from tests.oracle import images, threshold
 
 
 def prepare(sr: torch.Tensor, hr: torch.Tensor, patch_size: int = 4, per_image: bool = False, **spec: object):
     constants = Spec(patch_size, **spec).constants(hr.shape[1] * patch_size**2, "ieee")
-    return patches.prepare(sr, hr, patch_size, per_image, constants, hr.dtype), constants
+    return patches.prepare(Batch.alone(sr, hr), patch_size, per_image, constants, hr.dtype), constants
 
 
 @pytest.mark.parametrize("per_image", [False, True])

@@ -4,11 +4,11 @@ A backend is a module with
 
 - ``reasons(device, dtype, dim) -> list[str]``: what keeps it from running rows of `dim` values here; empty if nothing
   does;
-- ``prepare(sr, hr, patch_size, per_image, constants, dtype) -> rows``: what its kernels read, as `dec_kernels.patches`
-  describes it, with the methods of `dec_kernels.patches.Patches`;
-- ``forward(rows, constants) -> (Qpos, Qneg)``, (G, m) each;
-- ``backward(rows, constants, alpha, beta) -> dL/dz``, (G, m, D), where alpha = dL/dQpos and beta = dL/dQneg, (G, m)
-  each;
+- ``prepare(batch, patch_size, per_image, constants, dtype) -> rows``: what its kernels read of a
+  `dec_kernels.patches.Batch`, with the methods of `dec_kernels.patches.Patches`;
+- ``forward(rows, constants) -> (Qpos, Qneg)``, (G, r) each;
+- ``backward(rows, constants, alpha, beta) -> dL/dz`` of the rows, (G, r, D), where alpha = dL/dQpos and beta = dL/dQneg
+  of all columns, (G, m) each;
 - ``to_images(rows, order, like, patch_size)``: row gradients back in the images' shape.
 
 Between `prepare` and `to_images` it sees rows alone. It knows nothing of reduction or autograd.
@@ -30,7 +30,7 @@ BACKENDS: dict[str, ModuleType] = {"triton": triton, "cpp": cpp, "torch": torch,
 
 
 class Task(NamedTuple):
-    """What is asked of a backend: rows of `dim` values, `rows` of them in a group, at a preset of `precision`."""
+    """What is asked of a backend: rows of `dim` values, `rows` columns in a group, at a preset of `precision`."""
 
     device: Device
     dtype: Dtype

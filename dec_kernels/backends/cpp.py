@@ -45,16 +45,19 @@ def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
 
 
 def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
-    return _call("backward", patches, constants, alpha, beta)
+    rows_first = (patches.of_rows(alpha), patches.of_rows(beta), alpha, beta)
+    return _call("backward", patches, constants, rows_first)
 
 
-def _call(direction: str, patches: Patches, constants: Constants, *gradients: Tensor) -> Any:
+def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:
     device = patches.z.device
     function = getattr(_C, f"{direction}_{device.type}")
-    rows = (patches.z, patches.p, patches.p_scale, patches.first, patches.last)
+    columns = (patches.z, patches.p, patches.p_scale)
+    rows = tuple(patches.of_rows(x) for x in columns)
     numbers = (*constants[:4], constants.precision == "bf16")
+    arguments = (rows, columns, patches.first, patches.last, *numbers, *gradients)
     with matmul_precision(constants.precision, device):
         if device.type == "cpu":
-            return function(*rows, *numbers, *gradients)
+            return function(*arguments)
         with torch.cuda.device(device):
-            return function(*rows, *numbers, *gradients, torch.cuda.current_stream().cuda_stream)
+            return function(*arguments, torch.cuda.current_stream().cuda_stream)

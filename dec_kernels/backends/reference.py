@@ -15,7 +15,8 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
 
 
 def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
-    return similarity_sums(patches.z, patches.p, constants)
+    qpos, qneg = similarity_sums(patches.z, patches.p, constants)
+    return patches.of_rows(qpos), patches.of_rows(qneg)
 
 
 def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
@@ -27,4 +28,4 @@ def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor
     def exp(x: Tensor) -> Tensor:
         return torch.where(m, x / constants.t_pos, x / constants.t_neg).exp() if constants.inside else x.exp()
 
-    return ((w + w.mT) * exp(z @ z.mT)) @ z + 2 * (w * exp(h @ z.mT)).mT @ h
+    return patches.of_rows(((w + w.mT) * exp(z @ z.mT)) @ z + 2 * (w * exp(h @ z.mT)).mT @ h)

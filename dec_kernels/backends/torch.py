@@ -34,7 +34,7 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
 
 
 def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
-    qpos, qneg = torch.zeros_like(patches.p_scale), torch.zeros_like(patches.p_scale)
+    qpos, qneg = torch.zeros_like(patches.z_scale), torch.zeros_like(patches.z_scale)
     products = _Products(patches, constants)
     with matmul_precision(constants.precision, patches.z.device):
         for tile in _walk(patches, constants.radius):
@@ -50,9 +50,10 @@ def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
 
 
 def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
-    dz = torch.zeros_like(patches.z)
+    dz = patches.z.new_zeros((*patches.z_scale.shape, patches.z.shape[-1]))
     products = _Products(patches, constants)
     alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
+    row_alpha, row_beta = patches.of_rows(alpha), patches.of_rows(beta)
 
     def weighted_exp(x: Tensor, mask: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
         if mask is None:
@@ -65,7 +66,7 @@ def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor
         for tile in _walk(patches, constants.radius):
             g, k, j = tile.groups, tile.rows, tile.columns
             a_j, b_j = alpha[g, None, j], beta[g, None, j]
-            a_k, b_k = alpha[g, k, None], beta[g, k, None]
+            a_k, b_k = row_alpha[g, k, None], row_beta[g, k, None]
             h_scale = patches.p_scale[g, None, j]
             s = weighted_exp(products.zz(tile), tile.mask, a_k + a_j, b_k + b_j)
             a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
@@ -83,10 +84,11 @@ class _Tile(NamedTuple):
 
 def _walk(patches: Patches, radius: float) -> Iterator[_Tile]:
     groups, m, _ = patches.z.shape
+    row_p = patches.of_rows(patches.p)
     # Elsewhere than on the CPU, reading the band would make the host wait for the device: every tile may be in it.
     band_is_known = patches.z.device.type == "cpu"
     for g in _slices(groups, max(1, _STACK * _TILE**2 // m**2)):
-        for rows in _slices(m, _TILE):
+        for rows in _slices(row_p.shape[1], _TILE):
             first, last = 0, m
             if band_is_known:
                 first, last = int(patches.first[g, rows].min()), int(patches.last[g, rows].max())
@@ -95,7 +97,7 @@ def _walk(patches: Patches, radius: float) -> Iterator[_Tile]:
                 mask = None
                 if start < stop:
                     # Direct differences in float64: no cancellation, so this is the float64 mask.
-                    p_i, p_j = patches.p[g, rows].double(), patches.p[g, start:stop].double()
+                    p_i, p_j = row_p[g, rows].double(), patches.p[g, start:stop].double()
                     positive = torch.cdist(p_i, p_j, compute_mode="donot_use_mm_for_euclid_dist") <= radius
                     mask = F.pad(positive, (start - columns.start, columns.stop - stop))
                 yield _Tile(g, rows, columns, mask)
@@ -112,19 +114,20 @@ class _Products:
         self.dtype = patches.z.dtype
         self.rounded = torch.bfloat16 if constants.precision == "bf16" and self.dtype == torch.float32 else self.dtype
         self.z, self.p, self.p_scale = patches.z.to(self.rounded), patches.p.to(self.rounded), patches.p_scale
+        self.row_z, self.row_p, self.row_scale = map(patches.of_rows, (self.z, self.p, self.p_scale))
 
     def zz(self, tile: _Tile) -> Tensor:
         """S_ij = z_i . z_j."""
-        return self._product(self.z[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
+        return self._product(self.row_z[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
 
     def pz(self, tile: _Tile) -> Tensor:
         """A_ij = h_i . z_j."""
-        x = self._product(self.p[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
-        return x.mul_(self.p_scale[tile.groups, tile.rows, None])
+        x = self._product(self.row_p[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
+        return x.mul_(self.row_scale[tile.groups, tile.rows, None])
 
     def zp(self, tile: _Tile) -> Tensor:
         """A_ji = h_j . z_i, at [i, j]."""
-        x = self._product(self.z[tile.groups, tile.rows], self.p[tile.groups, tile.columns].mT)
+        x = self._product(self.row_z[tile.groups, tile.rows], self.p[tile.groups, tile.columns].mT)
         return x.mul_(self.p_scale[tile.groups, None, tile.columns])
 
     def gradient(self, weights: Tensor, rows: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from benchmarks import workload
 from dec_kernels import DECLoss, dec_loss
 from dec_kernels.backends import BACKENDS, Task, choose
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants, Spec
 from tests.oracle import Result, error, evaluate, images, threshold, truth
 
@@ -92,7 +93,7 @@ def test_photographs_whole(on_cuda: str) -> None:
 
 def _positives(backend: ModuleType, hr: Tensor, constants: Constants) -> Tensor:
     """How many each patch has: similarities to SR rows of zeros are 0, and e = exp 0 + 2 exp 0."""
-    rows = backend.prepare(torch.zeros_like(hr), hr, 8, False, constants, torch.float32)
+    rows = backend.prepare(Batch.alone(torch.zeros_like(hr), hr), 8, False, constants, torch.float32)
     return (rows.unsort(backend.forward(rows, constants)[0]).double().cpu() * constants.t_pos / 3).round()
 
 

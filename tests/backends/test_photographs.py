@@ -11,6 +11,7 @@ from torch import Tensor
 from benchmarks import competitors, workload
 from dec_kernels import dec_loss, patches
 from dec_kernels.backends import BACKENDS
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Spec
 from tests.oracle import evaluate
 
@@ -26,7 +27,8 @@ def photographs() -> tuple[Tensor, Tensor]:
 def blank_rows() -> patches.Patches:
     """The HR rows, and SR rows of zeros: every similarity is 0, and what is left of the loss is the mask."""
     _, hr = photographs()
-    return patches.prepare(torch.zeros_like(hr), hr, PATCH_SIZE, False, Spec().constants(DIM, "ieee"), torch.float32)
+    batch = Batch.alone(torch.zeros_like(hr), hr)
+    return patches.prepare(batch, PATCH_SIZE, False, Spec().constants(DIM, "ieee"), torch.float32)
 
 
 @functools.cache
@@ -44,7 +46,7 @@ def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) ->
     # Eq. 37 as printed; log10(0) of a patch to itself is -inf, its PSNR inf.
     mask = -20 * torch.log10(distances() / unit / 1.0) >= eta
     _, hr = photographs()
-    rows = patches.prepare(torch.zeros_like(hr), hr, PATCH_SIZE, False, constants, torch.float32)
+    rows = patches.prepare(Batch.alone(torch.zeros_like(hr), hr), PATCH_SIZE, False, constants, torch.float32)
     backend = BACKENDS[compiled]
 
     # e_ij = exp 0 + 2 exp 0: the sums count the positives of each row, exactly.

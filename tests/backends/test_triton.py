@@ -19,6 +19,7 @@ from dec_kernels.backends.triton import tiles, tune
 from dec_kernels.backends.triton.rows import _rounded
 from dec_kernels.backends.triton.tiles import Tile, Tiles
 from dec_kernels.backends.triton.walk import load_rows
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants, Spec
 from tests.conftest import on_the_interpreter
 from tests.oracle import error, evaluate, images, threshold, truth
@@ -55,7 +56,7 @@ def test_tiles_on_both_sides_of_a_narrow_band(
     sr, hr = gradient_ramp(12, 15, 4)
     spec = Spec(4, 14.0, 0.4, 1.3, temperature=temperature)
     constants = spec.constants(16, "ieee")
-    rows = triton.prepare(sr, hr, 4, False, constants, torch.float32)
+    rows = triton.prepare(Batch.alone(sr, hr), 4, False, constants, torch.float32)
     share = (rows.last - rows.first).float().mean() / 180
     assert 0.05 < share < 0.3
     true = truth(sr, hr, spec)
@@ -123,8 +124,8 @@ def test_auto_follows_the_measured_crossover(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def prepared(sr: Tensor, hr: Tensor, patch_size: int, constants: Constants, per_image: bool = False) -> tuple:
-    ours = triton.prepare(sr, hr, patch_size, per_image, constants, torch.float32)
-    return ours, patches.prepare(sr.double(), hr.double(), patch_size, per_image, constants, torch.float64)
+    ours = triton.prepare(Batch.alone(sr, hr), patch_size, per_image, constants, torch.float32)
+    return ours, patches.prepare(Batch.alone(sr.double(), hr.double()), patch_size, per_image, constants, torch.float64)
 
 
 @pytest.mark.parametrize("per_image", [False, True])
@@ -164,7 +165,7 @@ def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
 def test_the_mask_of_photographs_is_the_float64_mask(distance: str) -> None:
     _, hr = workload.images(512, 8)
     constants = Spec(distance=distance).constants(192, "ieee")
-    rows = triton.prepare(torch.zeros_like(hr), hr, 8, False, constants, torch.float32)
+    rows = triton.prepare(Batch.alone(torch.zeros_like(hr), hr), 8, False, constants, torch.float32)
     p = rows.p[0].double()
     mask = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist") <= constants.radius
     qpos, _ = triton.forward(rows, constants)
@@ -185,7 +186,7 @@ def test_the_mask_is_the_float64_mask(scale: float, eta: float) -> None:
     moved = base + step * (1 + nudge.repeat_interleave(4, 0).repeat_interleave(4, 1))
     hr = scale * torch.cat([base, moved])
     constants = Spec(4, eta, max_val=scale).constants(16, "ieee")
-    ours = triton.prepare(torch.zeros_like(hr), hr, 4, False, constants, torch.float32)
+    ours = triton.prepare(Batch.alone(torch.zeros_like(hr), hr), 4, False, constants, torch.float32)
     p = ours.p[0].double()
     distances = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist")
     assert ((distances - constants.radius).abs() < 1e-5 * constants.radius).sum() > 20

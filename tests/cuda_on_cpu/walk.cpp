@@ -7,17 +7,22 @@
 namespace {
 
 using at::Tensor;
+using Tensors = std::vector<Tensor>;
 
-std::tuple<Tensor, Tensor> forward(const Tensor& z, const Tensor& p, const Tensor& p_scale, const Tensor& first,
-                                   const Tensor& last, double radius, double t_pos, double t_neg, bool inside,
-                                   bool bf16) {
-  return dec::forward_cuda({z, p, p_scale, first, last}, {radius, t_pos, t_neg, inside, bf16}, 0);
+dec::Patches patches(const Tensors& rows, const Tensors& columns, const Tensor& first, const Tensor& last) {
+  return {{rows[0], rows[1], rows[2]}, {columns[0], columns[1], columns[2]}, first, last};
 }
 
-Tensor backward(const Tensor& z, const Tensor& p, const Tensor& p_scale, const Tensor& first, const Tensor& last,
-                double radius, double t_pos, double t_neg, bool inside, bool bf16, const Tensor& alpha,
-                const Tensor& beta) {
-  return dec::backward_cuda({z, p, p_scale, first, last}, {radius, t_pos, t_neg, inside, bf16}, alpha, beta, 0);
+std::tuple<Tensor, Tensor> forward(const Tensors& rows, const Tensors& columns, const Tensor& first,
+                                   const Tensor& last, double radius, double t_pos, double t_neg, bool inside,
+                                   bool bf16) {
+  return dec::forward_cuda(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16}, 0);
+}
+
+Tensor backward(const Tensors& rows, const Tensors& columns, const Tensor& first, const Tensor& last, double radius,
+                double t_pos, double t_neg, bool inside, bool bf16, const Tensors& g) {
+  return dec::backward_cuda(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16},
+                            {g[0], g[1], g[2], g[3]}, 0);
 }
 
 TORCH_LIBRARY(dec_cuda_on_cpu, library) {

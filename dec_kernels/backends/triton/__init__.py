@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dec_kernels.backends.triton import tiles
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants
 
 if TYPE_CHECKING:
@@ -47,15 +48,15 @@ def loses_to_cpp(device: torch.device, dim: int, rows: int, precision: str) -> b
     return rows >= tiles.CROSSOVER.get((architecture(device), tiles.width_of(dim), precision), math.inf)
 
 
-def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Rows:
+def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Rows:
     from dec_kernels.backends.triton import rows
 
-    width = tiles.width_of(sr.shape[1] * patch_size**2)
-    shape = _shape(width, constants, sr.device)
+    width = tiles.width_of(batch.sr.shape[1] * patch_size**2)
+    shape = _shape(width, constants, batch.sr.device)
     bf16 = constants.precision == "bf16" and not shape["ROUNDED"]
     operand = rows.Operand(width, torch.bfloat16 if bf16 else torch.float32, int(shape["ROUNDED"]))
-    with rows.current_device(sr):
-        return rows.prepare(sr, hr, patch_size, per_image, constants, operand)
+    with rows.current_device(batch.sr):
+        return rows.prepare(batch, patch_size, per_image, constants, operand)
 
 
 def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
@@ -77,7 +78,7 @@ def forward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants) -> tuple[T
     from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 
     splits = _splits(rows, chosen.forward, shares=1)
-    positive, negative = torch.empty_like(rows.mean), rows.mean.new_empty((splits, *rows.mean.shape))
+    positive, negative = rows.mean.new_empty(rows.order.shape), rows.mean.new_empty((splits, *rows.order.shape))
     outputs = {"positive": positive, "negative": negative}
     _launch(forward_plain, rows, constants, chosen.forward, chosen.forward, splits, outputs)
     _launch(forward_band, rows, constants, chosen.forward, chosen.forward_band, 1, outputs)
@@ -92,7 +93,7 @@ def backward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants, alpha: Te
     from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 
     splits = _splits(rows, chosen.backward, shares=_shares(backward_plain, rows, constants))
-    dz = rows.mean.new_empty((splits, *rows.p.shape))
+    dz = rows.mean.new_empty((splits, *rows.order.shape, rows.p.shape[-1]))
     arguments = {"alpha": alpha / constants.t_pos, "beta": beta / constants.t_neg, "dz": dz, "scale": 1 / rows.c}
     _launch(backward_plain, rows, constants, chosen.backward, chosen.backward, splits, arguments)
     _launch(backward_band, rows, constants, chosen.backward, chosen.backward_band, 1, arguments)
@@ -112,10 +113,11 @@ def _launch(
     from dec_kernels.backends.triton.rows import bits_of, current_device
 
     groups, m, dim = rows.p.shape
-    blocks = -(-m // tile.rows)
+    r = rows.order.shape[1]
+    blocks = -(-r // tile.rows)
     shape = _shape(rows.z.shape[-1], constants, rows.z.device)
     arguments = {
-        **vars(rows), **shape, **more, "m": m, "blocks": blocks, "splits": splits, "D": dim,
+        **vars(rows), **shape, **more, "r": r, "m": m, "blocks": blocks, "splits": splits, "D": dim,
         "limit_bits": bits_of(constants.radius * constants.radius),
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
@@ -162,7 +164,7 @@ def _shares(kernel: Any, rows: Rows, constants: Constants) -> int:
 def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
     """Into how many parts the walk of a block of rows is cut, so that every multiprocessor has two programs."""
     groups, m, _ = rows.z.shape
-    programs = groups * -(-m // tile.rows) * shares
+    programs = groups * -(-rows.order.shape[1] // tile.rows) * shares
     wanted = -(-2 * _multiprocessors(rows.z.device) // programs)
     return max(1, min(wanted, m // tile.columns, _MOST_SPLITS))
 

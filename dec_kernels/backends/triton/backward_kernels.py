@@ -16,23 +16,29 @@ import triton.language as tl
 
 from dec_kernels.backends.triton.walk import (
     add_product,
+    band,
+    band_strips,
+    block_of_rows,
     load_rows,
     plain_tiles,
     positives,
     similarities,
     similarities_from_memory,
+    strip_of,
     zero_rows,
 )
 
 
-@triton.jit(do_not_specialize=["m", "blocks", "splits"])
+@triton.jit(do_not_specialize=["r", "m", "blocks", "splits"])
 def backward_plain(
     z,
     h,
     first,
     last,
+    own,
     beta,
     dz,
+    r,
     m,
     blocks,
     splits,
@@ -52,14 +58,13 @@ def backward_plain(
     program = tl.program_id(0) // SHARES
     split, block = program % splits, program // splits % blocks
     group = (program // splits // blocks).to(tl.int64)
-    row = block * ROWS + tl.arange(0, ROWS)
-    k, k_valid = group * m + row, row < m
+    row, k, k_valid = block_of_rows(own, group, block, r, m, ROWS)
     if RESIDENT:
         z_k = load_rows(z, k, k_valid, 0, CHUNKS, CHUNKS, CHUNK)
     beta_k = tl.load(beta + k, mask=k_valid, other=0.0)
     sums = zero_rows(ROWS, OWNED, CHUNK)
 
-    lower, upper, whole = plain_tiles(first + group * m, last + group * m, block * ROWS, m, ROWS, COLUMNS)
+    lower, upper, whole = plain_tiles(first, last, own, group, block * ROWS, r, m, ROWS, COLUMNS)
     tiles = lower + whole - upper
     for half in range(2):
         x = z if half == 0 else h
@@ -76,14 +81,14 @@ def backward_plain(
                 weight *= tl.exp2(similarities_from_memory(z, k, k_valid, x, j, None, CHUNKS, CHUNK, PRODUCT, 3))
             sums = add_product(sums, weight, x_j, PRODUCT, ROUNDED)
 
-    size = (tl.num_programs(0) // SHARES // splits // blocks).to(tl.int64) * m
-    pointers = dz + (split * size + k)[:, None] * D
+    size = (tl.num_programs(0) // SHARES // splits // blocks).to(tl.int64) * r
+    pointers = dz + (split * size + row)[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         tl.store(pointers + d[None, :], sums[c] * scale, mask=k_valid[:, None] & (d < D)[None, :])
 
 
-@triton.jit(do_not_specialize=["m", "blocks", "limit_bits"])
+@triton.jit(do_not_specialize=["r", "m", "blocks", "limit_bits"])
 def backward_band(
     z,
     h,
@@ -92,9 +97,11 @@ def backward_band(
     square,
     first,
     last,
+    own,
     alpha,
     beta,
     dz,
+    r,
     m,
     blocks,
     limit_bits: tl.int64,
@@ -115,23 +122,20 @@ def backward_band(
     begin = tl.program_id(0) % SHARES * OWNED
     program = tl.program_id(0) // SHARES
     block, group = program % blocks, (program // blocks).to(tl.int64)
-    row = block * BAND_ROWS + tl.arange(0, BAND_ROWS)
-    k, k_valid = group * m + row, row < m
+    row, k, k_valid = block_of_rows(own, group, block, r, m, BAND_ROWS)
     alpha_k = tl.load(alpha + k, mask=k_valid, other=0.0)
     beta_k = tl.load(beta + k, mask=k_valid, other=0.0)
     sums = zero_rows(BAND_ROWS, OWNED, CHUNK)
 
-    start = block * BAND_ROWS
-    lower, upper, whole = plain_tiles(first + group * m, last + group * m, start // ROWS * ROWS, m, ROWS, COLUMNS)
-    band_start = tl.load(first + group * m + start)
-    band_stop = tl.load(last + group * m + tl.minimum(start + BAND_ROWS, m) - 1)
-    in_band = (upper - lower) * (COLUMNS // STRIP)
-    for t in tl.range(in_band + tl.cdiv(m - whole * COLUMNS, STRIP), num_stages=1, disable_licm=True):
-        column = tl.where(t < in_band, lower * COLUMNS + t * STRIP, whole * COLUMNS + (t - in_band) * STRIP)
-        j_valid = column + tl.arange(0, STRIP) < m
-        j = group * m + column + tl.arange(0, STRIP)
+    band_begin, band_end = band(first, last, own, group, block * BAND_ROWS, r, m, BAND_ROWS)
+    band_column, rest_column, in_band, strips = band_strips(
+        first, last, own, group, block * BAND_ROWS, r, m, ROWS, COLUMNS, STRIP
+    )
+    for t in tl.range(strips, num_stages=1, disable_licm=True):
+        column, columns, j_valid = strip_of(t, band_column, rest_column, in_band, m, STRIP)
+        j = group * m + columns
         mask = tl.zeros((BAND_ROWS, STRIP), tl.int1)
-        if (column < band_stop) & (column + STRIP > band_start):
+        if (column < band_end) & (column + STRIP > band_begin):
             mask = positives(p, mean, square, k, k_valid, j, j_valid, limit_bits, D)
         ratio = tl.where(mask, positive_ratio, 1.0)
         alpha_j = tl.load(alpha + j, mask=j_valid, other=0.0)[None, :]
@@ -146,7 +150,7 @@ def backward_band(
         h_j = load_rows(h, j, j_valid, begin, OWNED, CHUNKS, CHUNK)
         sums = add_product(sums, weight, h_j, PRODUCT, ROUNDED)
 
-    pointers = dz + k[:, None] * D
+    pointers = dz + row[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         inside = k_valid[:, None] & (d < D)[None, :]

@@ -11,21 +11,27 @@ import triton
 import triton.language as tl
 
 from dec_kernels.backends.triton.walk import (
+    band,
+    band_strips,
+    block_of_rows,
     load_rows,
     plain_tiles,
     positives,
     similarities,
     similarities_from_memory,
+    strip_of,
 )
 
 
-@triton.jit(do_not_specialize=["m", "blocks", "splits"])
+@triton.jit(do_not_specialize=["r", "m", "blocks", "splits"])
 def forward_plain(
     z,
     h,
     first,
     last,
+    own,
     negative,
+    r,
     m,
     blocks,
     splits,
@@ -39,14 +45,13 @@ def forward_plain(
     program = tl.program_id(0)
     split, block = program % splits, program // splits % blocks
     group = (program // splits // blocks).to(tl.int64)
-    row = block * ROWS + tl.arange(0, ROWS)
-    i, i_valid = group * m + row, row < m
+    row, i, i_valid = block_of_rows(own, group, block, r, m, ROWS)
     if RESIDENT:
         z_i = load_rows(z, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
         h_i = load_rows(h, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
     sums = tl.zeros((ROWS,), tl.float32)
 
-    lower, upper, whole = plain_tiles(first + group * m, last + group * m, block * ROWS, m, ROWS, COLUMNS)
+    lower, upper, whole = plain_tiles(first, last, own, group, block * ROWS, r, m, ROWS, COLUMNS)
     tiles = lower + whole - upper
     for t in range(tiles * split // splits, tiles * (split + 1) // splits):
         tile = tl.where(t < lower, t, t + upper - lower)
@@ -60,11 +65,11 @@ def forward_plain(
             a = similarities_from_memory(h, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
         sums += tl.sum(tl.exp2(s) + 2 * tl.exp2(a), 1)
 
-    size = (tl.num_programs(0) // splits // blocks).to(tl.int64) * m
-    tl.store(negative + split * size + i, sums, mask=i_valid)
+    size = (tl.num_programs(0) // splits // blocks).to(tl.int64) * r
+    tl.store(negative + split * size + row, sums, mask=i_valid)
 
 
-@triton.jit(do_not_specialize=["m", "blocks", "limit_bits"])
+@triton.jit(do_not_specialize=["r", "m", "blocks", "limit_bits"])
 def forward_band(
     z,
     h,
@@ -73,8 +78,10 @@ def forward_band(
     square,
     first,
     last,
+    own,
     positive,
     negative,
+    r,
     m,
     blocks,
     limit_bits: tl.int64,
@@ -89,22 +96,19 @@ def forward_band(
     STRIP: tl.constexpr,
 ):
     block, group = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
-    row = block * BAND_ROWS + tl.arange(0, BAND_ROWS)
-    i, i_valid = group * m + row, row < m
+    row, i, i_valid = block_of_rows(own, group, block, r, m, BAND_ROWS)
     positive_sums = tl.zeros((BAND_ROWS,), tl.float32)
-    negative_sums = tl.load(negative + i, mask=i_valid, other=0.0)
+    negative_sums = tl.load(negative + row, mask=i_valid, other=0.0)
 
-    start = block * BAND_ROWS
-    lower, upper, whole = plain_tiles(first + group * m, last + group * m, start // ROWS * ROWS, m, ROWS, COLUMNS)
-    band_start = tl.load(first + group * m + start)
-    band_stop = tl.load(last + group * m + tl.minimum(start + BAND_ROWS, m) - 1)
-    in_band = (upper - lower) * (COLUMNS // STRIP)
-    for t in tl.range(in_band + tl.cdiv(m - whole * COLUMNS, STRIP), num_stages=1, disable_licm=True):
-        column = tl.where(t < in_band, lower * COLUMNS + t * STRIP, whole * COLUMNS + (t - in_band) * STRIP)
-        j_valid = column + tl.arange(0, STRIP) < m
-        j = group * m + column + tl.arange(0, STRIP)
+    band_begin, band_end = band(first, last, own, group, block * BAND_ROWS, r, m, BAND_ROWS)
+    band_column, rest_column, in_band, strips = band_strips(
+        first, last, own, group, block * BAND_ROWS, r, m, ROWS, COLUMNS, STRIP
+    )
+    for t in tl.range(strips, num_stages=1, disable_licm=True):
+        column, columns, j_valid = strip_of(t, band_column, rest_column, in_band, m, STRIP)
+        j = group * m + columns
         mask = tl.zeros((BAND_ROWS, STRIP), tl.int1)
-        if (column < band_stop) & (column + STRIP > band_start):
+        if (column < band_end) & (column + STRIP > band_begin):
             mask = positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D)
         ratio = tl.where(mask, positive_ratio, 1.0)
         s = tl.exp2(similarities_from_memory(z, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
@@ -113,5 +117,5 @@ def forward_band(
         positive_sums += tl.sum(tl.where(mask, e, 0.0), 1)
         negative_sums += tl.sum(tl.where(mask, 0.0, e), 1)
 
-    tl.store(positive + i, positive_sums, mask=i_valid)
-    tl.store(negative + i, negative_sums, mask=i_valid)
+    tl.store(positive + row, positive_sums, mask=i_valid)
+    tl.store(negative + row, negative_sums, mask=i_valid)

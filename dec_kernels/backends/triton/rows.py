@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dec_kernels.backends.triton.walk import float64_of, round_bits
+from dec_kernels.patches import Batch, rows_among, sort, unsort
 from dec_kernels.spec import Constants
 
 _VALUES = 2048  # of a block of rows in the kernels here; half of it for wide rows, which would spill registers
@@ -43,15 +44,17 @@ class Operand(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """Sorted rows of a batch, in G groups of m rows, as `dec_kernels.patches.Patches`; no row sees another group.
+    """Sorted columns of a batch, in G groups of m, and which r of them are rows, as `dec_kernels.patches.Patches`.
 
     Attributes:
         z, h: c z and c h, (G, m, D'), as an `Operand` says.
-        p: HR rows, (G, m, D) float32.
+        p: HR columns, (G, m, D) float32.
         mean, square: mean of p and |p - mean|^2, (G, m) float32.
-        first, last: the band, (G, m) int32: positives of row i have first[i] <= j < last[i].
-        order: (G, m) int64: row i is patch order[i] of its group, counted in image order.
-        sr: the SR images, (B, C, H, W).
+        first, last: the band, (G, m) int32: positives of column i have first[i] <= j < last[i].
+        column_order: (G, m) int64: column j is patch column_order[j] of its group, counted in image order.
+        own: (r,) int32, ascending: row i is column own[i].
+        order: (G, r) int64: row i is patch order[i] of its group, counted in the order of `sr`.
+        sr: the SR images of the rows, (B, C, H, W).
         patch_size: P, pixels.
         c: the factor in z and h.
     """
@@ -63,21 +66,23 @@ class Rows:
     square: Tensor
     first: Tensor
     last: Tensor
+    column_order: Tensor
+    own: Tensor
     order: Tensor
     sr: Tensor
     patch_size: int
     c: float
 
     def sort(self, values: Tensor) -> Tensor:
-        """(n,) values in image order -> (G, m) in the order of the rows."""
-        return values.view(self.order.shape).gather(1, self.order)
+        """Values of all patches in image order -> (G, m) in the order of the columns."""
+        return sort(values, self.column_order)
 
     def unsort(self, values: Tensor) -> Tensor:
-        """(G, m) values in the order of the rows -> (n,) in image order."""
-        return torch.empty_like(values).scatter_(1, self.order, values).flatten()
+        """(G, r) values in the order of the rows -> (G * r,) in image order."""
+        return unsort(values, self.order)
 
     def project_(self, dz: Tensor) -> Tensor:
-        """dL/dz (G, m, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
+        """dL/dz (G, r, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
         n, dim = self.order.numel(), dz.shape[-1]
         with current_device(dz):
             _project_kernel[_grid(n, dim)](
@@ -87,17 +92,19 @@ class Rows:
         return dz
 
 
-def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants: Constants, operand: Operand) -> Rows:
-    """Rows of SR and HR images, (B, C, H, W) each, of any strides and float dtype."""
+def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, operand: Operand) -> Rows:
+    """Rows and columns of images of any strides and float dtype."""
+    sr, hr = batch.sr, batch.hr
     height, width = sr.shape[2] // patch_size, sr.shape[3] // patch_size
-    groups = sr.shape[0] if per_image else 1
+    groups = batch.groups(per_image)
     n, dim = sr.shape[0] * height * width, sr.shape[1] * patch_size**2
     shape, device = (groups, n // groups), sr.device
 
     means = torch.empty(shape, dtype=torch.float32, device=device)
     block = block_of(dim)
     _means_kernel[_grid(n, dim)](hr, means, n, *_places(hr, patch_size), dim, patch_size, **block)
-    mean, order = means.sort(dim=1, stable=True)
+    mean, column_order = means.sort(dim=1, stable=True)
+    own, order = rows_among(column_order, batch)
 
     c = math.sqrt(math.log2(math.e) / (constants.t_neg if constants.inside else 1))
     z, h = (torch.empty((*shape, operand.width), dtype=operand.dtype, device=device) for _ in "zh")
@@ -105,15 +112,15 @@ def prepare(sr: Tensor, hr: Tensor, patch_size: int, per_image: bool, constants:
     square = torch.empty_like(mean)
     first, last = (torch.empty(shape, dtype=torch.int32, device=device) for _ in "fl")
     _rows_kernel[_grid(n, operand.width)](
-        sr, hr, order, mean, z, h, p, square, first, last, n, shape[1], *_places(hr, patch_size), *sr.stride(),
+        sr, hr, column_order, mean, z, h, p, square, first, last, n, shape[1], *_places(hr, patch_size), *sr.stride(),
         bits_of(c), constants.radius / math.sqrt(dim), dim, operand.width, patch_size,
         shape[1].bit_length(), operand.rounded, **block_of(operand.width),
     )  # fmt: skip
-    return Rows(z, h, p, mean, square, first, last, order, sr, patch_size, c)
+    return Rows(z, h, p, mean, square, first, last, column_order, own.int(), order, batch.own, patch_size, c)
 
 
 def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
-    """Rows (G, m, D) in the order of `Rows.order` -> images of the shape, dtype and memory format of `like`.
+    """Rows (G, r, D) in the order of `Rows.order` -> images of the shape, dtype and memory format of `like`.
 
     Pixels that no patch covers are zero.
     """

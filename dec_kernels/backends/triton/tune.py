@@ -20,6 +20,7 @@ from dec_kernels.backends import triton as backend
 from dec_kernels.backends.triton import tiles
 from dec_kernels.backends.triton.rows import Rows
 from dec_kernels.backends.triton.tiles import Tile, Tiles
+from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants, Spec
 
 ROUNDS = 7
@@ -84,10 +85,8 @@ def main() -> None:
     dim = given.channels * given.patch_size**2
     shape = (given.n, given.channels, given.patch_size, given.patch_size)
     constants = Spec().constants(dim, given.precision)
-    rows = backend.prepare(
-        torch.rand(shape, device="cuda"), torch.rand(shape, device="cuda"), given.patch_size, False, constants,
-        torch.float32,
-    )  # fmt: skip
+    batch = Batch.alone(torch.rand(shape, device="cuda"), torch.rand(shape, device="cuda"))
+    rows = backend.prepare(batch, given.patch_size, False, constants, torch.float32)
     key = backend.architecture(rows.z.device), tiles.width_of(dim), given.precision
     print(f"{torch.cuda.get_device_name()}, n = {given.n}, for dec_kernels/backends/triton/tiles.py:")
     print(f"    {row(*key, fastest(rows, constants))},")

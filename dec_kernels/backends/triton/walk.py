@@ -8,6 +8,10 @@ with the temperature inside, so that
 comes from the special-function unit alone. `positive_ratio` = t_neg / t_pos turns it into exp(S_ij / t_pos) where the
 temperature is inside; outside it is 1.
 
+A program owns a block of rows, and walks over the columns of their group. Rows are columns too: row r of a group is its
+column own[r], and where both are the same, own[r] = r. Everything that is known of a row lies with the columns; only
+results lie in the order of the rows.
+
 Rows have D values, padded with zeros to CHUNKS * CHUNK. A tuple holds chunks of a block of rows, so that the width
 needs to be no power of two and every accumulator is small enough to stay in registers. Where `RESIDENT`, a program
 keeps its own rows on the chip; wider ones it reads again for every tile.
@@ -84,15 +88,48 @@ def zero_rows(ROWS: tl.constexpr, COUNT: tl.constexpr, CHUNK: tl.constexpr):
 
 
 @triton.jit
-def plain_tiles(first, last, start, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def block_of_rows(own, group, block, r, m, ROWS: tl.constexpr):
+    """Where the results of a block of rows lie, int64, and these rows among the columns, int64; which of them exist."""
+    row = block * ROWS + tl.arange(0, ROWS)
+    valid = row < r
+    return group * r + row, group * m + tl.load(own + row, mask=valid, other=0), valid
+
+
+@triton.jit
+def band(first, last, own, group, start, r, m, ROWS: tl.constexpr):
+    """The columns of a group, [begin, end), in which positives of its ROWS rows from `start` may be."""
+    begin = tl.load(first + group * m + tl.load(own + start))
+    end = tl.load(last + group * m + tl.load(own + tl.minimum(start + ROWS, r) - 1))
+    return begin, end
+
+
+@triton.jit
+def plain_tiles(first, last, own, group, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The walk of the ROWS rows from `start`, in tiles of columns: [0, lower) and [upper, whole) hold no positives.
 
     The other columns, [lower, upper) and what is left after the last whole tile, belong to the band's kernel.
     """
     whole = m // COLUMNS
-    lower = tl.minimum(tl.load(first + start) // COLUMNS, whole)
-    upper = tl.minimum(tl.cdiv(tl.load(last + tl.minimum(start + ROWS, m) - 1), COLUMNS), whole)
+    begin, end = band(first, last, own, group, start, r, m, ROWS)
+    lower = tl.minimum(begin // COLUMNS, whole)
+    upper = tl.minimum(tl.cdiv(end, COLUMNS), whole)
     return lower, tl.maximum(lower, upper), whole
+
+
+@triton.jit
+def band_strips(first, last, own, group, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIP: tl.constexpr):
+    """What `plain_tiles` of the ROWS rows around `start` leaves, in strips of columns: for `strip_of`, and how many."""
+    lower, upper, whole = plain_tiles(first, last, own, group, start // ROWS * ROWS, r, m, ROWS, COLUMNS)
+    in_band = (upper - lower) * (COLUMNS // STRIP)
+    return lower * COLUMNS, whole * COLUMNS, in_band, in_band + tl.cdiv(m - whole * COLUMNS, STRIP)
+
+
+@triton.jit
+def strip_of(t, band_column, rest_column, in_band, m, STRIP: tl.constexpr):
+    """The first column of strip t, its columns, and which of them exist."""
+    column = tl.where(t < in_band, band_column + t * STRIP, rest_column + (t - in_band) * STRIP)
+    columns = column + tl.arange(0, STRIP)
+    return column, columns, columns < m
 
 
 @triton.jit

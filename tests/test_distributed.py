@@ -1,0 +1,510 @@
+"""Negatives from every rank: gloo processes against one process with the whole batch."""
+
+import copy
+import math
+import os
+import pickle
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dec_kernels import DECLoss, dec_loss
+from dec_kernels.op import similarity_sums, similarity_sums_backward
+from tests.oracle import error, images, threshold
+
+# Four processes, and groups among them whose ranks are not those of the world.
+RANKS = {1: [2], 2: [1, 3], 3: [0, 2, 3], 4: [0, 1, 2, 3]}
+SIZES = [2, 3, 4]
+TIMEOUT = timedelta(seconds=20)
+GROUPS: dict[int, dist.ProcessGroup] = {}  # in a process of the pool, by size
+PER_RANK = 2  # images
+PATCH_SIZE = 4
+ETA = threshold("l2", 3, PATCH_SIZE)
+ARGUMENTS = {"patch_size": PATCH_SIZE, "threshold": ETA}
+
+
+class Failure(NamedTuple):
+    kind: str
+    message: str
+    seconds: float
+
+
+class Pool:
+    """Processes that run functions of this module, all of them the same one at a time."""
+
+    def __init__(self) -> None:
+        context = mp.get_context("spawn")
+        self.folder = tempfile.TemporaryDirectory()
+        pipes = [context.Pipe() for _ in RANKS[4]]
+        self.connections = [ours for ours, _ in pipes]
+        self.processes = [
+            context.Process(target=_serve, args=(rank, self.folder.name, theirs), daemon=True)
+            for rank, (_, theirs) in enumerate(pipes)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def run(self, function: Callable[..., Any], *arguments: Any, size: int = 4) -> list[Any]:
+        """What `function(group, *arguments)` returns on each rank of a group of that size."""
+        ranks = RANKS[size]
+        for rank in ranks:
+            self.connections[rank].send((function, size, arguments))
+        results = []
+        for rank in ranks:
+            try:
+                results.append(self.connections[rank].recv())
+            except EOFError:
+                results.append(Failure("EOFError", "the process has ended", 0.0))
+        return results
+
+    def is_complete(self) -> bool:
+        return all(process.is_alive() for process in self.processes)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+        self.folder.cleanup()
+
+
+def _serve(rank: int, folder: str, connection: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/world", rank=rank, world_size=4, timeout=TIMEOUT)
+    for size, ranks in RANKS.items():
+        GROUPS[size] = dist.new_group(ranks, timeout=TIMEOUT)
+    while True:
+        function, size, arguments = connection.recv()
+        start = time.monotonic()
+        try:
+            result = function(GROUPS[size], *arguments)
+        except Exception as error:
+            result = Failure(type(error).__name__, str(error), time.monotonic() - start)
+        connection.send(result)
+
+
+_pools: list[Pool] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _closing() -> Iterator[None]:
+    yield
+    while _pools:
+        _pools.pop().close()
+
+
+@pytest.fixture
+def pool() -> Pool:
+    """One for all tests, until one of its processes is gone."""
+    if not _pools or not _pools[-1].is_complete():
+        _pools.append(Pool())
+    return _pools[-1]
+
+
+def batch(size: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """LR-like inputs and HR images of all ranks."""
+    return images(PER_RANK * size, 3, 12, 16, PATCH_SIZE, dtype, seed)
+
+
+def own(group: dist.ProcessGroup, *tensors: Tensor) -> list[Tensor]:
+    return [x[PER_RANK * group.rank() : PER_RANK * (group.rank() + 1)] for x in tensors]
+
+
+def network(dtype: torch.dtype = torch.float64) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.GELU(), nn.Conv2d(6, 3, 3, padding=1)).to(dtype)
+
+
+class Step(NamedTuple):
+    loss: Tensor
+    gradients: list[Tensor]
+
+
+def step(group: dist.ProcessGroup | None, model: nn.Module, x: Tensor, hr: Tensor, **arguments: Any) -> Step:
+    loss = dec_loss(model(x), hr, process_group=group, **ARGUMENTS | arguments)
+    loss.sum().backward()
+    return Step(loss.detach(), [parameter.grad for parameter in model.parameters()])
+
+
+def alone(size: int, dtype: torch.dtype = torch.float64, **arguments: Any) -> Step:
+    return step(None, network(dtype), *batch(size, dtype), **arguments)
+
+
+def with_ddp(group: dist.ProcessGroup, arguments: dict[str, Any]) -> Step:
+    model = DistributedDataParallel(network(), process_group=group)
+    return step(group, model, *own(group, *batch(group.size())), **arguments)
+
+
+def assert_equal_to_one_process(steps: list[Step], whole: Step, tolerance: float = 1e-12) -> None:
+    assert error(torch.stack([step.loss for step in steps]).mean(), whole.loss) < tolerance
+    for step_ in steps:
+        for ours, theirs in zip(step_.gradients, whole.gradients, strict=True):
+            assert error(ours, theirs) < tolerance
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_equals_one_process_with_the_whole_batch(pool: Pool, size: int, float64_backend: str) -> None:
+    arguments = {"backend": float64_backend}
+    assert_equal_to_one_process(pool.run(with_ddp, arguments, size=size), alone(size, **arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"distance": "rmse", "threshold": threshold("rmse", 3, PATCH_SIZE)},
+        {"temperature": "inside"},
+        {"loss_weight": 1e-2, "max_val": 2.0},
+        {"patch_size": 5},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_equals_one_process_with_other_arguments(pool: Pool, arguments: dict[str, Any]) -> None:
+    assert_equal_to_one_process(pool.run(with_ddp, arguments, size=3), alone(3, **arguments))
+
+
+def gathered_terms(group: dist.ProcessGroup, reduction: str) -> tuple[Tensor, Tensor]:
+    sr, hr = own(group, *batch(group.size()))
+    sr.requires_grad_()
+    loss = dec_loss(sr, hr, **ARGUMENTS, reduction=reduction, process_group=group)
+    loss.sum().backward()
+    return loss.detach(), sr.grad
+
+
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+def test_other_reductions_are_over_the_rank_s_own_rows(pool: Pool, reduction: str) -> None:
+    losses, gradients = zip(*pool.run(gathered_terms, reduction, size=3), strict=True)
+    sr, hr = batch(3)
+    whole = dec_loss(sr.requires_grad_(), hr, **ARGUMENTS, reduction=reduction)
+    whole.sum().backward()
+    ours = torch.cat(losses) if reduction == "none" else torch.stack(losses).sum()
+    assert error(ours, whole.detach()) < 1e-12
+    assert error(torch.cat(gradients), sr.grad) < 1e-12
+
+
+def with_own_weight(group: dist.ProcessGroup) -> Tensor:
+    sr, hr = own(group, *batch(group.size()))
+    sr.requires_grad_()
+    ((group.rank() + 1) * dec_loss(sr, hr, **ARGUMENTS, process_group=group)).backward()
+    return sr.grad
+
+
+def test_every_rank_s_incoming_gradient_reaches_the_others(pool: Pool) -> None:
+    ours = torch.cat(pool.run(with_own_weight, size=3))
+    sr, hr = batch(3)
+    terms = dec_loss(sr.requires_grad_(), hr, **ARGUMENTS, reduction="none").view(3, -1).mean(1)
+    (terms * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert error(ours, sr.grad) < 1e-12
+
+
+def accumulated(group: dist.ProcessGroup) -> list[Tensor]:
+    model = DistributedDataParallel(network(), process_group=group)
+    criterion = DECLoss(**ARGUMENTS, process_group=group)
+    x, hr = own(group, *batch(group.size()))
+    with model.no_sync():
+        criterion(model(x), hr).backward()
+    x, hr = own(group, *batch(group.size(), seed=1))
+    criterion(model(x), hr).backward()
+    return [parameter.grad for parameter in model.parameters()]
+
+
+def test_gradient_accumulation(pool: Pool) -> None:
+    model = network()
+    for seed in (0, 1):
+        x, hr = batch(2, seed=seed)
+        dec_loss(model(x), hr, **ARGUMENTS).backward()
+    for gradients in pool.run(accumulated, size=2):
+        for ours, theirs in zip(gradients, model.parameters(), strict=True):
+            assert error(ours, theirs.grad) < 1e-12
+
+
+def with_fsdp(group: dist.ProcessGroup) -> Step:
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import fully_shard
+
+    model = network()
+    fully_shard(model, mesh=DeviceMesh.from_group(group, "cpu"))
+    result = step(group, model, *own(group, *batch(group.size())))
+    return result._replace(gradients=[gradient.full_tensor() for gradient in result.gradients])
+
+
+def test_fsdp2(pool: Pool) -> None:
+    assert_equal_to_one_process(pool.run(with_fsdp), alone(4))
+
+
+def compiled_and_eager(group: dist.ProcessGroup) -> bool:
+    sr, hr = own(group, *batch(group.size()))
+    same = True
+    for process_group in (group, "world"):
+        if process_group == "world" and group.size() < 4:
+            continue
+        criterion = DECLoss(**ARGUMENTS, process_group=process_group)
+
+        def loss(sr: Tensor, criterion: nn.Module = criterion) -> Tensor:
+            return 3 * criterion(2 * sr, hr)
+
+        results = []
+        for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+            leaf = sr.clone().requires_grad_()
+            value = function(leaf)
+            value.backward()
+            results += [value.detach(), leaf.grad]
+        same &= torch.equal(results[0], results[2]) and torch.equal(results[1], results[3])
+    return same
+
+
+@pytest.mark.parametrize("size", [3, 4])
+def test_compiled_equals_eager(pool: Pool, size: int) -> None:
+    assert pool.run(compiled_and_eager, size=size) == [True] * size
+
+
+def bits_of_one(group: dist.ProcessGroup, dtype: torch.dtype) -> bool:
+    sr, hr = batch(1, dtype)
+    results = []
+    for process_group in (None, group):
+        leaf = sr.clone().requires_grad_()
+        loss = dec_loss(leaf, hr, **ARGUMENTS, process_group=process_group)
+        loss.backward()
+        results.append((loss.detach(), leaf.grad))
+    return all(map(torch.equal, *results))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_world_of_one_has_the_bits_of_the_local_loss(pool: Pool, dtype: torch.dtype) -> None:
+    assert pool.run(bits_of_one, dtype, size=1) == [True]
+
+
+def gradient_in(group: dist.ProcessGroup, dtype: torch.dtype, backend: str, channels_last: bool) -> tuple[Any, ...]:
+    sr, hr = own(group, *batch(group.size(), dtype))
+    if channels_last:
+        sr = sr.to(memory_format=torch.channels_last)
+    sr.requires_grad_()
+    results = []
+    for _ in range(2):
+        loss = dec_loss(sr, hr, **ARGUMENTS, backend=backend, process_group=group)
+        results.append((loss.detach(), *torch.autograd.grad(loss, sr)))
+    assert all(map(torch.equal, *results))
+    loss, gradient = results[0]
+    return loss, gradient, gradient.stride() == sr.stride()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_every_dtype_layout_and_backend_and_the_same_bits_again(pool: Pool, dtype: torch.dtype, tiled: str) -> None:
+    losses, gradients, strides = zip(*pool.run(gradient_in, dtype, tiled, True, size=2), strict=True)
+    assert all(strides)
+    sr, hr = batch(2, dtype)
+    whole = dec_loss(sr.requires_grad_(), hr, **ARGUMENTS, backend=tiled)
+    whole.backward()
+    assert error(torch.stack(losses).mean(), whole.detach()) < 1e-6
+    assert error(torch.cat(gradients) / 2, sr.grad) < 4 * torch.finfo(dtype).eps
+
+
+# What crosses
+
+
+def collectives(group: dist.ProcessGroup) -> list[list[tuple[str, int]]]:
+    """The name and bytes of this rank's contribution of everything sent in the forward and in the backward."""
+    sr, hr = own(group, *batch(group.size()))
+    sr.requires_grad_()
+    found: list[list[tuple[str, int]]] = [[], []]
+    names = [name for name in vars(dist.ProcessGroup) if any(part in name for part in COLLECTIVES)]
+    originals = {name: vars(dist.ProcessGroup)[name] for name in names}
+
+    def recorded(name: str) -> Callable[..., Any]:
+        def call(self: dist.ProcessGroup, *arguments: Any, **options: Any) -> Any:
+            tensors = [x for x in torch.utils._pytree.tree_leaves(arguments) if isinstance(x, Tensor)]
+            found[phase].append((name, min(x.nbytes for x in tensors)))
+            return originals[name].__get__(self)(*arguments, **options)
+
+        return call
+
+    for name in names:
+        setattr(dist.ProcessGroup, name, recorded(name))
+    try:
+        phase = 0
+        loss = dec_loss(sr, hr, **ARGUMENTS, process_group=group)
+        phase = 1
+        loss.backward()
+    finally:
+        for name, original in originals.items():
+            setattr(dist.ProcessGroup, name, original)
+    return found
+
+
+COLLECTIVES = ("gather", "reduce", "broadcast", "scatter", "alltoall", "all_to_all", "send", "recv", "barrier")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_bytes_that_cross(pool: Pool, size: int) -> None:
+    """Forward: a header and both images. Backward: alpha and beta, and no gradient."""
+    image_bytes = PER_RANK * 3 * 12 * 16 * 8
+    n = PER_RANK * 3 * 4
+    for forward, backward in pool.run(collectives, size=size):
+        assert [count for _, count in forward] == [1024, image_bytes, image_bytes]
+        assert [count for _, count in backward] == [n * 8, n * 8]
+        assert all("gather" in name for name, _ in forward + backward)
+
+
+# What goes wrong
+
+
+def loss_of(group: dist.ProcessGroup, change: Callable[..., Any]) -> float:
+    sr, hr = own(group, *batch(group.size()))
+    sr, hr, arguments = change(group.rank(), sr, hr)
+    return float(dec_loss(sr, hr, **ARGUMENTS | arguments, process_group=group))
+
+
+def nan_on_one(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return (sr * math.nan if rank == 1 else sr), hr, {}
+
+
+def test_nan_on_one_rank_makes_every_loss_nan(pool: Pool) -> None:
+    assert all(math.isnan(loss) for loss in pool.run(loss_of, nan_on_one, size=3))
+
+
+def fewer_images(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return (sr[:1], hr[:1], {}) if rank == 1 else (sr, hr, {})
+
+
+def other_dtype(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return (sr.float(), hr.float(), {}) if rank == 1 else (sr, hr, {})
+
+
+def other_threshold(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return sr, hr, {"threshold": 30.0 + (rank == 1)}
+
+
+def no_images(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return (sr[0] if rank == 1 else sr), hr, {}
+
+
+def bad_argument(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return sr, hr, {"t_pos": -1.0} if rank == 1 else {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (fewer_images, "shape is (2, 3, 12, 16) on ranks 0, 2 and (1, 3, 12, 16) on rank 1"),
+        (other_dtype, "dtype is torch.float64 on ranks 0, 2 and torch.float32 on rank 1"),
+        (other_threshold, "threshold is 30.0 on ranks 0, 2 and 31.0 on rank 1"),
+        (no_images, "sr must be (B, C, H, W), got 3 dimensions: (3, 12, 16)"),
+        (bad_argument, "t_pos must be greater than 0, got -1.0"),
+    ],
+)
+def test_ranks_that_differ_are_an_error_on_every_rank(pool: Pool, change: Callable[..., Any], message: str) -> None:
+    failures = pool.run(loss_of, change, size=3)
+    for rank, failure in enumerate(failures):
+        assert failure.kind == "ValueError"
+        assert message in failure.message
+        assert rank == 1 or "rank 1" in failure.message
+    # Nothing is left behind in the group.
+    assert not any(isinstance(result, Failure) for result in pool.run(loss_of, unchanged, size=3))
+
+
+def unchanged(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return sr, hr, {}
+
+
+def impatient(group: dist.ProcessGroup) -> dist.ProcessGroup:
+    """The world, with a timeout of two seconds."""
+    return dist.new_group(RANKS[4], timeout=timedelta(seconds=2))
+
+
+def without_one(group: dist.ProcessGroup) -> float:
+    other = impatient(group)
+    return 0.0 if group.rank() == 1 else loss_of(other, unchanged)
+
+
+def test_a_rank_that_does_not_come_is_an_error_within_the_group_s_timeout(pool: Pool) -> None:
+    for rank, result in enumerate(pool.run(without_one)):
+        assert result == 0.0 if rank == 1 else result.kind == "RuntimeError" and result.seconds < 10
+
+
+def without_cpu_tensors(group: dist.ProcessGroup) -> float:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dist, "get_backend_config", lambda group: "cuda:nccl")
+        return loss_of(group, other_threshold if group.size() == 3 else unchanged)
+
+
+def test_the_calls_are_compared_where_the_group_sends_no_cpu_tensors(pool: Pool) -> None:
+    assert pool.run(without_cpu_tensors, size=2) == pool.run(loss_of, unchanged, size=2)
+    for failure in pool.run(without_cpu_tensors, size=3):
+        assert "threshold is 30.0 on ranks 0, 2 and 31.0 on rank 1" in failure.message
+
+
+def copies(group: dist.ProcessGroup) -> list[float]:
+    criterion = DECLoss(**ARGUMENTS, process_group=group)
+    others = [copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))]
+    return [float(module(*own(group, *batch(group.size())))) for module in (criterion, *others)]
+
+
+def test_the_module_can_be_copied_and_saved(pool: Pool) -> None:
+    for losses in pool.run(copies, size=2):
+        assert losses[0] == losses[1] == losses[2]
+
+
+def outside(group: dist.ProcessGroup) -> None:
+    DECLoss(process_group=GROUPS[2])
+
+
+def test_a_group_that_this_process_is_not_in(pool: Pool) -> None:
+    (failure,) = pool.run(outside, size=1)
+    assert failure.kind == "ValueError"
+    assert failure.message == "process_group must be a group that this process is in, got one that it is not in"
+
+
+def killed(group: dist.ProcessGroup) -> float:
+    other = impatient(group)
+    if group.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return loss_of(other, unchanged)
+
+
+def test_when_a_rank_is_killed_the_others_end_with_an_error(pool: Pool) -> None:
+    for result in pool.run(killed):
+        assert isinstance(result, Failure)
+        assert result.seconds < 10
+
+
+# Without processes
+
+
+def test_world_is_this_process_where_there_are_no_others() -> None:
+    sr, hr = batch(1)
+    assert torch.equal(dec_loss(sr, hr, process_group="world"), dec_loss(sr, hr))
+
+
+@pytest.mark.parametrize(("process_group", "kind"), [("everyone", ValueError), (3, TypeError), ([0, 1], TypeError)])
+def test_what_is_no_group(process_group: Any, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="process_group must be a process group, 'world' or None, got "):
+        DECLoss(process_group=process_group)
+
+
+def test_no_group_within_an_image() -> None:
+    with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
+        DECLoss(scope="image", process_group="world")
+
+
+def test_rows_of_one_rank_among_the_columns_of_all(backend: str) -> None:
+    """The operator on every rank's part against the operator on the whole."""
+    world = 3
+    sr, hr = images(6, 3, 20, 28, 4, torch.float32)
+    constants = (4, False, 0.1, 0.4, 1.3, True, "ieee", backend)
+    whole = similarity_sums(sr, sr, hr, 0, 1, "", *constants)
+    alpha, beta = torch.randn(2, 6 * 35, generator=torch.Generator().manual_seed(0))
+    gradient = similarity_sums_backward(alpha, beta, sr, sr, hr, 0, *constants)
+    for rank, part in enumerate(sr.chunk(world)):
+        rows = slice(70 * rank, 70 * (rank + 1))
+        for ours, theirs in zip(similarity_sums(part, sr, hr, rank, world, "", *constants), whole, strict=True):
+            assert error(ours, theirs[rows]) < 1e-6
+        ours = similarity_sums_backward(alpha, beta, part, sr, hr, rank, *constants)
+        assert error(ours, gradient.chunk(world)[rank]) < 4e-6
