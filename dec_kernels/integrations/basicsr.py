@@ -1,0 +1,98 @@
+"""DECLoss for BasicSR: registers the loss, and models that have a slot for it, `dec_opt` in the `train:` section.
+
+    python -m dec_kernels.integrations.basicsr -opt train.yml
+
+is BasicSR's own training after these registrations, with the same arguments; `experiments/` comes into the folder where
+it is started.
+"""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dec_kernels import DECLoss
+from dec_kernels.integrations import missing, register
+
+try:
+    from basicsr.losses import build_loss
+    from basicsr.models.esrgan_model import ESRGANModel
+    from basicsr.models.sr_model import SRModel
+    from basicsr.train import train_pipeline
+    from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
+except ImportError as error:
+    raise missing("BasicSR", "Install it with: pip install basicsr.", error) from error
+
+
+class DetailEnhancedContrastiveLoss(DECLoss):
+    """The same loss, for where the name DECLoss is taken."""
+
+
+register(LOSS_REGISTRY, DECLoss, DetailEnhancedContrastiveLoss)
+
+
+@MODEL_REGISTRY.register()
+class DECSRModel(SRModel):
+    """BasicSR's SRModel with a loss more, built from `dec_opt` and logged as `l_g_dec`.
+
+    In front of another model it does the same there: ``class Mine(DECSRModel, TheirModel)``.
+
+    Raises:
+        ValueError: the `train:` section has no `dec_opt`.
+    """
+
+    # BasicSR's optimize_parameters sums fixed slots in a local variable and takes the step itself. A copy with one loss
+    # more would have to follow each model in each version. But the gradient of a sum is the sum of the gradients: where
+    # that of the other losses arrives at the network's output, DEC's is added. So DEC takes part wherever they do, and
+    # costs nothing in iterations that train the discriminator alone.
+
+    def init_training_settings(self) -> None:
+        options = self.opt["train"].get("dec_opt")
+        if not options:
+            raise ValueError(
+                f"{type(self).__name__} needs dec_opt in the train section, "
+                "for example dec_opt: {type: DECLoss, loss_weight: 0.01}"
+            )
+        super().init_training_settings()
+        self.cri_dec = build_loss(options).to(self.device)
+        self.l_g_dec: Tensor | None = None
+        self.net_g.register_forward_hook(self._add_dec)
+
+    def dec_target(self) -> Tensor:
+        """The images that the network's output is compared with, (B, C, H, W)."""
+        return self.gt
+
+    def reduce_loss_dict(self, loss_dict: dict[str, Tensor]) -> dict[str, float]:
+        if self.l_g_dec is not None:
+            loss_dict["l_g_dec"] = self.l_g_dec
+            self.l_g_dec = None
+        return super().reduce_loss_dict(loss_dict)
+
+    def _add_dec(self, net_g: torch.nn.Module, inputs: Any, output: Tensor) -> None:
+        if not output.requires_grad:  # validation
+            return
+        # A hook that held the output itself would keep it alive: the output holds its hooks.
+        sr = output.detach().requires_grad_()
+
+        def add(gradient: Tensor) -> Tensor:
+            with torch.enable_grad():
+                loss = self.cri_dec(sr, self.dec_target())
+            self.l_g_dec = loss.detach()
+            return gradient + torch.autograd.grad(loss, sr)[0]
+
+        output.register_hook(add)
+
+
+@MODEL_REGISTRY.register()
+class DECESRGANModel(DECSRModel, ESRGANModel):
+    """BasicSR's ESRGANModel with `dec_opt`."""
+
+
+def main() -> None:
+    """BasicSR's training, as the arguments of the process say, with the current folder as its root."""
+    train_pipeline(os.getcwd())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""DECLoss for traiNNer-redux: importing this module registers `type: decloss` for the list `train: losses:`.
+
+traiNNer-redux imports only the losses in its own folder: ``dec-kernels install-shim traiNNer-redux PATH`` writes a file
+there that imports this module.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+import dec_kernels
+from dec_kernels.integrations import missing, register
+
+try:
+    from traiNNer.utils.registry import LOSS_REGISTRY
+except ImportError as error:
+    raise missing(
+        "traiNNer-redux", "Clone https://github.com/the-database/traiNNer-redux and run in that folder.", error
+    ) from error
+
+
+class DECLoss(dec_kernels.DECLoss):
+    """`dec_kernels.DECLoss` in traiNNer-redux's convention: the trainer multiplies by abs(loss_weight), not the loss.
+
+    Args:
+        loss_weight: the factor that the trainer applies; below 0, it passes the upscaled input as the target.
+        options: all other arguments of `dec_kernels.DECLoss`.
+
+    Raises:
+        TypeError, ValueError: those of `dec_kernels.DECLoss`.
+    """
+
+    def __init__(self, loss_weight: float = 1.0, **options: Any) -> None:
+        dec_kernels.DECLoss(loss_weight=loss_weight)  # checks it: YAML reads 1e-2 as a string
+        super().__init__(**options)
+        self.loss_weight = loss_weight
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """The loss without its weight; images and errors as in `dec_kernels.DECLoss`."""
+        # The trainer makes the target of a negative weight in inference mode, where autograd cannot save it.
+        return super().forward(sr, hr.clone() if self.loss_weight < 0 else hr)
+
+
+class DetailEnhancedContrastiveLoss(DECLoss):
+    """The same loss, for where the name DECLoss is taken."""
+
+
+register(LOSS_REGISTRY, DECLoss, DetailEnhancedContrastiveLoss)
