@@ -8,12 +8,12 @@ decide (the lower end of each bracket); without any overlap their times would ad
 
     forward     2 products of n n D, 2 n n exponentials; the columns z read once for each block of rows
     backward    4 products of n n D, 2 n n exponentials; the columns z and h read once for each block of rows
-    both        in the band of possible positives, distances from three bf16 products more
+    both        in the band of possible positives, distances from three TF32 products more
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,7 +143,7 @@ class Kernel(NamedTuple):
 
 KERNELS = {"forward": Kernel(2, 1, 3, gradient=False), "backward": Kernel(4, 2, 4, gradient=True)}
 SIMILARITIES = 2  # S and A, one exponential each
-BAND_PRODUCTS = 3  # p in two bf16 halves: high * high, high * low, low * high
+BAND_PRODUCTS = 3  # TF32, of p less its mean in two halves: high * high, high * low, low * high
 BAND = 0.023  # the share of tiles with possible positives, l2 at 34 dB on photographs
 
 
@@ -163,20 +163,33 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    gpu: Architecture, kernel: Kernel, preset: Preset, n: int, dim: int, *, block_rows: int = 128, band: float = BAND
+    gpu: Architecture,
+    kernel: Kernel,
+    preset: Preset,
+    n: int,
+    dim: int,
+    *,
+    columns: int | None = None,
+    block_rows: int = 128,
+    band: float = BAND,
 ) -> Prediction:
-    """Seconds for n rows of dim values, `block_rows` of them owned by one worker; `band` is a share of the tiles."""
-    product = 2 * n * n * dim  # FLOP
+    """Seconds for n rows of dim values, `block_rows` of them owned by one worker; `band` is a share of the tiles.
+
+    The rows meet `columns` columns, which hold them and those of other processes; None: n, themselves alone.
+    """
+    m = n if columns is None else columns
+    product = 2 * n * m * dim  # FLOP
     multiplying = preset.passes * kernel.products * product / getattr(gpu, preset.unit)
     on_tensor_cores = preset.unit != "fp32"
     terms = {
-        "tensor cores": on_tensor_cores * multiplying + band * BAND_PRODUCTS * product / gpu.bf16,
+        "tensor cores": on_tensor_cores * multiplying + band * BAND_PRODUCTS * product / gpu.tf32,
         # An instruction other than a multiply-add takes the lane for as long as one.
-        "fp32": (not on_tensor_cores) * multiplying + 2 * kernel.operations * SIMILARITIES * n * n / gpu.fp32,
-        "exponentials": SIMILARITIES * n * n / gpu.exponentials,
-        "L2": kernel.column_reads * (n / block_rows) * n * dim * preset.itemsize / gpu.l2,
-        # z and h once, and two numbers a row: the sums that forward writes, or what backward reads instead.
-        "DRAM": (2 * n * dim * preset.itemsize + 2 * n * 4 + kernel.gradient * n * dim * 4) / gpu.dram,
+        "fp32": (not on_tensor_cores) * multiplying + 2 * kernel.operations * SIMILARITIES * n * m / gpu.fp32,
+        "exponentials": SIMILARITIES * n * m / gpu.exponentials,
+        "L2": kernel.column_reads * (n / block_rows) * m * dim * preset.itemsize / gpu.l2,
+        # z and h once, and two numbers: the sums of a row that forward writes, or what backward reads of a column.
+        "DRAM": (2 * m * dim * preset.itemsize + 2 * (m if kernel.gradient else n) * 4 + kernel.gradient * n * dim * 4)
+        / gpu.dram,
     }
     binding = max(terms, key=lambda unit: terms[unit])
     return Prediction(terms, terms[binding], sum(terms.values()), binding)
@@ -201,7 +214,7 @@ def predictions(sizes: list[int], dims: list[int], block_rows: int, band: float)
         }
 
 
-def table(records: list[Mapping[str, Any]], gpu: str, dim: int) -> Table:
+def table(records: Sequence[Mapping[str, Any]], gpu: str, dim: int) -> Table:
     title = f"{PREDICTION}\n{gpu} ({ARCHITECTURES[gpu].sm}), D = {dim}: milliseconds, perfect overlap to none"
     result = Table(title=title, box=box.SIMPLE_HEAD)
     for heading in ("n", "preset", "forward", "binds", "backward", "binds", "both"):

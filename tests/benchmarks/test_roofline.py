@@ -50,9 +50,29 @@ def test_ieee_multiplies_outside_of_the_tensor_cores_and_tf32x3_three_times():
     assert split["fp32"] == single["fp32"]
 
 
-def test_the_band_takes_three_bf16_products():
-    without, tenth = (predict(GPU, KERNELS["forward"], PRESETS["tf32"], 1000, 100, band=b).terms for b in (0.0, 0.1))
-    assert tenth["tensor cores"] - without["tensor cores"] == pytest.approx(0.1 * 3 * 2e8 / 8e12)
+@pytest.mark.parametrize("preset", ["ieee", "bf16"])
+def test_the_band_takes_three_tf32_products(preset):
+    without, tenth = (predict(GPU, KERNELS["forward"], PRESETS[preset], 1000, 100, band=b).terms for b in (0.0, 0.1))
+    assert tenth["tensor cores"] - without["tensor cores"] == pytest.approx(0.1 * 3 * 2e8 / 4e12)
+
+
+def test_rows_against_the_columns_of_four_processes():
+    forward, backward = (
+        predict(GPU, KERNELS[direction], PRESETS["tf32"], 1000, 100, columns=4000, block_rows=100, band=0.1).terms
+        for direction in ("forward", "backward")
+    )
+    assert forward == pytest.approx(
+        {
+            "tensor cores": (2 * 8e8 + 0.1 * 3 * 8e8) / 4e12,
+            "fp32": 48e6 / 1e12,
+            "exponentials": 8e6 / 160e9,
+            "L2": 16e6 / 1e12,  # 10 blocks read 1.6 MB
+            "DRAM": (3200e3 + 8e3) / 1e11,  # z and h of all, sums of the own rows
+        }
+    )
+    assert backward["tensor cores"] == pytest.approx((4 * 8e8 + 0.1 * 3 * 8e8) / 4e12)
+    # z, h and two numbers of all, the gradient of the own rows.
+    assert backward["DRAM"] == pytest.approx((3200e3 + 32e3 + 400e3) / 1e11)
 
 
 def test_small_rows_wait_for_the_exponentials():

@@ -1,0 +1,156 @@
+"""Steps of 1, 2 and 4 processes on this CPU: seconds, bytes that crossed, and peak memory.
+
+Each process has one thread. There may be fewer cores than processes, which then wait for each other: wall time says how
+long that took, CPU time what each of them worked, and only the latter is compared with the model.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from benchmarks.memory import MALLOC, peak_extra_bytes
+from benchmarks.timing import Timing, summary
+from benchmarks.workload import images
+from dec_kernels import dec_loss
+
+PATCH_SIZE = 8
+WARM_UP = 256  # patches
+# Methods of a process group, where the functions of torch.distributed end: those that gather, one of them by an old and
+# by a new name, and those that move data in other ways, which the loss is expected not to call.
+GATHERS = ("allgather", "_allgather_base", "all_gather_single")
+OTHERS = ("allreduce", "alltoall_base", "broadcast", "gather", "reduce", "reduce_scatter", "scatter", "send")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: patches of each process, numbers of processes, timed rounds."""
+
+    patches: Sequence[int] = (512, 1024, 2048, 4096)
+    processes: Sequence[int] = (1, 2, 4)
+    rounds: int = 7
+
+
+Task = Callable[[Plan, int], Any]  # what a process does, given its rank; the result has to go into JSON
+
+
+def measure(plan: Plan) -> list[dict[str, Any]]:
+    """A record for each number of processes and of patches; `received_bytes` and `extra_bytes` of each process."""
+    records = []
+    for processes in plan.processes:
+        steps = run(times_and_bytes, processes, plan)
+        with mock.patch.dict(os.environ, MALLOC):
+            peaks = run(peak_memory, processes, plan)
+        for k, patches in enumerate(plan.patches):
+            rounds = list(zip(*(of_rank[k]["rounds"] for of_rank in steps), strict=True))
+            records.append(
+                {
+                    "processes": processes,
+                    "n_local": patches,
+                    # A step is over when the last process is; what they work is the same.
+                    "wall": _timing(max(wall for wall, _ in ranks) for ranks in rounds),
+                    "cpu": _timing(sum(cpu for _, cpu in ranks) / processes for ranks in rounds),
+                    "received_bytes": [of_rank[k]["received_bytes"] for of_rank in steps],
+                    "extra_bytes": [of_rank[k] for of_rank in peaks],
+                }
+            )
+    return records
+
+
+def _timing(rounds: Iterator[float]) -> Timing:
+    return summary(next(rounds), list(rounds))
+
+
+def run(task: Task, processes: int, plan: Plan) -> list[Any]:
+    """What `task` returned in each of so many new processes, which form a gloo group and have one thread each."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_process, (task, processes, plan, folder), nprocs=processes)
+        return [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(processes)]
+
+
+def _process(rank: int, task: Task, processes: int, plan: Plan, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
+    result = task(plan, rank)
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(result))
+    dist.barrier()  # so that none takes the group away from another
+    dist.destroy_process_group()
+
+
+def times_and_bytes(plan: Plan, rank: int) -> list[dict[str, Any]]:
+    """For each number of patches: the bytes that this rank received in the first step, and (wall, CPU) seconds of all
+    steps, with the first."""
+    records = []
+    for patches in plan.patches:
+        sr, hr = _images(patches, rank)
+        with received_bytes() as received:
+            rounds = [_seconds(sr, hr)]
+        rounds += [_seconds(sr, hr) for _ in range(plan.rounds)]
+        records.append({"received_bytes": sum(received), "rounds": rounds})
+    return records
+
+
+def peak_memory(plan: Plan, rank: int) -> list[int]:
+    """For each number of patches the peak of a step above the images of this process, in bytes."""
+    _step(*_images(WARM_UP, rank))
+    peaks = []
+    for patches in plan.patches:
+        sr, hr = _images(patches, rank)
+        peaks.append(peak_extra_bytes(partial(_step, sr, hr)))
+    return peaks
+
+
+def _images(patches: int, rank: int) -> tuple[Tensor, Tensor]:
+    sr, hr = images(patches, PATCH_SIZE, seed=rank)
+    return sr.requires_grad_(), hr
+
+
+def _step(sr: Tensor, hr: Tensor) -> Tensor:
+    loss = dec_loss(sr, hr, PATCH_SIZE, backend="cpp", precision="ieee", process_group="world")
+    return torch.autograd.grad(loss, sr)[0]
+
+
+def _seconds(sr: Tensor, hr: Tensor) -> tuple[float, float]:
+    """Wall and CPU seconds of a step, the CPU's with those of gloo's threads."""
+    dist.barrier()
+    wall, cpu = time.perf_counter(), time.process_time()
+    _step(sr, hr)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+@contextmanager
+def received_bytes() -> Iterator[list[int]]:
+    """The payload that each gather within brings to this process from the others, in bytes."""
+    received: list[int] = []
+
+    def counting(gather: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(group: dist.ProcessGroup, everything: Any, own: Any, *options: Any) -> Any:
+            received.append(_nbytes(everything) - _nbytes(own))
+            return gather(group, everything, own, *options)
+
+        return counted
+
+    methods: dict[str, Any] = {
+        name: counting(method) for name in GATHERS if (method := getattr(dist.ProcessGroup, name, None))
+    }
+    for name in OTHERS:
+        methods[name] = mock.Mock(side_effect=AssertionError(f"{name} moves bytes that nobody counts"))
+    with mock.patch.multiple(dist.ProcessGroup, **methods):
+        yield received
+
+
+def _nbytes(tensors: Any) -> int:
+    """Of a tensor, or of lists of them."""
+    return tensors.nbytes if isinstance(tensors, Tensor) else sum(map(_nbytes, tensors))

@@ -1,0 +1,133 @@
+import json
+import sys
+
+import pytest
+import torch.distributed as dist
+
+from benchmarks import roofline
+from benchmarks.memory import MALLOC
+from benchmarks.scaling import __main__ as scaling
+from benchmarks.scaling import measure, model
+from benchmarks.scaling.measure import Plan
+from benchmarks.scaling.model import Batch, Costs, Kept, Links
+
+# 8 patches of 192 values: 2 * 2 * 3 * 16 * 16 * 4 bytes of images, 2 * 8 * 4 of alpha and beta.
+BATCH = Batch(images=2, channels=3, side=16, patch_size=8, itemsize=4)
+SENT = 1024 + 12288 + 64
+
+
+def test_work_of_three_processes():
+    assert (BATCH.patches, BATCH.dim) == (8, 192)
+    assert model.pairs(BATCH, 3) == 8 * 24
+    assert model.flop(BATCH, 3) == 6 * 2 * 192 * 8 * 24
+
+
+def test_bytes_of_three_processes():
+    assert model.sent_bytes(BATCH) == SENT
+    assert model.received_bytes(BATCH, 3) == 2 * SENT
+    assert model.received_bytes(BATCH, 1) == 0
+
+
+def test_memory_of_three_processes_and_of_one():
+    kept = Kept(column=1000, row=100, gradient=10)
+    three, one = (model.memory_bytes(BATCH, processes, kept) for processes in (3, 1))
+    assert three == {
+        "gathered images": 3 * 12288,
+        "columns": 24 * 1000,
+        "alpha and beta": 9 * 64,
+        "rows": 8 * 110,
+    }
+    assert one == {"gathered images": 0, "columns": 8000, "alpha and beta": 192, "rows": 80}
+
+
+def test_what_is_kept_of_a_patch():
+    # z and p of 768 bytes, a float, an index; both again, and a float, a float, four indices.
+    assert model.cpu_kept(192) == Kept(column=1548, row=1540 + 36, gradient=768)
+    # z and h of 384 bytes, p of 768, four numbers of 4 bytes, an index.
+    assert model.gpu_kept(192, itemsize=2) == Kept(column=1544 + 8, row=1544 + 24, gradient=5 * 768)
+
+
+def test_communication_within_a_node_and_beyond():
+    links = Links(node=2, nvlink=1e9, network=1e8, source="made up")
+    assert model.communication(BATCH, 2, links) == pytest.approx((SENT / 1e9, SENT / 1e9))
+    # One other process is near and four are far; what they send comes in by two adapters, or by the own one.
+    assert model.communication(BATCH, 6, links) == pytest.approx((4 * SENT / 2e8, SENT / 1e9 + 4 * SENT / 1e8))
+    # NVLink, where it is the slower of both.
+    slow = links._replace(nvlink=1e8)
+    assert model.communication(BATCH, 6, slow)[0] == pytest.approx(5 * SENT / 1e8)
+
+
+def test_preparation_reads_images_and_writes_columns_twice():
+    kept = Kept(column=1000, row=0, gradient=0)
+    assert model.preparation(BATCH, 3, kept) == pytest.approx(2 * 24 * (3 * 768 + 1000) / 3.35e12)
+
+
+def test_costs_come_back_from_what_they_cost():
+    costs = Costs(pair=3e-8, column=2e-6)
+    assert costs.seconds(100, 2) == pytest.approx(20_000 * 3e-8 + 200 * 2e-6)
+    assert costs.seconds(100, 1) == pytest.approx(10_000 * 3e-8 * 5 / 6 + 100 * 2e-6)
+    measured = [(n, processes, costs.seconds(n, processes)) for n in (100, 1000) for processes in (2, 4)]
+    assert model.calibrate(measured) == pytest.approx(costs)
+
+
+def test_prediction_of_the_papers_batch_on_sixteen_gpus():
+    record = next(r for r in model.predictions([16]) if r["precision"] == "bf16")
+    assert (record["n_local"], record["pairs"]) == (8192, 8192 * 131072)
+    # Half of the bytes that float32 images have; 15 processes send theirs.
+    assert record["received_bytes"] == 15 * (1024 + 2 * 32 * 3 * 128 * 128 * 2 + 8192 * 8)
+    assert record["memory_bytes"]["total"] == 16 * 6291456 + 131072 * 1552 + 16 * 3 * 65536 + 8192 * (1568 + 3840)
+    gpu, preset = roofline.ARCHITECTURES["H100 SXM"], roofline.PRESETS["bf16"]
+    passes = [roofline.predict(gpu, k, preset, 8192, 192, columns=131072) for k in roofline.KERNELS.values()]
+    assert record["walk_seconds"] == pytest.approx((sum(p.overlapped for p in passes), sum(p.added for p in passes)))
+
+
+def test_bytes_that_nobody_counts_are_an_error():
+    with measure.received_bytes(), pytest.raises(AssertionError, match="allreduce"):
+        dist.ProcessGroup.allreduce()
+
+
+def bytes_and_memory(plan, rank):
+    return [record["received_bytes"] for record in measure.times_and_bytes(plan, rank)], measure.peak_memory(plan, rank)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from Linux's /proc")
+def test_two_processes_receive_and_keep_what_the_model_says(monkeypatch):
+    for name, value in MALLOC.items():
+        monkeypatch.setenv(name, value)
+    received, peaks = zip(*measure.run(bytes_and_memory, 2, Plan(patches=(64, 2048), rounds=1)), strict=True)
+    small, large = Batch(1, 3, 64, 8, itemsize=4), Batch(8, 3, 128, 8, itemsize=4)
+    by_hand = [1024 + 2 * 3 * 64**2 * 4 + 64 * 8, 1024 + 2 * 8 * 3 * 128**2 * 4 + 2048 * 8]
+    assert list(received) == [by_hand, by_hand]
+    assert [model.received_bytes(batch, 2) for batch in (small, large)] == by_hand
+    kept = sum(model.memory_bytes(large, 2, model.cpu_kept(192)).values())
+    assert all(0.9 * kept < peak < 1.4 * kept for _, peak in peaks)  # there is a workspace, too
+
+
+def canned(task, processes, plan):
+    """What two processes could have returned for 256 patches."""
+    steps = [{"received_bytes": 411648, "rounds": [(9.0, 9.0), (0.3 + rank, 0.1 + 0.2 * rank)]} for rank in (0, 1)]
+    return [[step] for step in steps] if task is measure.times_and_bytes else [[1000], [2000]]
+
+
+def test_writes_what_was_measured_and_what_is_predicted_apart(monkeypatch, tmp_path, capsys):
+    file, plot = tmp_path / "scaling.json", tmp_path / "scaling.png"
+    monkeypatch.setattr(measure, "run", canned)
+    arguments = ["--patches", "256", "--processes", "2", "--json", str(file), "--plot", str(plot)]
+    monkeypatch.setattr("sys.argv", ["scaling", *arguments])
+    scaling.main()
+    results = json.loads(file.read_text())
+
+    (step,) = results["measured"]["steps"]
+    assert (step["wall"]["first_call"], step["wall"]["median"]) == (9.0, 1.3)  # the slower process
+    assert step["cpu"]["median"] == pytest.approx(0.2)  # the mean
+    assert (step["received_bytes"], step["extra_bytes"]) == ([411648] * 2, [1000, 2000])
+    assert step["model"]["cpu_seconds"] == pytest.approx(0.2)
+    assert step["model"]["received_bytes"] == 1024 + 2 * 3 * 128 * 128 * 4 + 256 * 8
+
+    assert results["measured"]["what"].startswith("MEASURED")
+    assert results["predicted"]["what"].startswith("PREDICTED")
+    assert "H100" not in str(results["measured"])
+    output = capsys.readouterr().out
+    assert output.count("MEASURED on a CPU") == 2
+    assert output.count("PREDICTED from datasheets, nothing of it was measured") == 3
+    assert plot.read_bytes().startswith(b"\x89PNG")
