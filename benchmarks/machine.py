@@ -1,17 +1,16 @@
 """Where, when and from which sources a result comes."""
 
 import datetime
-import importlib.metadata
 import os
 import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
 
 import dec_kernels
+from dec_kernels.environment import cpu, driver, operating_system, output, version
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,12 +18,12 @@ ROOT = Path(__file__).parent.parent
 def describe() -> dict[str, str | int | float]:
     """The CPU, its memory and threads, and the versions of what runs on it."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "vector_instructions": torch.backends.cpu.get_cpu_capability(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
-        "os": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "os": operating_system(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "blas": "MKL" if torch.backends.mkl.is_available() else "not MKL",
@@ -41,11 +40,11 @@ def describe_gpu() -> dict[str, str | int | float | None]:
         "multiprocessors": device.multi_processor_count,
         "gpu_memory_gib": round(device.total_memory / 2**30, 1),
         "l2_mib": device.L2_cache_size / 2**20,
-        "largest_sm_clock": _output("nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader"),
-        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "largest_sm_clock": output("nvidia-smi", "--query-gpu=clocks.max.sm", "--format=csv,noheader"),
+        "driver": driver(),
         "cuda": torch.version.cuda,
-        "triton": _version("triton"),
-        "keops": _version("pykeops"),
+        "triton": version("triton"),
+        "keops": version("pykeops"),
     }
 
 
@@ -61,31 +60,5 @@ def provenance(module: str) -> dict[str, str | bool | None]:
     }
 
 
-def _cpu() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
-        fields = {key.strip(): value.strip() for key, _, value in lines}
-        if "model name" in fields:
-            # The name alone may say no more than "AMD EPYC".
-            return "{model name} (family {cpu family}, model {model})".format_map(fields)
-    return platform.processor() or platform.machine()
-
-
 def _git(*arguments: str) -> str | None:
-    return _output("git", *arguments)
-
-
-def _output(*command: str) -> str | None:
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return output("git", *arguments, cwd=ROOT)

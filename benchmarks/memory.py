@@ -5,13 +5,11 @@ images, whatever a small call before it left behind), less the gradient that is 
 """
 
 import argparse
-import ctypes
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
@@ -19,6 +17,7 @@ import torch
 
 from benchmarks.competitors import COMPETITORS
 from benchmarks.workload import images
+from dec_kernels.doctor.memory import peak_extra_bytes
 
 # With the second size torch.compile makes code for any n, and the kernels for tiles of full size are there; neither is
 # compiled in the measured call.
@@ -37,20 +36,6 @@ class Memory(TypedDict):
 
     extra_bytes: int
     seconds: float
-
-
-def peak_extra_bytes(call: Callable[[], object]) -> int:
-    """How far the resident set of this process rises while `call` runs, at its peak."""
-    ctypes.CDLL(None).malloc_trim(0)  # what is free already must not hide what the call asks for
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident now
-    before = _high_water_bytes()
-    call()
-    return _high_water_bytes() - before
-
-
-def _high_water_bytes() -> int:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
 def measure(name: str, n: int, patch_size: int) -> Memory:

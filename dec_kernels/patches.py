@@ -76,7 +76,7 @@ class Patches:
 
     def of_rows(self, columns: Tensor) -> Tensor:
         """(G, m, ...) -> (G, r, ...); the same tensor where all columns are rows."""
-        return columns if self.rows.shape[0] == columns.shape[1] else columns.index_select(1, self.rows)
+        return of_rows(columns, self.rows)
 
     def sort(self, values: Tensor) -> Tensor:
         """Values of all patches in image order -> (G, m) in the order of the columns."""
@@ -92,6 +92,10 @@ class Patches:
         for g, z, scale in zip(_blocks(dz), _blocks(self.of_rows(self.z)), scales, strict=True):
             g.addcmul_(z, (g * z).sum(-1, keepdim=True), value=-1).mul_(scale)
         return dz
+
+
+def of_rows(columns: Tensor, rows: Tensor) -> Tensor:
+    return columns if rows.shape[0] == columns.shape[1] else columns.index_select(1, rows)
 
 
 def sort(values: Tensor, order: Tensor) -> Tensor:

@@ -94,7 +94,11 @@ def backward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants, alpha: Te
 
     splits = _splits(rows, chosen.backward, shares=_shares(backward_plain, rows, constants))
     dz = rows.mean.new_empty((splits, *rows.order.shape, rows.p.shape[-1]))
-    arguments = {"alpha": alpha / constants.t_pos, "beta": beta / constants.t_neg, "dz": dz, "scale": 1 / rows.c}
+    alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
+    arguments = {
+        "alpha": alpha, "beta": beta, "row_alpha": rows.of_rows(alpha), "row_beta": rows.of_rows(beta),
+        "dz": dz, "scale": 1 / rows.c,
+    }  # fmt: skip
     _launch(backward_plain, rows, constants, chosen.backward, chosen.backward, splits, arguments)
     _launch(backward_band, rows, constants, chosen.backward, chosen.backward_band, 1, arguments)
     return dz[0] if splits == 1 else dz.sum(0)

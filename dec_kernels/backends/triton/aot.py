@@ -138,7 +138,8 @@ def compile_ahead(build: Build) -> Any:
         "P": PATCH_SIZES[build.width], "PADDED": build.width, "STEPS": 14,
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"
-    types = {"z": operand, "h": operand, "first": "*i32", "last": "*i32", "own": "*i32", "order": "*i64"}
+    types = dict.fromkeys(("z", "h", "row_z", "row_h"), operand)
+    types |= {"first": "*i32", "last": "*i32", "own": "*i64", "order": "*i64"}
     types |= dict.fromkeys(("limit_bits", "c_bits"), "i64") | dict.fromkeys(("positive_ratio", "scale", "band"), "fp32")
     types |= dict.fromkeys(("n", "r", "m", "blocks", "splits", "height", "width"), "i32")
     types |= {name: "i32" for name in kernel.arg_names if "stride" in name}

@@ -18,7 +18,6 @@ from dec_kernels.backends.triton.walk import (
     add_product,
     band,
     band_strips,
-    block_of_rows,
     load_rows,
     plain_tiles,
     positives,
@@ -31,11 +30,12 @@ from dec_kernels.backends.triton.walk import (
 
 @triton.jit(do_not_specialize=["r", "m", "blocks", "splits"])
 def backward_plain(
+    row_z,
+    row_beta,
     z,
     h,
     first,
     last,
-    own,
     beta,
     dz,
     r,
@@ -58,13 +58,14 @@ def backward_plain(
     program = tl.program_id(0) // SHARES
     split, block = program % splits, program // splits % blocks
     group = (program // splits // blocks).to(tl.int64)
-    row, k, k_valid = block_of_rows(own, group, block, r, m, ROWS)
+    row = block * ROWS + tl.arange(0, ROWS)
+    k, k_valid = group * r + row, row < r
     if RESIDENT:
-        z_k = load_rows(z, k, k_valid, 0, CHUNKS, CHUNKS, CHUNK)
-    beta_k = tl.load(beta + k, mask=k_valid, other=0.0)
+        z_k = load_rows(row_z, k, k_valid, 0, CHUNKS, CHUNKS, CHUNK)
+    beta_k = tl.load(row_beta + k, mask=k_valid, other=0.0)
     sums = zero_rows(ROWS, OWNED, CHUNK)
 
-    lower, upper, whole = plain_tiles(first, last, own, group, block * ROWS, r, m, ROWS, COLUMNS)
+    lower, upper, whole = plain_tiles(first + group * r, last + group * r, block * ROWS, r, m, ROWS, COLUMNS)
     tiles = lower + whole - upper
     for half in range(2):
         x = z if half == 0 else h
@@ -78,11 +79,11 @@ def backward_plain(
             if RESIDENT:
                 weight *= tl.exp2(similarities(z_k, x_j, PRODUCT))
             else:
-                weight *= tl.exp2(similarities_from_memory(z, k, k_valid, x, j, None, CHUNKS, CHUNK, PRODUCT, 3))
+                weight *= tl.exp2(similarities_from_memory(row_z, k, k_valid, x, j, None, CHUNKS, CHUNK, PRODUCT, 3))
             sums = add_product(sums, weight, x_j, PRODUCT, ROUNDED)
 
     size = (tl.num_programs(0) // SHARES // splits // blocks).to(tl.int64) * r
-    pointers = dz + (split * size + row)[:, None] * D
+    pointers = dz + (split * size + k)[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         tl.store(pointers + d[None, :], sums[c] * scale, mask=k_valid[:, None] & (d < D)[None, :])
@@ -90,6 +91,13 @@ def backward_plain(
 
 @triton.jit(do_not_specialize=["r", "m", "blocks", "limit_bits"])
 def backward_band(
+    row_z,
+    row_p,
+    row_mean,
+    row_square,
+    row_alpha,
+    row_beta,
+    own,
     z,
     h,
     p,
@@ -97,7 +105,6 @@ def backward_band(
     square,
     first,
     last,
-    own,
     alpha,
     beta,
     dz,
@@ -122,35 +129,37 @@ def backward_band(
     begin = tl.program_id(0) % SHARES * OWNED
     program = tl.program_id(0) // SHARES
     block, group = program % blocks, (program // blocks).to(tl.int64)
-    row, k, k_valid = block_of_rows(own, group, block, r, m, BAND_ROWS)
-    alpha_k = tl.load(alpha + k, mask=k_valid, other=0.0)
-    beta_k = tl.load(beta + k, mask=k_valid, other=0.0)
+    row = block * BAND_ROWS + tl.arange(0, BAND_ROWS)
+    k, k_valid = group * r + row, row < r
+    alpha_k = tl.load(row_alpha + k, mask=k_valid, other=0.0)
+    beta_k = tl.load(row_beta + k, mask=k_valid, other=0.0)
     sums = zero_rows(BAND_ROWS, OWNED, CHUNK)
 
-    band_begin, band_end = band(first, last, own, group, block * BAND_ROWS, r, m, BAND_ROWS)
-    band_column, rest_column, in_band, strips = band_strips(
-        first, last, own, group, block * BAND_ROWS, r, m, ROWS, COLUMNS, STRIP
-    )
+    first, last, start = first + group * r, last + group * r, block * BAND_ROWS
+    band_begin, band_end = band(first, last, start, r, BAND_ROWS)
+    band_column, rest_column, in_band, strips = band_strips(first, last, start, r, m, ROWS, COLUMNS, STRIP)
     for t in tl.range(strips, num_stages=1, disable_licm=True):
         column, columns, j_valid = strip_of(t, band_column, rest_column, in_band, m, STRIP)
         j = group * m + columns
         mask = tl.zeros((BAND_ROWS, STRIP), tl.int1)
         if (column < band_end) & (column + STRIP > band_begin):
-            mask = positives(p, mean, square, k, k_valid, j, j_valid, limit_bits, D)
+            mask = positives(
+                row_p, row_mean, row_square, own, k, k_valid, p, mean, square, j, j_valid, limit_bits, D
+            )  # fmt: skip
         ratio = tl.where(mask, positive_ratio, 1.0)
         alpha_j = tl.load(alpha + j, mask=j_valid, other=0.0)[None, :]
         beta_j = tl.load(beta + j, mask=j_valid, other=0.0)[None, :]
         # Rows past the end are zeros, so that their weights do not matter.
         weight = tl.where(mask, alpha_k[:, None] + alpha_j, beta_k[:, None] + beta_j)
-        weight *= tl.exp2(similarities_from_memory(z, k, k_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
+        weight *= tl.exp2(similarities_from_memory(row_z, k, k_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
         z_j = load_rows(z, j, j_valid, begin, OWNED, CHUNKS, CHUNK)
         sums = add_product(sums, weight, z_j, PRODUCT, ROUNDED)
         weight = 2 * tl.where(mask, alpha_j, beta_j)
-        weight *= tl.exp2(similarities_from_memory(z, k, k_valid, h, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
+        weight *= tl.exp2(similarities_from_memory(row_z, k, k_valid, h, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
         h_j = load_rows(h, j, j_valid, begin, OWNED, CHUNKS, CHUNK)
         sums = add_product(sums, weight, h_j, PRODUCT, ROUNDED)
 
-    pointers = dz + row[:, None] * D
+    pointers = dz + k[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         inside = k_valid[:, None] & (d < D)[None, :]

@@ -13,7 +13,6 @@ import triton.language as tl
 from dec_kernels.backends.triton.walk import (
     band,
     band_strips,
-    block_of_rows,
     load_rows,
     plain_tiles,
     positives,
@@ -25,11 +24,11 @@ from dec_kernels.backends.triton.walk import (
 
 @triton.jit(do_not_specialize=["r", "m", "blocks", "splits"])
 def forward_plain(
+    row_z,
+    row_h,
     z,
-    h,
     first,
     last,
-    own,
     negative,
     r,
     m,
@@ -45,13 +44,14 @@ def forward_plain(
     program = tl.program_id(0)
     split, block = program % splits, program // splits % blocks
     group = (program // splits // blocks).to(tl.int64)
-    row, i, i_valid = block_of_rows(own, group, block, r, m, ROWS)
+    row = block * ROWS + tl.arange(0, ROWS)
+    i, i_valid = group * r + row, row < r
     if RESIDENT:
-        z_i = load_rows(z, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
-        h_i = load_rows(h, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
+        z_i = load_rows(row_z, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
+        h_i = load_rows(row_h, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
     sums = tl.zeros((ROWS,), tl.float32)
 
-    lower, upper, whole = plain_tiles(first, last, own, group, block * ROWS, r, m, ROWS, COLUMNS)
+    lower, upper, whole = plain_tiles(first + group * r, last + group * r, block * ROWS, r, m, ROWS, COLUMNS)
     tiles = lower + whole - upper
     for t in range(tiles * split // splits, tiles * (split + 1) // splits):
         tile = tl.where(t < lower, t, t + upper - lower)
@@ -61,24 +61,28 @@ def forward_plain(
             s = similarities(z_i, z_j, PRODUCT)
             a = similarities(h_i, z_j, PRODUCT)
         else:
-            s = similarities_from_memory(z, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
-            a = similarities_from_memory(h, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
+            s = similarities_from_memory(row_z, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
+            a = similarities_from_memory(row_h, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
         sums += tl.sum(tl.exp2(s) + 2 * tl.exp2(a), 1)
 
     size = (tl.num_programs(0) // splits // blocks).to(tl.int64) * r
-    tl.store(negative + split * size + row, sums, mask=i_valid)
+    tl.store(negative + split * size + i, sums, mask=i_valid)
 
 
 @triton.jit(do_not_specialize=["r", "m", "blocks", "limit_bits"])
 def forward_band(
+    row_z,
+    row_h,
+    row_p,
+    row_mean,
+    row_square,
+    own,
     z,
-    h,
     p,
     mean,
     square,
     first,
     last,
-    own,
     positive,
     negative,
     r,
@@ -96,26 +100,28 @@ def forward_band(
     STRIP: tl.constexpr,
 ):
     block, group = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
-    row, i, i_valid = block_of_rows(own, group, block, r, m, BAND_ROWS)
+    row = block * BAND_ROWS + tl.arange(0, BAND_ROWS)
+    i, i_valid = group * r + row, row < r
     positive_sums = tl.zeros((BAND_ROWS,), tl.float32)
-    negative_sums = tl.load(negative + row, mask=i_valid, other=0.0)
+    negative_sums = tl.load(negative + i, mask=i_valid, other=0.0)
 
-    band_begin, band_end = band(first, last, own, group, block * BAND_ROWS, r, m, BAND_ROWS)
-    band_column, rest_column, in_band, strips = band_strips(
-        first, last, own, group, block * BAND_ROWS, r, m, ROWS, COLUMNS, STRIP
-    )
+    first, last, start = first + group * r, last + group * r, block * BAND_ROWS
+    band_begin, band_end = band(first, last, start, r, BAND_ROWS)
+    band_column, rest_column, in_band, strips = band_strips(first, last, start, r, m, ROWS, COLUMNS, STRIP)
     for t in tl.range(strips, num_stages=1, disable_licm=True):
         column, columns, j_valid = strip_of(t, band_column, rest_column, in_band, m, STRIP)
         j = group * m + columns
         mask = tl.zeros((BAND_ROWS, STRIP), tl.int1)
         if (column < band_end) & (column + STRIP > band_begin):
-            mask = positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D)
+            mask = positives(
+                row_p, row_mean, row_square, own, i, i_valid, p, mean, square, j, j_valid, limit_bits, D
+            )  # fmt: skip
         ratio = tl.where(mask, positive_ratio, 1.0)
-        s = tl.exp2(similarities_from_memory(z, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
-        a = tl.exp2(similarities_from_memory(h, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
+        s = tl.exp2(similarities_from_memory(row_z, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
+        a = tl.exp2(similarities_from_memory(row_h, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
         e = tl.where(j_valid[None, :], s + 2 * a, 0.0)
         positive_sums += tl.sum(tl.where(mask, e, 0.0), 1)
         negative_sums += tl.sum(tl.where(mask, 0.0, e), 1)
 
-    tl.store(positive + row, positive_sums, mask=i_valid)
-    tl.store(negative + row, negative_sums, mask=i_valid)
+    tl.store(positive + i, positive_sums, mask=i_valid)
+    tl.store(negative + i, negative_sums, mask=i_valid)

@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from dec_kernels.backends.triton.walk import float64_of, round_bits
-from dec_kernels.patches import Batch, rows_among, sort, unsort
+from dec_kernels.patches import Batch, of_rows, rows_among, sort, unsort
 from dec_kernels.spec import Constants
 
 _VALUES = 2048  # of a block of rows in the kernels here; half of it for wide rows, which would spill registers
@@ -50,9 +50,10 @@ class Rows:
         z, h: c z and c h, (G, m, D'), as an `Operand` says.
         p: HR columns, (G, m, D) float32.
         mean, square: mean of p and |p - mean|^2, (G, m) float32.
-        first, last: the band, (G, m) int32: positives of column i have first[i] <= j < last[i].
+        row_z, row_h, row_p, row_mean, row_square: the same of the rows, (G, r, ...).
+        own: (G, r) int64: row i is column own[i], counted over all groups.
+        first, last: the band, (G, r) int32: positives of row i are columns first[i] <= j < last[i] of its group.
         column_order: (G, m) int64: column j is patch column_order[j] of its group, counted in image order.
-        own: (r,) int32, ascending: row i is column own[i].
         order: (G, r) int64: row i is patch order[i] of its group, counted in the order of `sr`.
         sr: the SR images of the rows, (B, C, H, W).
         patch_size: P, pixels.
@@ -64,14 +65,23 @@ class Rows:
     p: Tensor
     mean: Tensor
     square: Tensor
+    row_z: Tensor
+    row_h: Tensor
+    row_p: Tensor
+    row_mean: Tensor
+    row_square: Tensor
+    own: Tensor
     first: Tensor
     last: Tensor
     column_order: Tensor
-    own: Tensor
     order: Tensor
     sr: Tensor
     patch_size: int
     c: float
+
+    def of_rows(self, columns: Tensor) -> Tensor:
+        """(G, m, ...) -> (G, r, ...); the same tensor where all columns are rows."""
+        return of_rows(columns, self.own[0])  # of one group only where some columns are no rows
 
     def sort(self, values: Tensor) -> Tensor:
         """Values of all patches in image order -> (G, m) in the order of the columns."""
@@ -104,7 +114,7 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     block = block_of(dim)
     _means_kernel[_grid(n, dim)](hr, means, n, *_places(hr, patch_size), dim, patch_size, **block)
     mean, column_order = means.sort(dim=1, stable=True)
-    own, order = rows_among(column_order, batch)
+    rows, order = rows_among(column_order, batch)
 
     c = math.sqrt(math.log2(math.e) / (constants.t_neg if constants.inside else 1))
     z, h = (torch.empty((*shape, operand.width), dtype=operand.dtype, device=device) for _ in "zh")
@@ -116,7 +126,13 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
         bits_of(c), constants.radius / math.sqrt(dim), dim, operand.width, patch_size,
         shape[1].bit_length(), operand.rounded, **block_of(operand.width),
     )  # fmt: skip
-    return Rows(z, h, p, mean, square, first, last, column_order, own.int(), order, batch.own, patch_size, c)
+    row_z, row_h, row_p, row_mean, row_square = (of_rows(x, rows) for x in (z, h, p, mean, square))
+    own = torch.arange(n, device=device).view(shape)[:, rows]
+    first, last = of_rows(first, rows), of_rows(last, rows)
+    return Rows(
+        z, h, p, mean, square, row_z, row_h, row_p, row_mean, row_square, own, first, last,
+        column_order, order, batch.own, patch_size, c,
+    )  # fmt: skip
 
 
 def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:

@@ -8,9 +8,8 @@ with the temperature inside, so that
 comes from the special-function unit alone. `positive_ratio` = t_neg / t_pos turns it into exp(S_ij / t_pos) where the
 temperature is inside; outside it is 1.
 
-A program owns a block of rows, and walks over the columns of their group. Rows are columns too: row r of a group is its
-column own[r], and where both are the same, own[r] = r. Everything that is known of a row lies with the columns; only
-results lie in the order of the rows.
+A program owns a block of rows, and walks over the columns of their group. Rows are columns too, but lie in arrays of
+their own, side by side, so that a block's addresses have one base; where all columns are rows these are the same.
 
 Rows have D values, padded with zeros to CHUNKS * CHUNK. A tuple holds chunks of a block of rows, so that the width
 needs to be no power of two and every accumulator is small enough to stay in registers. Where `RESIDENT`, a program
@@ -88,38 +87,28 @@ def zero_rows(ROWS: tl.constexpr, COUNT: tl.constexpr, CHUNK: tl.constexpr):
 
 
 @triton.jit
-def block_of_rows(own, group, block, r, m, ROWS: tl.constexpr):
-    """Where the results of a block of rows lie, int64, and these rows among the columns, int64; which of them exist."""
-    row = block * ROWS + tl.arange(0, ROWS)
-    valid = row < r
-    return group * r + row, group * m + tl.load(own + row, mask=valid, other=0), valid
+def band(first, last, start, r, ROWS: tl.constexpr):
+    """The columns, [begin, end), in which positives of the ROWS rows from `start` of a group of r rows may be."""
+    return tl.load(first + start), tl.load(last + tl.minimum(start + ROWS, r) - 1)
 
 
 @triton.jit
-def band(first, last, own, group, start, r, m, ROWS: tl.constexpr):
-    """The columns of a group, [begin, end), in which positives of its ROWS rows from `start` may be."""
-    begin = tl.load(first + group * m + tl.load(own + start))
-    end = tl.load(last + group * m + tl.load(own + tl.minimum(start + ROWS, r) - 1))
-    return begin, end
-
-
-@triton.jit
-def plain_tiles(first, last, own, group, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def plain_tiles(first, last, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The walk of the ROWS rows from `start`, in tiles of columns: [0, lower) and [upper, whole) hold no positives.
 
     The other columns, [lower, upper) and what is left after the last whole tile, belong to the band's kernel.
     """
     whole = m // COLUMNS
-    begin, end = band(first, last, own, group, start, r, m, ROWS)
+    begin, end = band(first, last, start, r, ROWS)
     lower = tl.minimum(begin // COLUMNS, whole)
     upper = tl.minimum(tl.cdiv(end, COLUMNS), whole)
     return lower, tl.maximum(lower, upper), whole
 
 
 @triton.jit
-def band_strips(first, last, own, group, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIP: tl.constexpr):
+def band_strips(first, last, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIP: tl.constexpr):
     """What `plain_tiles` of the ROWS rows around `start` leaves, in strips of columns: for `strip_of`, and how many."""
-    lower, upper, whole = plain_tiles(first, last, own, group, start // ROWS * ROWS, r, m, ROWS, COLUMNS)
+    lower, upper, whole = plain_tiles(first, last, start // ROWS * ROWS, r, m, ROWS, COLUMNS)
     in_band = (upper - lower) * (COLUMNS // STRIP)
     return lower * COLUMNS, whole * COLUMNS, in_band, in_band + tl.cdiv(m - whole * COLUMNS, STRIP)
 
@@ -152,8 +141,12 @@ def float64_of(bits):
 
 
 @triton.jit
-def positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D: tl.constexpr):
+def positives(
+    row_p, row_mean, row_square, own, i, i_valid, p, mean, square, j, j_valid, limit_bits, D: tl.constexpr
+):  # fmt: skip
     """The exact mask of rows i (a,) and columns j (b,), both int64: |p_i - p_j|^2 <= limit, as in float64.
+
+    Row i is column own[i].
 
     With the mean of each patch taken off, p = mu + p', distances lose what made |p_i|^2 + |p_j|^2 - 2 p_i . p_j cancel:
 
@@ -168,9 +161,9 @@ def positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D: tl.constex
     which decides all pairs but a few in a million. In a block with an undecided pair the sum of squared differences in
     float64 decides it.
     """
-    mean_i = tl.load(mean + i, mask=i_valid, other=0.0)
+    mean_i = tl.load(row_mean + i, mask=i_valid, other=0.0)
     mean_j = tl.load(mean + j, mask=j_valid, other=0.0)
-    square_i = tl.load(square + i, mask=i_valid, other=0.0)
+    square_i = tl.load(row_square + i, mask=i_valid, other=0.0)
     square_j = tl.load(square + j, mask=j_valid, other=0.0)
     shift = tl.abs(mean_i[:, None] - mean_j[None, :])
     squares = square_i[:, None] + square_j[None, :]
@@ -179,7 +172,7 @@ def positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D: tl.constex
         column = c * 32 + tl.arange(0, 32)
         inside_i = i_valid[:, None] & (column < D)[None, :]
         inside_j = j_valid[:, None] & (column < D)[None, :]
-        p_i = tl.load(p + i[:, None] * D + column[None, :], mask=inside_i, other=0.0)
+        p_i = tl.load(row_p + i[:, None] * D + column[None, :], mask=inside_i, other=0.0)
         p_j = tl.load(p + j[:, None] * D + column[None, :], mask=inside_j, other=0.0)
         p_i = tl.where(inside_i, p_i - mean_i[:, None], 0.0)
         p_j = tl.where(inside_j, p_j - mean_j[:, None], 0.0)
@@ -190,7 +183,7 @@ def positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D: tl.constex
     slack = 7.62939453125e-06 * squares + 9.5367431640625e-07 * D * shift * (means + shift) + 1e-35
     limit = float64_of(limit_bits)
     near, far = limit.to(tl.float32) * (1 - 1e-6), limit.to(tl.float32) * (1 + 1e-6)
-    same = i[:, None] == j[None, :]
+    same = tl.load(own + i, mask=i_valid, other=-1)[:, None] == j[None, :]
     positive = (distance + slack < near) | same
     negative = distance - slack > far
     undecided = i_valid[:, None] & j_valid[None, :] & ~positive & ~negative  # a NaN is neither
@@ -198,7 +191,7 @@ def positives(p, mean, square, i, i_valid, j, j_valid, limit_bits, D: tl.constex
     if tl.max(tl.max(undecided.to(tl.int32), 1), 0) > 0:
         exact = tl.zeros((i.shape[0], j.shape[0]), tl.float64)
         for d in range(D):
-            x_i = tl.load(p + i * D + d, mask=i_valid, other=0.0).to(tl.float64)
+            x_i = tl.load(row_p + i * D + d, mask=i_valid, other=0.0).to(tl.float64)
             x_j = tl.load(p + j * D + d, mask=j_valid, other=0.0).to(tl.float64)
             difference = x_i[:, None] - x_j[None, :]
             exact += difference * difference

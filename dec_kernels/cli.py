@@ -1,0 +1,36 @@
+"""``dec-kernels``: the package's command line. Each subcommand is a module with ``add_parser(subparsers)``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dec_kernels import __version__, doctor, environment
+from dec_kernels.integrations import shim
+
+COMMANDS = (doctor, environment, shim)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; `argv` is `sys.argv[1:]` by default.
+
+    Returns:
+        The exit status: 2 for what cannot be used as input, which is said in one message on stderr, otherwise the
+        subcommand's own.
+    """
+    parser = argparse.ArgumentParser("dec-kernels", description="DECLoss on your images, and on your machine.")
+    parser.add_argument("--version", action="version", version=f"dec-kernels {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        print(f"dec-kernels {arguments.command}: error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

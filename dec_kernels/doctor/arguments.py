@@ -1,0 +1,104 @@
+"""The doctor's command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from dec_kernels.spec import DISTANCES, PRECISIONS, SCOPES, TEMPERATURES, Spec
+
+WHOLE = (0, 0)
+
+_LOSS: dict[str, tuple[type, tuple[str, ...] | None, str]] = {
+    "patch_size": (int, None, "pixels; patches are P x P"),
+    "threshold": (float, None, "dB from which HR patches are positives of each other"),
+    "distance": (str, DISTANCES, "the norm as printed, or l2 / sqrt(D)"),
+    "temperature": (str, TEMPERATURES, "where t_pos and t_neg stand"),
+    "t_pos": (float, None, "temperature of the positives"),
+    "t_neg": (float, None, "temperature of the negatives"),
+    "max_val": (float, None, "upper bound of the colour space; image files are scaled to [0, max_val]"),
+    "precision": (str, PRECISIONS, "how far operands of the products may be rounded"),
+    "scope": (str, SCOPES, "which patches are compared"),
+}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds all of the doctor's arguments."""
+    parser.add_argument("sr", type=Path, metavar="SR", help="the network's output: an image, a folder, a saved tensor")
+    hr = 'the target, likewise; left out where SR is a saved {"sr": tensor, "hr": tensor}, or a pair of tensors'
+    parser.add_argument("hr", type=Path, metavar="HR", nargs="?", help=hr)
+
+    batch = parser.add_argument_group("the batch")
+    crop = 'HxW, one number for a square, or "whole" (default: 128 for image files, whole for saved tensors)'
+    batch.add_argument("--crop", type=_crop, metavar="SIZE", help=f"pixels of a crop: {crop}")
+    crops = "at most so many crops, from the pairs in turn (default: 32 for image files, all of saved tensors)"
+    batch.add_argument("--crops", type=_count, metavar="N", help=crops)
+    batch.add_argument("--seed", type=int, default=0, help="of all that is drawn at random (default: %(default)s)")
+    batch.add_argument("--device", type=_device, default=None, help="default: cuda where there is one, otherwise cpu")
+
+    loss = parser.add_argument_group("the loss, with the names and defaults of DECLoss")
+    for name, (kind, choices, help) in _LOSS.items():
+        option = f"--{name.replace('_', '-')}"
+        metavar = None if choices else kind.__name__.upper()
+        help += " (default: %(default)s)"
+        loss.add_argument(option, type=kind, choices=choices, default=getattr(Spec(), name), metavar=metavar, help=help)
+
+    weight = parser.add_argument_group("the suggested weight")
+    share = "DECLoss's gradient as a share of the weighted L1's (default: %(default)s)"
+    weight.add_argument("--share", type=_positive, default=0.5, help=share)
+    l1_weight = "of the L1 loss beside it (default: %(default)s, as in the paper)"
+    weight.add_argument("--l1-weight", type=_positive, default=1e-2, metavar="W", help=l1_weight)
+
+    output = parser.add_argument_group("output")
+    json = "the facts as JSON; - writes them to stdout instead of the tables"
+    output.add_argument("--json", metavar="FILE", help=json)
+    plot = "the curves over the threshold, as PNG (default: %(default)s)"
+    output.add_argument("--plot", type=Path, default=Path("dec_doctor.png"), metavar="FILE", help=plot)
+
+
+def spec(arguments: argparse.Namespace) -> Spec:
+    """The loss's arguments, checked.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    return Spec(**{name: getattr(arguments, name) for name in _LOSS})
+
+
+def _crop(text: str) -> tuple[int, int]:
+    if text == "whole":
+        return WHOLE
+    try:
+        height, width = (int(side) for side in (text.split("x") if "x" in text else (text, text)))
+    except ValueError:
+        height = width = 0
+    if height < 1 or width < 1:
+        raise argparse.ArgumentTypeError(f"wanted is HxW in pixels, one number for a square, or 'whole'; got {text!r}")
+    return height, width
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted is a whole number above 0, got {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"wanted is a finite number above 0, got {text!r}")
+    return value
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # PyTorch without CUDA asserts
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device

@@ -1,0 +1,182 @@
+"""``dec-kernels env``: what runs here, on what, and which backend; plain text for a bug report, from torch alone."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dec_kernels
+from dec_kernels import backends, op
+from dec_kernels.backends import cpp, triton
+
+VARIABLES = (
+    backends.ENVIRONMENT,
+    triton.AUTOTUNE,
+    "TRITON_INTERPRET",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "CUDA_VISIBLE_DEVICES",
+)
+# What a training step usually asks for: patches of 8 x 8 RGB pixels, 32 crops of 128 x 128 pixels.
+DIM, ROWS = 192, 8192
+
+Facts = dict[str, str]
+
+
+def add_parser(subparsers: Any) -> None:
+    help = "versions, devices and backends as plain text, for a bug report"
+    parser = subparsers.add_parser("env", help=help, description=f"Prints {help}.")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    print(report())
+    return 0
+
+
+def report() -> str:
+    """The facts of each section as lines of ``name: value``."""
+    sections = {"versions": versions(), "machine": machine(), "settings": settings()}
+    for device in devices():
+        sections[f"device {device}"] = describe_device(device) | backends_on(device)
+    lines = []
+    for title, facts in sections.items():
+        lines += [title, *(f"  {name}: {value}" for name, value in facts.items()), ""]
+    return "\n".join(lines)
+
+
+def versions() -> Facts:
+    facts = {
+        "dec_kernels": dec_kernels.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "triton": version("triton") or version("pytorch-triton") or "not installed",
+        "CUDA of torch": torch.version.cuda or "none",
+        "ROCm of torch": torch.version.hip or "none",
+        "cuDNN": str(torch.backends.cudnn.version() or "none"),
+        "compiler of the extension": extension_compiler() or "unknown, or there is no extension",
+    }
+    libraries = [line.strip() for line in torch.__config__.parallel_info().splitlines()]
+    facts["OpenMP"] = next((line for line in libraries if line.startswith("OpenMP ")), "none")
+    facts["MKL"] = next((line for line in libraries if "Math Kernel Library" in line), "none")
+    return facts
+
+
+def machine() -> Facts:
+    return {
+        "os": operating_system(),
+        "cpu": cpu(),
+        "cores": str(os.cpu_count()),
+        "threads of torch": str(torch.get_num_threads()),
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def settings() -> Facts:
+    return {name: os.environ.get(name, "not set") for name in VARIABLES} | {
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "deterministic algorithms": str(torch.are_deterministic_algorithms_enabled()),
+    }
+
+
+def devices() -> list[torch.device]:
+    """The CPU, and every CUDA or MPS device."""
+    found = [torch.device("cpu")]
+    if torch.cuda.is_available():
+        found += [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        found.append(torch.device("mps"))
+    return found
+
+
+def describe_device(device: torch.device) -> Facts:
+    if device.type != "cuda":
+        return {}
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "name": properties.name,
+        "compute capability": f"{properties.major}.{properties.minor}",
+        "memory": f"{properties.total_memory / 2**30:.1f} GiB",
+        "driver": driver() or "unknown: there is no nvidia-smi",
+    }
+
+
+def backends_on(device: torch.device) -> Facts:
+    """Each backend at float32 rows of DIM values: ready, or why not; and what "auto" takes."""
+    facts = {
+        name: "; ".join(backend.reasons(device, torch.float32, DIM)) or "ready"
+        for name, backend in backends.BACKENDS.items()
+    }
+    return facts | {f"auto (D = {DIM}, float32, {ROWS} rows)": automatic(device)}
+
+
+def automatic(device: torch.device) -> str:
+    """What "auto" takes, and why."""
+    try:
+        taken = backends.choose("auto", backends.Task(device, torch.float32, DIM, ROWS, op._preset("auto")))
+    except (RuntimeError, ValueError) as error:
+        return f"error: {error}"
+    if os.environ.get(backends.ENVIRONMENT, "auto") in ("", "auto"):
+        return f"{taken}, the fastest of those that are ready"
+    return f"{taken}, since {backends.ENVIRONMENT} names it"
+
+
+def device_name(device: torch.device) -> str:
+    """What it says of itself; for the CPU with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{cpu()}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def operating_system() -> str:
+    return f"{platform.system()} {platform.release()} {platform.machine()}"
+
+
+def cpu() -> str:
+    """The name of the CPU, on Linux with family and model."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        fields = {key.strip(): value.strip() for key, _, value in lines}
+        if {"model name", "cpu family", "model"} <= fields.keys():
+            # The name alone may say no more than "AMD EPYC".
+            return "{model name} (family {cpu family}, model {model})".format_map(fields)
+    return platform.processor() or platform.machine()
+
+
+def driver() -> str | None:
+    """The version of NVIDIA's driver, which all devices share."""
+    lines = output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return lines.splitlines()[0] if lines else None
+
+
+def extension_compiler() -> str | None:
+    """What compiled dec_kernels._C, by the mark that GCC and Clang leave in their objects."""
+    if cpp._C is None or cpp._C.__file__ is None:
+        return None
+    marks = re.findall(rb"GCC: \([^)]*\) [\d.]+|clang version [\d.]+", Path(cpp._C.__file__).read_bytes())
+    return ", ".join(sorted({mark.decode() for mark in marks})) or None
+
+
+def version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def output(*command: str, cwd: Path | None = None) -> str | None:
+    """What a command prints, stripped; None where there is no such command, or it fails."""
+    try:
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
