@@ -39,7 +39,7 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Any:
     cpp_extension.load(
         "dec_cuda_on_cpu",
         str(SHIM / "walk.cpp"),
-        extra_cflags=["-std=c++20", "-O2", "-U_FORTIFY_SOURCE", f"-DDEC_CUDA_TILE={TILE}"],
+        extra_cflags=["-std=c++20", "-O2", "-Wall", "-Werror", "-U_FORTIFY_SOURCE", f"-DDEC_CUDA_TILE={TILE}"],
         extra_include_paths=[str(SHIM), str(ROOT / "csrc")],
         build_directory=str(tmp_path_factory.mktemp("cuda_on_cpu")),
         is_python_module=False,

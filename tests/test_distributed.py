@@ -18,7 +18,8 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dec_kernels import DECLoss, dec_loss
+from dec_kernels import DECLoss, dec_loss, distributed
+from dec_kernels.backends import BACKENDS
 from dec_kernels.op import similarity_sums, similarity_sums_backward
 from tests.oracle import error, images, threshold
 
@@ -244,8 +245,6 @@ def compiled_and_eager(group: dist.ProcessGroup) -> bool:
     sr, hr = own(group, *batch(group.size()))
     same = True
     for process_group in (group, "world"):
-        if process_group == "world" and group.size() < 4:
-            continue
         criterion = DECLoss(**ARGUMENTS, process_group=process_group)
 
         def loss(sr: Tensor, criterion: nn.Module = criterion) -> Tensor:
@@ -261,9 +260,8 @@ def compiled_and_eager(group: dist.ProcessGroup) -> bool:
     return same
 
 
-@pytest.mark.parametrize("size", [3, 4])
-def test_compiled_equals_eager(pool: Pool, size: int) -> None:
-    assert pool.run(compiled_and_eager, size=size) == [True] * size
+def test_compiled_equals_eager(pool: Pool) -> None:
+    assert pool.run(compiled_and_eager, size=4) == [True] * 4
 
 
 def bits_of_one(group: dist.ProcessGroup, dtype: torch.dtype) -> bool:
@@ -508,3 +506,41 @@ def test_rows_of_one_rank_among_the_columns_of_all(backend: str) -> None:
             assert error(ours, theirs[rows]) < 1e-6
         ours = similarity_sums_backward(alpha, beta, part, sr, hr, rank, *constants)
         assert error(ours, gradient.chunk(world)[rank]) < 4e-6
+
+
+# On a CUDA device
+
+
+@pytest.mark.gpu
+def test_nccl_gathers_without_waiting_for_the_device() -> None:
+    """In a group of one, since there may be one device only; its calls go between the hosts by gloo."""
+    torch.cuda.set_device(0)
+    dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        group = distributed.resolve("world")
+        sr, hr = (x.cuda() for x in batch(1, torch.bfloat16))
+        distributed.gather([sr, hr], *group, "patch_size=4")  # connects
+        torch.cuda.set_sync_debug_mode("error")
+        gathered = distributed.gather([sr, hr], *group, "patch_size=4")
+        torch.cuda.set_sync_debug_mode("default")
+        assert all(map(torch.equal, gathered, (sr, hr)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        dist.destroy_process_group()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["torch", "cpp", "triton"])
+def test_rows_of_one_rank_on_the_device(backend: str) -> None:
+    if found := BACKENDS[backend].reasons(torch.device("cuda"), torch.float32, 192):
+        pytest.skip("; ".join(found))
+    sr, hr = (x.cuda() for x in images(3, 3, 88, 104, 8, torch.float32))
+    constants = (8, False, 0.3, 0.5, 1.5, False, "ieee", backend)
+    alpha, beta = torch.randn(2, 3 * 143, device="cuda")
+    qpos, qneg = similarity_sums(sr, sr, hr, 0, 1, "", *constants)
+    gradient = similarity_sums_backward(alpha, beta, sr, sr, hr, 0, *constants)
+    own = similarity_sums(sr[1:2], sr, hr, 1, 3, "", *constants)
+    assert error(own[0], qpos[143:286]) < 1e-5
+    assert error(own[1], qneg[143:286]) < 1e-5
+    ours = similarity_sums_backward(alpha, beta, sr[1:2], sr, hr, 1, *constants)
+    assert error(ours, gradient[1:2]) < 1e-4

@@ -38,7 +38,10 @@ def distances() -> Tensor:
     return torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-@pytest.mark.parametrize("eta", range(30, 41, 2))
+@pytest.mark.parametrize(
+    ("compiled", "eta"),
+    [*(("cpp", eta) for eta in range(30, 41, 2)), *(("torch", eta) for eta in (30, 34, 40))],
+)
 @pytest.mark.parametrize("distance", ["l2", "rmse"])
 def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) -> None:
     constants = Spec(threshold=eta, distance=distance).constants(DIM, "ieee")
@@ -88,7 +91,7 @@ def test_the_loss_is_finite_where_eager_pytorch_gives_inf(compiled: str) -> None
 
 def test_most_tiles_need_no_mask() -> None:
     sr, hr = photographs()
-    rows = patches.prepare(sr, hr, PATCH_SIZE, False, Spec().constants(DIM, "ieee"), torch.float32)
+    rows = patches.prepare(Batch.alone(sr, hr), PATCH_SIZE, False, Spec().constants(DIM, "ieee"), torch.float32)
     tiles = [
         (j < rows.last[0, i : i + 64].max()) and (j + 64 > rows.first[0, i : i + 64].min())
         for i in range(0, N, 64)

@@ -58,8 +58,10 @@ def backward_plain(
     program = tl.program_id(0) // SHARES
     split, block = program % splits, program // splits % blocks
     group = (program // splits // blocks).to(tl.int64)
-    row = block * ROWS + tl.arange(0, ROWS)
-    k, k_valid = group * r + row, row < r
+    # Rows are counted within their group: the group's place for every row by itself would take registers.
+    row_z, row_beta = row_z + group * r * (CHUNKS * CHUNK), row_beta + group * r
+    k = (block * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    k_valid = k < r
     if RESIDENT:
         z_k = load_rows(row_z, k, k_valid, 0, CHUNKS, CHUNKS, CHUNK)
     beta_k = tl.load(row_beta + k, mask=k_valid, other=0.0)
@@ -83,7 +85,7 @@ def backward_plain(
             sums = add_product(sums, weight, x_j, PRODUCT, ROUNDED)
 
     size = (tl.num_programs(0) // SHARES // splits // blocks).to(tl.int64) * r
-    pointers = dz + (split * size + k)[:, None] * D
+    pointers = dz + (split * size + group * r + k)[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         tl.store(pointers + d[None, :], sums[c] * scale, mask=k_valid[:, None] & (d < D)[None, :])
