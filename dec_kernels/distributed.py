@@ -7,108 +7,108 @@ No gradient crosses: with alpha and beta of all rows the owner of a row computes
 
 The calls are compared before anything whose size depends on them is sent, so that ranks which disagree get an error
 instead of waiting for bytes that never come. They travel between the hosts: no rank waits for its device.
+
+A group goes by its name, which a module and a compiled graph can hold; rank and size are those of the moment.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import logging
+import weakref
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 WORLD = "world"
+ALONE = ""  # the name of no group: this process by itself
 _CALL_BYTES = 1024  # of the description of a call; a longer one is cut off
+_CALL, _ERROR = "DECLoss: ", "DECLoss failed: "
+
+_log = logging.getLogger(__name__)
 
 
-class Group(NamedTuple):
-    """What the loss has to know of a process group: pure values, which `torch.compile` can hold."""
-
-    name: str
-    rank: int
-    size: int
-
-
-ALONE = Group("", 0, 1)
-
-
-def resolve(process_group: dist.ProcessGroup | Group | str | None) -> Group:
-    """The group that an argument `process_group` stands for now.
+def name_of(process_group: dist.ProcessGroup | str | None) -> str:
+    """The name of the group that an argument `process_group` stands for now.
 
     Raises:
         TypeError: it is no process group.
         ValueError: this process is not in it, or it is a string other than "world".
     """
-    if isinstance(process_group, str) and process_group == WORLD:
-        process_group = dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
+    if isinstance(process_group, str):
+        if process_group != WORLD:
+            raise ValueError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
+        # None where it is not initialised. torch.compile guards this look-up, and not dist.is_initialized().
+        process_group = dist.group.WORLD if dist.is_available() else None
     if process_group is None:
         return ALONE
-    if isinstance(process_group, Group):
-        return process_group
-    if isinstance(process_group, str):
-        raise ValueError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
+    if not dist.is_available():
+        raise TypeError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
     if process_group == dist.GroupMember.NON_GROUP_MEMBER:
         raise ValueError("process_group must be a group that this process is in, got one that it is not in")
     if not isinstance(process_group, dist.ProcessGroup):
         raise TypeError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
-    return Group(process_group.group_name, process_group.rank(), process_group.size())
+    return process_group.group_name
 
 
-@torch.library.custom_op("dec_kernels::gather", mutates_args=())
-def gather(tensors: Sequence[Tensor], group: str, rank: int, size: int, call: str = "") -> list[Tensor]:
-    """Each tensor (B, ...) of every rank of a `Group`, one rank after the other: (size * B, ...), contiguous.
+def rank_in(group: str) -> int:
+    return 0 if group == ALONE else _named(group).rank()
+
+
+def size_of(group: str) -> int:
+    return 1 if group == ALONE else _named(group).size()
+
+
+def gather(x: Tensor, group: str) -> Tensor:
+    """x (B, ...) of every rank of a group, one rank after the other: (size * B, ...), contiguous, never x itself.
+
+    The shapes and dtypes of all ranks have to be the same: `compare` first what they come from.
+    """
+    if size_of(group) == 1:
+        return x.clone(memory_format=torch.contiguous_format)
+    # As bytes, since gloo knows few dtypes.
+    everything = torch.empty(size_of(group) * x.nbytes, dtype=torch.uint8, device=x.device)
+    _all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=_named(group))
+    return everything.view(x.dtype).view(-1, *x.shape[1:])
+
+
+# PyTorch 2.13 gave it a new name and warns of the old one.
+_all_gather_bytes: Any = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
+
+
+def compare(call: str, group: str) -> None:
+    """Returns when every rank of the group is at the same call.
 
     Args:
-        call: the arguments of the loss on this rank, "name=value; name=value". Where given, they and what the tensors
-            are have to be the same on every rank.
+        call: what this rank is called with, "name=value; name=value".
 
     Raises:
-        ValueError: they are not, or another rank has raised an error before it came here; on every rank.
+        ValueError: the ranks differ, or one of them has failed before; on every rank, naming ranks of the world.
     """
-    process_group = _named(group)
-    if call:
-        first = tensors[0]
-        images = f"shape={tuple(first.shape)}; dtype={first.dtype}; device={first.device.type}; "
-        _compare(_exchange(images + call, process_group))
-    return [_all_gather(x.contiguous(), process_group) for x in tensors]
-
-
-@gather.register_fake
-def _(tensors, group, rank, size, call=""):
-    return [x.new_empty((size * x.shape[0], *x.shape[1:])) for x in tensors]
-
-
-@contextlib.contextmanager
-def announcing(group: Group) -> Iterator[None]:
-    """An error inside is raised here, and reaches the other ranks, which wait for this one's call."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        if group.size > 1:
-            text = f"{_ERROR}{type(error).__name__}: {error}"
-            _exchange(text, _named(group.name))
-        raise
-
-
-_ERROR = "error="
-
-
-def _compare(calls: Sequence[str]) -> None:
-    """Raises where the calls of the ranks differ, naming what differs and where."""
-    if all(call == calls[0] for call in calls) and not calls[0].startswith(_ERROR):
+    if size_of(group) == 1:
         return
-    failed = [f"rank {rank}: {call.removeprefix(_ERROR)}" for rank, call in enumerate(calls) if call.startswith(_ERROR)]
+    texts = _exchange(_CALL + call, group)
+    if all(text == texts[0] for text in texts) and texts[0].startswith(_CALL):
+        return
+    ranks = dist.get_process_group_ranks(_named(group))
+    failed = {rank: text for rank, text in zip(ranks, texts, strict=True) if text.startswith(_ERROR)}
     if failed:
-        raise ValueError("DECLoss cannot be computed, since other ranks of process_group failed. " + "; ".join(failed))
-    fields = [dict(field.split("=", 1) for field in call.split("; ")) for call in calls]
+        raise ValueError("; ".join(f"on rank {rank} {text}" for rank, text in failed.items()))
+    elsewhere = [str(rank) for rank, text in zip(ranks, texts, strict=True) if not text.startswith(_CALL)]
+    if elsewhere:
+        raise ValueError(
+            "every rank of process_group must call DECLoss, and then backward, equally often; "
+            f"this rank begins a call, and others are not there: {', '.join(elsewhere)}"
+        )
+    fields = [dict(field.split("=", 1) for field in text.removeprefix(_CALL).split("; ")) for text in texts]
     differences = [
-        f"{name} is {_by_value([call.get(name, 'missing') for call in fields])}"
+        f"{name} is {_by_value([call[name] for call in fields], ranks)}"
         for name in fields[0]
-        if any(call.get(name) != fields[0][name] for call in fields)
+        if any(call[name] != fields[0][name] for call in fields)
     ]
     raise ValueError(
         "every rank of process_group must call DECLoss with the same arguments and images of one shape and dtype, got: "
@@ -116,34 +116,43 @@ def _compare(calls: Sequence[str]) -> None:
     )
 
 
-def _by_value(values: Sequence[str]) -> str:
+@contextlib.contextmanager
+def announcing(group: str) -> Iterator[None]:
+    """An error inside is raised here, and reaches the other ranks, which wait for this one's call."""
+    try:
+        yield
+    except Exception as error:
+        _announce(error, group)
+        raise
+
+
+@torch.compiler.disable
+def _announce(error: Exception, group: str) -> None:
+    if size_of(group) == 1:
+        return
+    text = f"{_ERROR}{type(error).__name__}: {error}"
+    _log.error("%s; telling the other ranks", text)
+    with contextlib.suppress(RuntimeError):  # should they not come, the error itself says more
+        _exchange(text, group)
+
+
+def _by_value(values: Sequence[str], ranks: Sequence[int]) -> str:
     """ "8 on ranks 0, 2 and 4 on rank 1"."""
-    ranks = defaultdict(list)
-    for rank, value in enumerate(values):
-        ranks[value].append(str(rank))
+    where = defaultdict(list)
+    for rank, value in zip(ranks, values, strict=True):
+        where[value].append(str(rank))
     return " and ".join(
-        f"{value} on {'rank' if len(where) == 1 else 'ranks'} {', '.join(where)}" for value, where in ranks.items()
+        f"{value} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(ranks)}" for value, ranks in where.items()
     )
 
 
-def _exchange(text: str, group: dist.ProcessGroup) -> list[str]:
+def _exchange(text: str, group: str) -> list[str]:
     """The texts of all ranks. Of a fixed size and between the hosts, so that it cannot go wrong with the images."""
     content = text.encode()[:_CALL_BYTES].ljust(_CALL_BYTES, b"\0")
     ours = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    theirs = [torch.empty_like(ours) for _ in range(group.size())]
-    _between_hosts(group).allgather([theirs], [ours]).wait()
+    theirs = [torch.empty_like(ours) for _ in range(size_of(group))]
+    _between_hosts(_named(group)).allgather([theirs], [ours]).wait()
     return [bytes(text.tolist()).rstrip(b"\0").decode(errors="replace") for text in theirs]
-
-
-def _all_gather(x: Tensor, group: dist.ProcessGroup) -> Tensor:
-    # As bytes, since gloo knows few dtypes.
-    everything = torch.empty(group.size() * x.nbytes, dtype=torch.uint8, device=x.device)
-    _all_gather_bytes(everything, x.view(-1).view(torch.uint8), group=group)
-    return everything.view(x.dtype).view(-1, *x.shape[1:])
-
-
-# PyTorch 2.13 gave it a new name and warns of the old one.
-_all_gather_bytes: Any = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
 
 
 def _named(group: str) -> dist.ProcessGroup:
@@ -152,12 +161,26 @@ def _named(group: str) -> dist.ProcessGroup:
 
 def _between_hosts(group: dist.ProcessGroup) -> Any:
     """What sends CPU tensors between the ranks of `group`."""
-    return group if "cpu:" in dist.get_backend_config(group) else _gloo(group)
+    if "cpu:" in dist.get_backend_config(group):
+        return group
+    if group not in _gloo_groups:
+        _gloo_groups[group] = _gloo(group)
+    return _gloo_groups[group]
 
 
-@functools.cache
+_gloo_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, Any] = weakref.WeakKeyDictionary()
+
+
 def _gloo(group: dist.ProcessGroup) -> Any:
     # Not by `dist.new_group`: all ranks of the world would have to be here, or to be in equally many groups.
     store = dist.PrefixStore("dec_kernels", dist.distributed_c10d._get_process_group_store(group))
-    timeout = group._get_backend(torch.device("cuda")).options._timeout
-    return dist.ProcessGroupGloo(store, group.rank(), group.size(), timeout)
+    device = torch.device(dist.get_backend_config(group).split(":")[0])
+    timeout = group._get_backend(device).options._timeout
+    try:
+        return dist.ProcessGroupGloo(store, group.rank(), group.size(), timeout)
+    except RuntimeError as error:
+        raise RuntimeError(
+            "DECLoss compares its arguments between the hosts of process_group by gloo, which cannot connect them: "
+            f"{error}. GLOO_SOCKET_IFNAME names the network interface that it takes; "
+            'init_process_group("cpu:gloo,cuda:nccl") has a gloo of its own.'
+        ) from error

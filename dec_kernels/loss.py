@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dec_kernels.distributed import ALONE, WORLD, Group, announcing, gather, resolve
-from dec_kernels.op import similarity_sums
+from dec_kernels.distributed import ALONE, WORLD, announcing, name_of
+from dec_kernels.op import gather_images, similarity_sums
 from dec_kernels.spec import Spec
 
 
@@ -47,14 +47,15 @@ class DECLoss(nn.Module):
             "reference", "torch", "cpp" or "triton". One that was asked for by name runs or raises.
         process_group: None, patches of this process alone; a `torch.distributed` group, columns j from every rank in it
             ("Many processes" below); or "world", every process, looked up at each call: where `torch.distributed` is
-            not initialised, this one alone.
+            not initialised then, this one alone. (Before it is, `torch.distributed.group.WORLD` is None.)
 
     Many processes:
         With a group, i runs over this rank's patches and j over those of all ranks. Each rank returns the mean over its
         own rows, so that the gradients that DDP and FSDP average are those of one process with the whole batch. SR and
         HR images are gathered in the forward and two numbers a patch in the backward; no gradient is. Memory grows
         with the patches of all ranks, time with n times that. Every rank of the group has to call the loss, and then
-        `backward`, equally often, with images of one shape and dtype; arguments that differ are an error on every rank.
+        `backward`, equally often, with images of one shape and dtype. Calls that differ, or fail on one rank, are an
+        error on every rank; not so, under ``torch.compile(fullgraph=True)``, one that fails while it is compiled.
 
     Policies:
         - A patch of norm zero has similarity 0 with everything and a zero gradient.
@@ -107,8 +108,8 @@ class DECLoss(nn.Module):
             precision,
             backend,
         )
-        # Not the group itself, with which the module could be neither copied nor saved.
-        self.group = WORLD if process_group == WORLD else resolve(process_group)
+        # The group's name, since with the group the module could be neither copied nor saved; None: the world's.
+        self.group = None if process_group == WORLD else name_of(process_group)
         _check_scope(self.spec, process_group)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ class DECLoss(nn.Module):
             ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; or the ranks of
                 the process group differ in shapes, dtypes or arguments.
         """
-        return _loss(sr, hr, self.spec, resolve(self.group))
+        return _loss(sr, hr, self.spec, name_of(WORLD) if self.group is None else self.group)
 
     def extra_repr(self) -> str:
         shown = [
@@ -134,7 +135,8 @@ class DECLoss(nn.Module):
             for name, value in vars(self.spec).items()
             if name == "patch_size" or value != getattr(Spec(), name)
         ]
-        return ", ".join(shown if self.group == ALONE else [*shown, f"process_group={self.group!r}"])
+        group = WORLD if self.group is None else self.group
+        return ", ".join(shown if group == ALONE else [*shown, f"process_group={group!r}"])
 
 
 def dec_loss(
@@ -157,7 +159,7 @@ def dec_loss(
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
-    group = resolve(process_group)
+    group = name_of(process_group)
     with announcing(group):
         spec = Spec(
             patch_size,
@@ -178,17 +180,20 @@ def dec_loss(
     return _loss(sr, hr, spec, group)
 
 
-def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: Group) -> Tensor:
+def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
     with announcing(group):
         sr, hr = _checked(sr, hr, spec)
-    constants = spec.constants(sr.shape[1] * spec.patch_size**2, _precision(spec, sr.device))
+        constants = spec.constants(sr.shape[1] * spec.patch_size**2, _precision(spec, sr.device))
     all_sr, all_hr = sr.detach(), hr
-    if group.size > 1:
-        all_sr, all_hr = gather([all_sr, all_hr], group.name, group.rank, group.size, spec.describe())
+    if group != ALONE:
+        # A rank without a backward would leave the others waiting in theirs.
+        switches = f"{spec.switches()}; gradient={torch.is_grad_enabled() and sr.requires_grad}"
+        all_sr, all_hr = gather_images(
+            all_sr, hr, group, spec.patch_size, constants.precision, spec.backend, switches, spec.numbers()
+        )
     qpos, qneg = similarity_sums(
-        sr, all_sr, all_hr, group.rank, group.size, group.name,
-        spec.patch_size, spec.scope == "image", *constants, spec.backend,
-    )  # fmt: skip
+        sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, spec.backend
+    )
     terms = spec.loss_weight * _log_ratio(qpos, qneg)
     if spec.reduction == "none":
         return terms

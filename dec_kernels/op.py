@@ -11,15 +11,16 @@ rank that owns it, since that says how every loss depends on that column's sums.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from dec_kernels import distributed
 from dec_kernels.backends import BACKENDS, Task, choose
-from dec_kernels.distributed import Group, gather
 from dec_kernels.patches import Batch
-from dec_kernels.spec import Constants
+from dec_kernels.spec import NUMBERS, Constants
 
 
 @torch.library.custom_op("dec_kernels::similarity_sums", mutates_args=())
@@ -27,8 +28,6 @@ def similarity_sums(
     own: Tensor,
     sr: Tensor,
     hr: Tensor,
-    rank: int,
-    world: int,
     group: str,
     patch_size: int,
     per_image: bool,
@@ -43,13 +42,13 @@ def similarity_sums(
 
     Args:
         own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
-        sr, hr: images whose patches are columns, (world * B, C, H, W) each, of every rank in turn.
-        rank, world, group: of a `dec_kernels.distributed.Group`; 0, 1 and "" for a process by itself.
+        sr, hr: images whose patches are columns, (size * B, C, H, W) each, of every rank of the group in turn.
+        group: its name; "" for a process by itself, whose `sr` is `own`.
     """
     constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
         chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
-        batch = Batch(own, sr, hr, rank * own.shape[0])
+        batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         qpos, qneg = chosen.forward(rows, constants)
         return rows.unsort(qpos).to(_result_dtype(sr)), rows.unsort(qneg).to(_result_dtype(sr))
@@ -62,7 +61,7 @@ def similarity_sums_backward(
     own: Tensor,
     sr: Tensor,
     hr: Tensor,
-    rank: int,
+    group: str,
     patch_size: int,
     per_image: bool,
     radius: float,
@@ -79,12 +78,53 @@ def similarity_sums_backward(
     constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
         chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
-        batch = Batch(own, sr, hr, rank * own.shape[0])
+        batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         dz = chosen.backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
         dq, order = rows.project_(dz), rows.order
         del rows  # the images of the gradient take its place
         return chosen.to_images(dq, order, own, patch_size)
+
+
+@torch.library.custom_op("dec_kernels::gather_images", mutates_args=())
+def gather_images(
+    sr: Tensor,
+    hr: Tensor,
+    group: str,
+    patch_size: int,
+    precision: str,
+    backend: str,
+    switches: str,
+    numbers: Sequence[float],
+) -> tuple[Tensor, Tensor]:
+    """SR and HR images of every rank of a group, (size * B, C, H, W) each, once all ranks are found to agree.
+
+    Args:
+        sr, hr: this rank's, (B, C, H, W).
+        group: its name.
+        switches, numbers: the rest of the call, for comparison: "name=value; name=value", and as `spec.NUMBERS`.
+
+    Raises:
+        ValueError: the ranks differ in shapes, dtypes or arguments, or another rank has failed.
+        RuntimeError: no backend can run here.
+    """
+    with distributed.announcing(group):
+        _choose(backend, sr, patch_size, False, _preset(precision))
+    values = "; ".join(
+        f"{name}={float(value)!r}".removesuffix(".0") for name, value in zip(NUMBERS, numbers, strict=True)
+    )
+    distributed.compare(
+        f"shape={tuple(sr.shape)}; dtype={sr.dtype}; device={sr.device.type}; {values}; "
+        f"precision={_preset(precision)}; {switches}",
+        group,
+    )
+    return distributed.gather(sr, group), distributed.gather(hr, group)
+
+
+@torch.library.custom_op("dec_kernels::gather_gradients", mutates_args=())
+def gather_gradients(gradients: Tensor, group: str) -> Tensor:
+    """alpha and beta of every rank of a group: (n, 2) -> (size * n, 2)."""
+    return distributed.gather(gradients, group)
 
 
 def _choose(
@@ -111,7 +151,7 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
 
 
 @similarity_sums.register_fake
-def _(own, sr, hr, rank, world, group, patch_size, *constants):
+def _(own, sr, hr, group, patch_size, *constants):
     batch, _, height, width = own.shape
     n = batch * (height // patch_size) * (width // patch_size)
     return own.new_empty(n, dtype=_result_dtype(own)), own.new_empty(n, dtype=_result_dtype(own))
@@ -122,17 +162,27 @@ def _(alpha, beta, own, *constants):
     return torch.empty_like(own)
 
 
+@gather_images.register_fake
+def _(sr, hr, group, *call):
+    size = distributed.size_of(group)
+    return tuple(x.new_empty((size * x.shape[0], *x.shape[1:])) for x in (sr, hr))
+
+
+@gather_gradients.register_fake
+def _(gradients, group):
+    return gradients.new_empty((distributed.size_of(group) * gradients.shape[0], 2))
+
+
 def _setup_context(ctx, inputs, output):
-    own, sr, hr, rank, world, group, *ctx.constants = inputs
-    ctx.group = Group(group, rank, world)
+    own, sr, hr, ctx.group, *ctx.constants = inputs
     ctx.save_for_backward(own, sr, hr)
 
 
 def _backward(ctx, alpha, beta):
-    if ctx.group.size > 1:
-        alpha, beta = gather([alpha, beta], *ctx.group)
-    gradient = similarity_sums_backward(alpha, beta, *ctx.saved_tensors, ctx.group.rank, *ctx.constants)
-    return gradient, *[None] * (5 + len(ctx.constants))
+    if ctx.group != distributed.ALONE:
+        alpha, beta = gather_gradients(torch.stack([alpha, beta], 1), ctx.group).unbind(1)
+    gradient = similarity_sums_backward(alpha, beta, *ctx.saved_tensors, ctx.group, *ctx.constants)
+    return gradient, *[None] * (3 + len(ctx.constants))
 
 
 def _refuse_context(ctx, inputs, output):

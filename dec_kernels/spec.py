@@ -11,6 +11,7 @@ REMAINDERS = ("crop", "error")
 REDUCTIONS = ("mean", "sum", "none")
 PRECISIONS = ("auto", "ieee", "tf32x3", "tf32", "bf16")
 BACKENDS = ("auto", "reference", "torch", "cpp", "triton")
+NUMBERS = ("patch_size", "threshold", "t_pos", "t_neg", "max_val", "loss_weight")
 
 # exp(1 / 0.02) is 5e21: n = 2**40 such terms and the squares of the row sums' reciprocals still fit in float32.
 MIN_INSIDE_TEMPERATURE = 0.02
@@ -80,9 +81,16 @@ class Spec:
                         f"where exp(1 / t) has to fit into float32; got {getattr(self, name)}"
                     )
 
-    def describe(self) -> str:
-        """Every constant, as the ranks of a process group compare them."""
-        return "; ".join([f"{name}={getattr(self, name)!r}" for name in self.__dataclass_fields__])
+    def numbers(self) -> list[float]:
+        """In the order of `NUMBERS`."""
+        return [self.patch_size, self.threshold, self.t_pos, self.t_neg, self.max_val, self.loss_weight]
+
+    def switches(self) -> str:
+        """All that is no number."""
+        return (
+            f"distance={self.distance}; temperature={self.temperature}; scope={self.scope}; "
+            f"remainder={self.remainder}; reduction={self.reduction}; backend={self.backend}"
+        )
 
     def constants(self, dim: int, precision: str) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""

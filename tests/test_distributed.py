@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dec_kernels import DECLoss, dec_loss, distributed
 from dec_kernels.backends import BACKENDS
-from dec_kernels.op import similarity_sums, similarity_sums_backward
+from dec_kernels.patches import Batch
+from dec_kernels.spec import Spec
 from tests.oracle import error, images, threshold
 
 # Four processes, and groups among them whose ranks are not those of the world.
@@ -241,27 +242,47 @@ def test_fsdp2(pool: Pool) -> None:
     assert_equal_to_one_process(pool.run(with_fsdp), alone(4))
 
 
-def compiled_and_eager(group: dist.ProcessGroup) -> bool:
-    sr, hr = own(group, *batch(group.size()))
-    same = True
-    for process_group in (group, "world"):
-        criterion = DECLoss(**ARGUMENTS, process_group=process_group)
+def compiled_and_eager(group: dist.ProcessGroup, dynamic: bool | None) -> list[bool]:
+    process_group = "world" if group.size() == 4 else group
+    same = []
 
-        def loss(sr: Tensor, criterion: nn.Module = criterion) -> Tensor:
-            return 3 * criterion(2 * sr, hr)
+    def loss(sr: Tensor, hr: Tensor, weight: float) -> Tensor:
+        return 3 * dec_loss(2 * sr, hr, **ARGUMENTS, loss_weight=weight, process_group=process_group)
 
+    compiled = torch.compile(loss, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for height, weight in ((12, 0.5), (12, 0.25), (16, 0.125)):
+        sr, hr = own(group, *images(PER_RANK * group.size(), 3, height, 16, PATCH_SIZE, torch.float64))
         results = []
-        for function in (loss, torch.compile(loss, fullgraph=True, backend="aot_eager")):
+        for function in (loss, compiled):
             leaf = sr.clone().requires_grad_()
-            value = function(leaf)
+            value = function(leaf, hr, weight)
             value.backward()
-            results += [value.detach(), leaf.grad]
-        same &= torch.equal(results[0], results[2]) and torch.equal(results[1], results[3])
+            results.append((value.detach(), leaf.grad))
+        same += map(torch.equal, *results)
     return same
 
 
-def test_compiled_equals_eager(pool: Pool) -> None:
-    assert pool.run(compiled_and_eager, size=4) == [True] * 4
+@pytest.mark.parametrize(("size", "dynamic"), [(4, None), (2, True)])
+def test_compiled_equals_eager(pool: Pool, size: int, dynamic: bool | None) -> None:
+    for same in pool.run(compiled_and_eager, dynamic, size=size):
+        assert all(same)
+
+
+def compiled_before_there_is_a_world(world: dist.ProcessGroup) -> bool:
+    criterion = DECLoss(**ARGUMENTS, process_group="world")
+    compiled = torch.compile(lambda sr, hr: criterion(sr, hr), fullgraph=True, backend="aot_eager")
+    sr, hr = own(world, *batch(4))
+    dist.group.WORLD = None  # as before init_process_group
+    try:
+        local = compiled(sr, hr)
+        assert torch.equal(local, dec_loss(sr, hr, **ARGUMENTS))
+    finally:
+        dist.group.WORLD = world
+    return bool(compiled(sr, hr) == criterion(sr, hr) != local)
+
+
+def test_the_world_is_looked_up_at_each_call(pool: Pool) -> None:
+    assert pool.run(compiled_before_there_is_a_world) == [True] * 4
 
 
 def bits_of_one(group: dist.ProcessGroup, dtype: torch.dtype) -> bool:
@@ -347,7 +368,7 @@ def test_the_bytes_that_cross(pool: Pool, size: int) -> None:
     n = PER_RANK * 3 * 4
     for forward, backward in pool.run(collectives, size=size):
         assert [count for _, count in forward] == [1024, image_bytes, image_bytes]
-        assert [count for _, count in backward] == [n * 8, n * 8]
+        assert [count for _, count in backward] == [2 * n * 8]
         assert all("gather" in name for name, _ in forward + backward)
 
 
@@ -356,8 +377,11 @@ def test_the_bytes_that_cross(pool: Pool, size: int) -> None:
 
 def loss_of(group: dist.ProcessGroup, change: Callable[..., Any]) -> float:
     sr, hr = own(group, *batch(group.size()))
-    sr, hr, arguments = change(group.rank(), sr, hr)
-    return float(dec_loss(sr, hr, **ARGUMENTS | arguments, process_group=group))
+    sr, hr, arguments = change(group.rank(), sr.requires_grad_(), hr)
+    with pytest.MonkeyPatch.context() as patch:
+        if "environment" in arguments:
+            patch.setenv("DEC_KERNELS_BACKEND", arguments.pop("environment"))
+        return float(dec_loss(sr, hr, **ARGUMENTS | arguments, process_group=group))
 
 
 def nan_on_one(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
@@ -388,12 +412,30 @@ def bad_argument(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dic
     return sr, hr, {"t_pos": -1.0} if rank == 1 else {}
 
 
+def no_gradient(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return (sr.detach() if rank == 1 else sr), hr, {}
+
+
+def no_backend(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return sr, hr, {"environment": "nonsense"} if rank == 1 else {}
+
+
+def integer_threshold(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return sr, hr, {"threshold": 30 if rank == 1 else 30.0}
+
+
+def test_numbers_are_compared_by_value(pool: Pool) -> None:
+    assert not any(isinstance(result, Failure) for result in pool.run(loss_of, integer_threshold, size=3))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (fewer_images, "shape is (2, 3, 12, 16) on ranks 0, 2 and (1, 3, 12, 16) on rank 1"),
-        (other_dtype, "dtype is torch.float64 on ranks 0, 2 and torch.float32 on rank 1"),
-        (other_threshold, "threshold is 30.0 on ranks 0, 2 and 31.0 on rank 1"),
+        (fewer_images, "shape is (2, 3, 12, 16) on ranks 0, 3 and (1, 3, 12, 16) on rank 2"),
+        (other_dtype, "dtype is torch.float64 on ranks 0, 3 and torch.float32 on rank 2"),
+        (other_threshold, "threshold is 30 on ranks 0, 3 and 31 on rank 2"),
+        (no_gradient, "gradient is True on ranks 0, 3 and False on rank 2"),
+        (no_backend, "DEC_KERNELS_BACKEND must be one of"),
         (no_images, "sr must be (B, C, H, W), got 3 dimensions: (3, 12, 16)"),
         (bad_argument, "t_pos must be greater than 0, got -1.0"),
     ],
@@ -403,7 +445,7 @@ def test_ranks_that_differ_are_an_error_on_every_rank(pool: Pool, change: Callab
     for rank, failure in enumerate(failures):
         assert failure.kind == "ValueError"
         assert message in failure.message
-        assert rank == 1 or "rank 1" in failure.message
+        assert rank == 1 or "on rank 2" in failure.message
     # Nothing is left behind in the group.
     assert not any(isinstance(result, Failure) for result in pool.run(loss_of, unchanged, size=3))
 
@@ -436,18 +478,38 @@ def without_cpu_tensors(group: dist.ProcessGroup) -> float:
 def test_the_calls_are_compared_where_the_group_sends_no_cpu_tensors(pool: Pool) -> None:
     assert pool.run(without_cpu_tensors, size=2) == pool.run(loss_of, unchanged, size=2)
     for failure in pool.run(without_cpu_tensors, size=3):
-        assert "threshold is 30.0 on ranks 0, 2 and 31.0 on rank 1" in failure.message
+        assert "threshold is 30 on ranks 0, 3 and 31 on rank 2" in failure.message
 
 
-def copies(group: dist.ProcessGroup) -> list[float]:
-    criterion = DECLoss(**ARGUMENTS, process_group=group)
-    others = [copy.deepcopy(criterion), pickle.loads(pickle.dumps(criterion))]
-    return [float(module(*own(group, *batch(group.size())))) for module in (criterion, *others)]
+def copies(group: dist.ProcessGroup, saved: bytes | None) -> Any:
+    if saved is None:
+        return pickle.dumps(DECLoss(**ARGUMENTS, process_group=group))
+    criterion = pickle.loads(saved)
+    modules = (DECLoss(**ARGUMENTS, process_group=group), criterion, copy.deepcopy(criterion))
+    return [float(module(*own(group, *batch(group.size())))) for module in modules]
 
 
-def test_the_module_can_be_copied_and_saved(pool: Pool) -> None:
-    for losses in pool.run(copies, size=2):
-        assert losses[0] == losses[1] == losses[2]
+def test_the_module_can_be_copied_and_a_saved_one_loaded_on_another_rank(pool: Pool) -> None:
+    saved = pool.run(copies, None, size=2)[0]
+    losses = pool.run(copies, saved, size=2)
+    assert losses[0][0] != losses[1][0]
+    for original, loaded, copied in losses:
+        assert original == loaded == copied
+
+
+def out_of_step(group: dist.ProcessGroup) -> float:
+    # As many bytes as a call has.
+    alpha = torch.zeros(1024, dtype=torch.uint8)
+    if group.rank() == 1:
+        group.allgather([[torch.empty_like(alpha) for _ in range(group.size())]], [alpha]).wait()
+        return 0.0
+    return loss_of(group, unchanged)
+
+
+def test_ranks_that_are_not_at_the_same_call(pool: Pool) -> None:
+    first, _ = pool.run(out_of_step, size=2)
+    assert first.kind == "ValueError"
+    assert "others are not there: 3" in first.message
 
 
 def outside(group: dist.ProcessGroup) -> None:
@@ -492,20 +554,31 @@ def test_no_group_within_an_image() -> None:
         DECLoss(scope="image", process_group="world")
 
 
-def test_rows_of_one_rank_among_the_columns_of_all(backend: str) -> None:
-    """The operator on every rank's part against the operator on the whole."""
-    world = 3
-    sr, hr = images(6, 3, 20, 28, 4, torch.float32)
-    constants = (4, False, 0.1, 0.4, 1.3, True, "ieee", backend)
-    whole = similarity_sums(sr, sr, hr, 0, 1, "", *constants)
-    alpha, beta = torch.randn(2, 6 * 35, generator=torch.Generator().manual_seed(0))
-    gradient = similarity_sums_backward(alpha, beta, sr, sr, hr, 0, *constants)
-    for rank, part in enumerate(sr.chunk(world)):
-        rows = slice(70 * rank, 70 * (rank + 1))
-        for ours, theirs in zip(similarity_sums(part, sr, hr, rank, world, "", *constants), whole, strict=True):
-            assert error(ours, theirs[rows]) < 1e-6
-        ours = similarity_sums_backward(alpha, beta, part, sr, hr, rank, *constants)
-        assert error(ours, gradient.chunk(world)[rank]) < 4e-6
+def sums_and_gradient(backend: str, part: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Qpos, Qneg and dL/dsr of the rows of a batch, for alpha and beta of all columns."""
+    module = BACKENDS[backend]
+    dtype = torch.float64 if backend == "reference" else torch.float32
+    constants = Spec(8, 20.0, 0.4, 1.3, temperature="inside").constants(192, "ieee")
+    alpha, beta = torch.randn(2, 3 * 35, generator=torch.Generator().manual_seed(0)).to(part.sr.device, dtype)
+    rows = module.prepare(part, 8, False, constants, dtype)
+    dz = module.backward(rows, constants, rows.sort(alpha), rows.sort(beta))
+    gradient = module.to_images(rows.project_(dz), rows.order, part.own, 8)
+    qpos, qneg = map(rows.unsort, module.forward(rows, constants))
+    return qpos, qneg, gradient
+
+
+def assert_that_a_part_is_part_of_the_whole(backend: str, sr: Tensor, hr: Tensor) -> None:
+    qpos, qneg, gradient = sums_and_gradient(backend, Batch.alone(sr, hr))
+    for start, stop in ((0, 1), (1, 3)):
+        ours = sums_and_gradient(backend, Batch(sr[start:stop], sr, hr, start))
+        rows = slice(35 * start, 35 * stop)
+        assert error(ours[0], qpos[rows]) < 1e-6
+        assert error(ours[1], qneg[rows]) < 1e-6
+        assert error(ours[2], gradient[start:stop]) < 1e-5
+
+
+def test_rows_among_more_columns(backend: str) -> None:
+    assert_that_a_part_is_part_of_the_whole(backend, *images(3, 3, 40, 56, 8, torch.float32))
 
 
 # On a CUDA device
@@ -517,13 +590,17 @@ def test_nccl_gathers_without_waiting_for_the_device() -> None:
     torch.cuda.set_device(0)
     dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        group = distributed.resolve("world")
-        sr, hr = (x.cuda() for x in batch(1, torch.bfloat16))
-        distributed.gather([sr, hr], *group, "patch_size=4")  # connects
+        group = distributed.name_of("world")
+        sr, _ = (x.cuda() for x in batch(1, torch.bfloat16))
+        everything = torch.empty_like(sr)
+        arguments = everything.view(-1).view(torch.uint8), sr.view(-1).view(torch.uint8), distributed._named(group)
+        distributed._all_gather_bytes(*arguments)  # connects
+        distributed._exchange("", group)
         torch.cuda.set_sync_debug_mode("error")
-        gathered = distributed.gather([sr, hr], *group, "patch_size=4")
+        assert distributed._exchange("a call", group) == ["a call"]
+        distributed._all_gather_bytes(*arguments)
         torch.cuda.set_sync_debug_mode("default")
-        assert all(map(torch.equal, gathered, (sr, hr)))
+        assert torch.equal(everything, sr)
     finally:
         torch.cuda.set_sync_debug_mode("default")
         dist.destroy_process_group()
@@ -531,16 +608,7 @@ def test_nccl_gathers_without_waiting_for_the_device() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", ["torch", "cpp", "triton"])
-def test_rows_of_one_rank_on_the_device(backend: str) -> None:
+def test_rows_among_more_columns_on_the_device(backend: str) -> None:
     if found := BACKENDS[backend].reasons(torch.device("cuda"), torch.float32, 192):
         pytest.skip("; ".join(found))
-    sr, hr = (x.cuda() for x in images(3, 3, 88, 104, 8, torch.float32))
-    constants = (8, False, 0.3, 0.5, 1.5, False, "ieee", backend)
-    alpha, beta = torch.randn(2, 3 * 143, device="cuda")
-    qpos, qneg = similarity_sums(sr, sr, hr, 0, 1, "", *constants)
-    gradient = similarity_sums_backward(alpha, beta, sr, sr, hr, 0, *constants)
-    own = similarity_sums(sr[1:2], sr, hr, 1, 3, "", *constants)
-    assert error(own[0], qpos[143:286]) < 1e-5
-    assert error(own[1], qneg[143:286]) < 1e-5
-    ours = similarity_sums_backward(alpha, beta, sr[1:2], sr, hr, 1, *constants)
-    assert error(ours, gradient[1:2]) < 1e-4
+    assert_that_a_part_is_part_of_the_whole(backend, *(x.cuda() for x in images(3, 3, 40, 56, 8, torch.float32)))

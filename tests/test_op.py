@@ -9,7 +9,6 @@ from dec_kernels.op import similarity_sums, similarity_sums_backward
 from tests.oracle import evaluate, images, threshold
 
 ETA = threshold("l2", 3, 4)
-ALONE = (0, 1, "")  # rank, world and group of a process by itself
 
 
 def arguments(backend: str, per_image: bool = False, inside: bool = False) -> tuple:
@@ -20,7 +19,7 @@ def arguments(backend: str, per_image: bool = False, inside: bool = False) -> tu
 @pytest.mark.parametrize("per_image", [False, True])
 def test_opcheck_forward(backend: str, dtype: torch.dtype, per_image: bool) -> None:
     sr, hr = images(2, 3, 13, 16, 4, dtype)
-    others = (sr.detach(), hr, *ALONE, *arguments(backend, per_image))
+    others = (sr.detach(), hr, "", *arguments(backend, per_image))
     torch.library.opcheck(similarity_sums, (sr.detach(), *others))
     torch.library.opcheck(similarity_sums, (sr.requires_grad_(), *others))
 
@@ -30,7 +29,7 @@ def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> N
     sr, hr = images(2, 3, 13, 16, 4, torch.float32)
     sr = sr.contiguous(memory_format=memory_format)
     alpha, beta = torch.rand(2, 24)
-    torch.library.opcheck(similarity_sums_backward, (alpha, beta, sr, sr, hr, 0, *arguments(backend)))
+    torch.library.opcheck(similarity_sums_backward, (alpha, beta, sr, sr, hr, "", *arguments(backend)))
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -39,7 +38,7 @@ def test_gradcheck(float64_backend: str, per_image: bool, inside: bool) -> None:
     sr, hr = images(2, 1, 9, 12, 4, torch.float64)
 
     def sums(sr: Tensor) -> tuple[Tensor, Tensor]:
-        return similarity_sums(sr, sr.detach(), hr, *ALONE, *arguments(float64_backend, per_image, inside))
+        return similarity_sums(sr, sr.detach(), hr, "", *arguments(float64_backend, per_image, inside))
 
     assert torch.autograd.gradcheck(sums, sr.requires_grad_())
 

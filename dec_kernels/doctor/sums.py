@@ -14,7 +14,7 @@ def sums(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     """Qpos and Qneg (Eqs. 40, 41) of each patch, (n,) each, of images (B, C, H, W) float32."""
     constants = spec.constants(sr.shape[1] * spec.patch_size**2, spec.precision)
     per_image = spec.scope == "image"
-    return op.similarity_sums(sr, sr, hr, 0, 1, "", spec.patch_size, per_image, *constants, spec.backend)
+    return op.similarity_sums(sr, sr, hr, "", spec.patch_size, per_image, *constants, spec.backend)
 
 
 def preset(spec: Spec) -> str:
