@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import torch
 
+from dec_kernels.doctor.memory import peak_extra_bytes_on_cuda
+
 Call = Callable[[], object]
 
 
@@ -36,12 +38,7 @@ class Cuda:
     def extra_bytes(self, call: Call) -> int:
         """The allocator's peak during the call, above what is allocated before. cuBLAS's workspace, which stays for
         good after a first call, is no part of it."""
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+        return peak_extra_bytes_on_cuda(call)
 
     def free_bytes(self) -> float:
         gc.collect()
