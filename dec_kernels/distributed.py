@@ -42,8 +42,9 @@ def name_of(process_group: dist.ProcessGroup | str | None) -> str:
     if isinstance(process_group, str):
         if process_group != WORLD:
             raise ValueError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
-        # None where it is not initialised. torch.compile guards this look-up, and not dist.is_initialized().
-        process_group = dist.group.WORLD if dist.is_available() else None
+        # torch.compile watches whether the first of these changes, and knows what the second one means.
+        world = dist.group.WORLD if dist.is_available() else None
+        process_group = world if dist.is_available() and dist.is_initialized() else None
     if process_group is None:
         return ALONE
     if not dist.is_available():
