@@ -44,7 +44,8 @@ def name_of(process_group: dist.ProcessGroup | str | None) -> str:
             raise ValueError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
         # torch.compile watches whether the first of these changes, and knows what the second one means.
         world = dist.group.WORLD if dist.is_available() else None
-        process_group = world if dist.is_available() and dist.is_initialized() else None
+        others = dist.is_available() and dist.is_initialized() and world is not None and world.size() > 1
+        process_group = world if others else None
     if process_group is None:
         return ALONE
     if not dist.is_available():
