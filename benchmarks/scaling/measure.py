@@ -38,9 +38,9 @@ OTHERS = ("allreduce", "alltoall_base", "broadcast", "gather", "reduce", "reduce
 class Plan:
     """What is measured: patches of each process, numbers of processes, timed rounds."""
 
-    patches: Sequence[int] = (512, 1024, 2048, 4096)
+    patches: Sequence[int] = (1024, 2048, 4096)
     processes: Sequence[int] = (1, 2, 4)
-    rounds: int = 7
+    rounds: int = 9
 
 
 Task = Callable[[Plan, int], Any]  # what a process does, given its rank; the result has to go into JSON
