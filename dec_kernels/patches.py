@@ -114,11 +114,11 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     means, column_order = means.reshape(batch.groups(per_image), -1).sort(dim=1, stable=True)
     p, z = _gather(hr_tiles, column_order, dtype), _gather(sr_tiles, column_order, dtype)
     rows, order = rows_among(column_order, batch)
-    first, last = _band(means, means[:, rows], p, constants.radius)
+    first, last = _band(means, of_rows(means, rows), p, constants.radius)
     p_scale = _inverse(torch.cat([_norm(block) for block in _blocks(p)])).view_as(means)
     z_norm = torch.cat([_norm(block) for block in _blocks(z)]).view_as(means)
     z /= torch.where(z_norm == 0, 1, z_norm)[..., None]
-    return Patches(z, p, p_scale, column_order, rows, _inverse(z_norm[:, rows]), first, last, order)
+    return Patches(z, p, p_scale, column_order, rows, _inverse(of_rows(z_norm, rows)), first, last, order)
 
 
 def rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
