@@ -124,11 +124,13 @@ def announcing(group: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _announce(error, group)
+        # What fails while it is compiled is run again as it is, unless it had to be one graph. (As a decorator,
+        # `disable` would import the compiler with this package.)
+        if not torch.compiler.is_dynamo_compiling():
+            torch.compiler.disable(_announce)(error, group)
         raise
 
 
-@torch.compiler.disable
 def _announce(error: Exception, group: str) -> None:
     if size_of(group) == 1:
         return

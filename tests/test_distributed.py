@@ -452,6 +452,17 @@ def test_ranks_that_differ_are_an_error_on_every_rank(pool: Pool, change: Callab
     assert not any(isinstance(result, Failure) for result in pool.run(loss_of, unchanged, size=3))
 
 
+def compiled_loss_of(group: dist.ProcessGroup) -> float:
+    sr, hr, _ = no_images(group.rank(), *own(group, *batch(group.size())))
+    return float(torch.compile(DECLoss(**ARGUMENTS, process_group=group), backend="aot_eager")(sr, hr))
+
+
+def test_ranks_that_differ_are_an_error_in_a_compiled_call(pool: Pool) -> None:
+    for failure in pool.run(compiled_loss_of, size=2):
+        assert failure.kind == "ValueError"
+        assert "sr must be (B, C, H, W), got 3 dimensions: (3, 12, 16)" in failure.message
+
+
 def unchanged(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
     return sr, hr, {}
 
