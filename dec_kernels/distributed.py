@@ -48,11 +48,9 @@ def name_of(process_group: dist.ProcessGroup | str | None) -> str:
         process_group = world if others else None
     if process_group is None:
         return ALONE
-    if not dist.is_available():
-        raise TypeError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
-    if process_group == dist.GroupMember.NON_GROUP_MEMBER:
+    if dist.is_available() and process_group == dist.GroupMember.NON_GROUP_MEMBER:
         raise ValueError("process_group must be a group that this process is in, got one that it is not in")
-    if not isinstance(process_group, dist.ProcessGroup):
+    if not (dist.is_available() and isinstance(process_group, dist.ProcessGroup)):
         raise TypeError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
     return process_group.group_name
 

@@ -83,14 +83,12 @@ class Spec:
 
     def numbers(self) -> list[float]:
         """In the order of `NUMBERS`."""
-        return [self.patch_size, self.threshold, self.t_pos, self.t_neg, self.max_val, self.loss_weight]
+        return [getattr(self, name) for name in NUMBERS]
 
     def switches(self) -> str:
-        """All that is no number."""
-        return (
-            f"distance={self.distance}; temperature={self.temperature}; scope={self.scope}; "
-            f"remainder={self.remainder}; reduction={self.reduction}; backend={self.backend}"
-        )
+        """All that is no number, but the precision: what "auto" stands for is found out elsewhere."""
+        names = [name for name in self.__dataclass_fields__ if name not in (*NUMBERS, "precision")]
+        return "; ".join([f"{name}={getattr(self, name)}" for name in names])
 
     def constants(self, dim: int, precision: str) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""

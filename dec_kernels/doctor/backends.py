@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from dec_kernels import reference
-from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, choose
-from dec_kernels.doctor.crops import window_of
+from dec_kernels.backends import BACKENDS, ENVIRONMENT
+from dec_kernels.doctor.crops import patches_of, window_of
 from dec_kernels.doctor.examine import loss
 from dec_kernels.doctor.memory import peak_extra_bytes, peak_extra_bytes_on_cuda
-from dec_kernels.doctor.sums import preset
+from dec_kernels.doctor.sums import choose, preset
 from dec_kernels.spec import Spec
 
 MOST_DENSE = 1024  # patches for which the reference is timed: its float64 matrices take 8 MiB each
@@ -71,9 +71,8 @@ class Check(TypedDict):
 
 def require(sr: Tensor, spec: Spec) -> None:
     """Raises ValueError where the environment names a backend that cannot run images like `sr`, (B, C, H, W)."""
-    task = Task(sr.device, sr.dtype, sr.shape[1] * spec.patch_size**2, _patches(sr, spec), preset(spec))
     try:
-        choose(spec.backend, task)
+        choose(sr, spec)
     except RuntimeError as error:
         raise ValueError(f"{ENVIRONMENT} is set, and {error}") from error
 
@@ -111,16 +110,12 @@ def _cost(name: str, sr: Tensor, hr: Tensor, spec: Spec) -> Cost:
 
 
 def _not_worth_timing(name: str, sr: Tensor, spec: Spec) -> str | None:
-    patches = _patches(sr, spec)
+    patches = patches_of(sr, spec.patch_size)
     if name == "reference" and patches > MOST_DENSE:
         return f"it is dense, made for small n, and not timed beyond {MOST_DENSE} patches; these are {patches}"
     if name == "triton" and sr.device.type == "cpu":
         return "it is interpreted here (TRITON_INTERPRET=1), and its time would mean nothing"
     return None
-
-
-def _patches(sr: Tensor, spec: Spec) -> int:
-    return sr.shape[0] * (sr.shape[2] // spec.patch_size) * (sr.shape[3] // spec.patch_size)
 
 
 def _seconds(call: Callable[[], Tensor]) -> float:

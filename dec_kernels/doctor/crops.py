@@ -82,9 +82,9 @@ def cut(source: Source, crop: tuple[int, int] | None, crops: int | None, seed: i
         for both in _crops(pair, window, count, generator)
     ]  # fmt: skip
     sr, hr = (torch.stack(side).contiguous() for side in zip(*cut_pairs, strict=True))
-    patches = [side // spec.patch_size for side in window]
     notes += _leftover_notes(window, spec.patch_size) + _value_notes(sr, hr, spec.max_val)
-    compared = patches[0] * patches[1] * (1 if spec.scope == "image" else len(sr))
+    patches = patches_of(sr, spec.patch_size)
+    compared = patches // (len(sr) if spec.scope == "image" else 1)
     if compared < 2:
         raise ValueError(
             f"the loss compares patches with each other, and patch_size={spec.patch_size} leaves {compared} of them "
@@ -99,11 +99,16 @@ def cut(source: Source, crop: tuple[int, int] | None, crops: int | None, seed: i
             "sizes": {f"{height} x {width}": count for (height, width), count in sizes.items()},
             "crops": len(sr),
             "crop": window,
-            "patches": len(sr) * patches[0] * patches[1],
+            "patches": patches,
             "patch_values": sr.shape[1] * spec.patch_size**2,
             "notes": notes,
         },
     )
+
+
+def patches_of(images: Tensor, patch_size: int) -> int:
+    """How many patches images (B, C, H, W) have."""
+    return images.shape[0] * (images.shape[2] // patch_size) * (images.shape[3] // patch_size)
 
 
 def window_of(sr: Tensor, hr: Tensor, patch_size: int, most: int) -> tuple[Tensor, Tensor]:

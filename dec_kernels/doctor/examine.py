@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dec_kernels import dec_loss
 from dec_kernels.doctor import positives
-from dec_kernels.doctor.crops import window_of
+from dec_kernels.doctor.crops import patches_of, window_of
 from dec_kernels.doctor.sums import sums
 from dec_kernels.reference import patch_rows
 from dec_kernels.spec import DISTANCES, Spec
@@ -215,7 +215,7 @@ def sweep(sr: Tensor, hr: Tensor, spec: Spec, counts: dict[str, list[Tensor]]) -
     return {
         "thresholds": list(THRESHOLDS),
         "rows": len(counts[spec.distance][0]),
-        "loss_patches": sr.shape[0] * (sr.shape[2] // spec.patch_size) * (sr.shape[3] // spec.patch_size),
+        "loss_patches": patches_of(sr, spec.patch_size),
         "curves": curves,
     }
 

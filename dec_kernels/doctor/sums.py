@@ -17,6 +17,11 @@ def sums(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     return op.similarity_sums(sr, sr, hr, "", spec.patch_size, per_image, *constants, spec.backend)
 
 
+def choose(sr: Tensor, spec: Spec) -> None:
+    """Raises RuntimeError or ValueError where the loss finds no backend for images like `sr`, (B, C, H, W)."""
+    op._choose(spec.backend, sr, spec.patch_size, spec.scope == "image", preset(spec))
+
+
 def preset(spec: Spec) -> str:
     """What `precision` stands for: itself, or for "auto" what PyTorch's setting of the moment says."""
     return op._preset(spec.precision)
