@@ -18,6 +18,7 @@ def test_size_and_names_of_esrgan() -> None:
 def test_scales(scale: int, folded: int) -> None:
     network = RRDBNet(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
     assert network.conv_first.in_channels == folded
+    assert network.multiple == 4 // scale
     assert network(torch.rand(2, 3, 8, 12)).shape == (2, 3, 8 * scale, 12 * scale)
 
 

@@ -50,7 +50,8 @@ class RRDBNet(nn.Module):
     """RRDBNet: (B, num_in_ch, H, W) in [0, 1] to (B, num_out_ch, scale * H, scale * W), not clipped.
 
     The body works at a quarter of the output's resolution, whatever the scale: for scales 2 and 1 the input is first
-    folded by pixel-unshuffle, so H and W must then be multiples of 2 and 4.
+    folded by pixel-unshuffle, as in Real-ESRGAN (Wang et al., 2021), so H and W must then be multiples of 2 and 4: of
+    the attribute ``multiple``.
 
     Args:
         num_in_ch, num_out_ch: channels of the low- and high-resolution images.
@@ -60,7 +61,7 @@ class RRDBNet(nn.Module):
         num_grow_ch: channels that each convolution of a dense block adds. ESRGAN: 32.
 
     Raises:
-        ValueError: a size is below 1, ``scale`` is another number, or the input's size is no multiple of the folding.
+        ValueError: a size is below 1, ``scale`` is another number, or the input's size is no multiple of ``multiple``.
     """
 
     def __init__(
@@ -85,8 +86,8 @@ class RRDBNet(nn.Module):
             if size < 1:
                 raise ValueError(f"{name} must be at least 1, got {size}")
         self.scale = scale
-        self.fold = 4 // scale
-        self.conv_first = nn.Conv2d(num_in_ch * self.fold**2, num_feat, 3, padding=1)
+        self.multiple = 4 // scale
+        self.conv_first = nn.Conv2d(num_in_ch * self.multiple**2, num_feat, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(num_feat, num_grow_ch) for _ in range(num_block)))
         self.conv_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv_up1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
@@ -96,11 +97,12 @@ class RRDBNet(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]
-        if height % self.fold or width % self.fold:
+        if height % self.multiple or width % self.multiple:
             raise ValueError(
-                f"lr's height and width must be multiples of {self.fold} at scale {self.scale}, got {height} x {width}"
+                f"lr's height and width must be multiples of {self.multiple} at scale {self.scale}, "
+                f"got {height} x {width}"
             )
-        first = self.conv_first(F.pixel_unshuffle(lr, self.fold))
+        first = self.conv_first(F.pixel_unshuffle(lr, self.multiple))
         features = first + self.conv_body(self.body(first))
         features = _lrelu(self.conv_up1(_double(features)))
         features = _lrelu(self.conv_up2(_double(features)))

@@ -1,52 +1,148 @@
-"""Generator weight files: reading those of this trainer and of BasicSR, writing BasicSR's."""
+"""Weight files: reading this trainer's, BasicSR's, KAIR's and ESRGAN's first ones; writing BasicSR's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_IN_CHECKPOINT = "generator."  # where a checkpoint of the training module keeps the generator
-_WRAPPERS = ("params_ema", "params")  # BasicSR's, the averaged weights first, as its test scripts read them
+from dec_kernels.trainer.models.rrdbnet import RRDBNet
+
+# Where a file may keep the generator, the averaged weights first: in this trainer's checkpoints, in BasicSR's files.
+_PLACES = (("state_dict", "averaged.module."), ("state_dict", "generator."), ("params_ema", ""), ("params", ""))
+
+# What RRDBNet's layers are called in ESRGAN's first release (``model.``) and in its second, which KAIR keeps.
+_BASICSR_NAMES = {
+    r"model\.0": "conv_first",
+    r"(?:model\.1\.sub|RRDB_trunk)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?": r"body.\1.rdb\2.conv\3",
+    r"model\.1\.sub\.\d+|trunk_conv": "conv_body",
+    r"model\.3|upconv1": "conv_up1",
+    r"model\.6|upconv2": "conv_up2",
+    r"model\.8|HRconv": "conv_hr",
+    r"model\.10": "conv_last",
+}
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The generator's state dict, under BasicSR's key names.
 
     Args:
-        path: a checkpoint of this trainer (``.ckpt``), or a file of BasicSR's with the weights under ``params_ema`` or
-            ``params`` or bare (``.pth``). Nothing in it is executed.
+        path: a checkpoint of this trainer (``.ckpt``), of which the averaged weights are taken where it has them; or a
+            file (``.pth``) with the weights under ``params_ema`` or ``params`` or bare, where an RRDBNet's layers may
+            have the names of BasicSR and Real-ESRGAN, of KAIR, or of ESRGAN's first release. Nothing in it is executed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no weights of a generator.
+        ValueError: the file is damaged, or holds no weights of a generator.
     """
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(content, Mapping) and "state_dict" in content:
-        state = content["state_dict"]
-        content = {k.removeprefix(_IN_CHECKPOINT): v for k, v in state.items() if k.startswith(_IN_CHECKPOINT)}
-    elif isinstance(content, Mapping):
-        content = next((content[key] for key in _WRAPPERS if key in content), content)
-    if not (isinstance(content, Mapping) and content and all(isinstance(v, Tensor) for v in content.values())):
+    with open(path, "rb") as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file can raise almost anything
+            raise ValueError(f"{path} is damaged, or holds more than tensors and plain Python values") from error
+    state = _state_dict(content)
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no weights of a generator: neither a checkpoint of this trainer nor BasicSR's")
-    return dict(content)
+    in_old_names = any(".RDB1." in key for key in state)
+    return {_basicsr_name(key) if in_old_names else key: value for key, value in state.items()}
 
 
 def load_weights(generator: nn.Module, path: str | Path) -> None:
     """Fill ``generator`` with the weights of a file that :func:`read_weights` reads.
 
     Raises:
-        ValueError: they are the weights of another network; the message lists what differs.
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, or holds the weights of another network; the message lists what differs.
+            What fits has then been loaded.
     """
-    try:
-        generator.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        raise ValueError(f"the weights in {path} do not fit the generator: {error}") from error
+    _fill(generator, read_weights(path), f"the weights in {path} do not fit the generator")
+
+
+def rrdbnet_from(path: str | Path) -> RRDBNet:
+    """The RRDBNet that the shapes in a weight file describe, with the file's weights.
+
+    The scale follows from the channels of the first convolution, taking it that the network reads as many as it writes:
+    for RGB images 3 stand for scale 4, 12 for 2 and 48 for 1. Networks that reach other scales by more or fewer
+    upsampling convolutions than ESRGAN's two are not read.
+
+    Args:
+        path: a file that :func:`read_weights` reads.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, or holds another network than such an RRDBNet.
+    """
+    state, problem = read_weights(path), f"{path} holds no RRDBNet with two upsampling convolutions"
+    first, dense, last = "conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"
+    for key in (first, dense, last):
+        if key not in state or state[key].ndim != 4:
+            raise ValueError(f"{problem}: it has no convolution {key}")
+    num_feat, channels = state[first].shape[:2]
+    num_out_ch = state[last].shape[0]
+    scales = {num_out_ch: 4, 4 * num_out_ch: 2, 16 * num_out_ch: 1}
+    if channels not in scales:
+        raise ValueError(
+            f"{problem}: for {num_out_ch} output channels, {first} must have {', '.join(map(str, scales))} input "
+            f"channels, got {channels}"
+        )
+    network = RRDBNet(
+        num_in_ch=num_out_ch,
+        num_out_ch=num_out_ch,
+        scale=scales[channels],
+        num_feat=num_feat,
+        num_block=len({key.split(".")[1] for key in state if key.startswith("body.")}),
+        num_grow_ch=state[dense].shape[0],
+    )
+    _fill(network, state, problem)
+    return network
 
 
 def save_weights(generator: nn.Module, path: str | Path) -> None:
     """Write the generator's weights as BasicSR does: float tensors in ordinary memory order, under ``params``."""
     state = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
     torch.save({"params": state}, path)
+
+
+def _state_dict(content: object) -> dict[str, Any]:
+    """What a file's content keeps in the first of the places that it has, else the content itself."""
+    if not (isinstance(content, Mapping) and all(isinstance(key, str) for key in content)):
+        return {}
+    for wrapper, prefix in _PLACES:
+        inner = content.get(wrapper)
+        if isinstance(inner, Mapping):
+            found = {key.removeprefix(prefix): value for key, value in inner.items() if key.startswith(prefix)}
+            if found:
+                return found
+    return dict(content)
+
+
+def _basicsr_name(key: str) -> str:
+    layer, _, parameter = key.rpartition(".")
+    for pattern, name in _BASICSR_NAMES.items():
+        if match := re.fullmatch(pattern, layer):
+            return f"{match.expand(name)}.{parameter}"
+    return key
+
+
+def _fill(network: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
+    """Load ``state``, or raise a ValueError that says ``problem`` and what differs."""
+    own = network.state_dict()
+    resized = [key for key in own if key in state and state[key].shape != own[key].shape]
+    fitting = {key: value for key, value in state.items() if key not in resized}
+    missing, unexpected = network.load_state_dict(fitting, strict=False)
+    differences = {
+        "missing in the file": [key for key in own if key in missing and key not in state],
+        "not in the network": unexpected,
+        "of another shape": [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in resized],
+    }
+    if any(differences.values()):
+        raise ValueError(f"{problem}: " + "; ".join(_listed(what, keys) for what, keys in differences.items() if keys))
+
+
+def _listed(what: str, keys: Sequence[str]) -> str:
+    shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
+    return f"{len(keys)} {what}: {shown}"
