@@ -1,0 +1,71 @@
+"""The perceptual loss of ESRGAN (Wang et al., 2018, section 3.3): VGG-19's features before their activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dec_kernels.trainer.models.pretrained import Frozen, check_images
+from dec_kernels.trainer.models.vgg import VGG19
+
+_PRESETS: dict[str, dict[str, float]] = {
+    "esrgan": {"conv5_4": 1.0},
+    "real-esrgan": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0},
+}
+
+
+class PerceptualLoss(nn.Module):
+    """The weighted sum, over layers of VGG-19, of the mean absolute difference of two images' features.
+
+    VGG-19 is no part of what is trained and saved: see :class:`~dec_kernels.trainer.models.pretrained.Frozen`. Under
+    autocast it computes in the reduced precision, the differences in float32.
+
+    Args:
+        layers: each layer's weight, at least 0, by its name: ``convN_M`` is convolution M of VGG-19's block N. Or a
+            paper's choice: ``esrgan`` is conv5_4 at 1; ``real-esrgan`` (Wang et al., 2021) is conv1_2 and conv2_2 at
+            0.1 and conv3_4, conv4_4 and conv5_4 at 1.
+        weights: file of VGG-19's weights with torchvision's key names. None takes vgg19-dcbb9e9d.pth from PyTorch Hub's
+            cache, or downloads it into that.
+
+    Shape:
+        sr, hr: (B, 3, H, W) floating in [0, 1], H and W at least 16 for a layer of block 5, 8 for one of block 4,
+        and so on. Returns a float32 scalar, with a gradient with respect to ``sr`` alone.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it cannot be downloaded.
+        TypeError: an image is not floating.
+        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; the file holds the
+            weights of another network; the images are too small, or not of one shape.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, float] | Literal["esrgan", "real-esrgan"] = "esrgan",
+        weights: str | Path | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(layers, str):
+            if layers not in _PRESETS:
+                raise ValueError(f"layers must be a mapping or one of {', '.join(_PRESETS)}, got {layers!r}")
+            layers = _PRESETS[layers]
+        for name, weight in layers.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"layers must have finite weights of at least 0, got {weight} for {name}")
+        vgg = VGG19(layers, weights)
+        self.layers = dict(layers)
+        self.smallest = vgg.smallest
+        self.features = Frozen(vgg)
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        check_images(sr, hr, self.smallest)
+        with torch.no_grad():
+            wanted = self.features(hr)
+        found = self.features(sr)
+        terms = [w * F.l1_loss(found[name].float(), wanted[name].float()) for name, w in self.layers.items()]
+        return torch.stack(terms).sum()

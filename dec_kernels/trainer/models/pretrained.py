@@ -1,0 +1,91 @@
+"""Pretrained networks that losses and metrics look through: their public weight files, and keeping them frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_PREFIX = "features."  # torchvision's name for the convolutional part of a classifier
+
+
+class Frozen(nn.Module):
+    """Computes with ``network``, moves with the module around it, and is otherwise no part of that.
+
+    The network is neither in ``parameters()`` nor in ``buffers()`` nor in ``state_dict()``: it is not trained, not
+    written into checkpoints, and DistributedDataParallel does not send it around. It stays in evaluation mode.
+    Gradients pass through it to its inputs.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._network = (network.eval().requires_grad_(False),)  # in a tuple, PyTorch does not see it as a part
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
+        super()._apply(fn, recurse)
+        self._network[0]._apply(fn, recurse)
+        return self
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self._network[0](*inputs)
+
+
+def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, option: str) -> None:
+    """Fill ``layers``, which may be on the meta device, with the ``features.*`` of a weight file of torchvision's.
+
+    Args:
+        layers: the convolutional part of the network, all of it; float32 afterwards.
+        weights: path of the file. None takes ``url``'s from PyTorch Hub's cache, or downloads it into that.
+        url: where the public file lies.
+        option: where users name the file, for the error's text.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it is not in the cache and cannot be downloaded.
+        ValueError: the file holds the weights of another network; the message lists what differs.
+    """
+    if weights is not None:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    else:
+        # Processes that get here together each download into a file of their own, which takes its place when complete.
+        try:
+            state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"the pretrained weights {Path(url).name} are not on this machine and cannot be downloaded ({error}): "
+                f"get them from {url} and put the file into {Path(torch.hub.get_dir()) / 'checkpoints'}, "
+                f"or give its path as {option}"
+            ) from error
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{weights or url} holds no weights but a {type(state).__name__}")
+    features = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    try:
+        layers.load_state_dict(features, assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{weights or url} holds the weights of another network, not {Path(url).stem}: {error}"
+        ) from error
+    layers.float()
+
+
+def check_images(sr: Tensor, hr: Tensor, smallest: int) -> None:
+    """See that a network can compare two batches of images.
+
+    Raises:
+        TypeError: one is not floating.
+        ValueError: they are not of one shape (B, 3, H, W) with H and W of at least ``smallest``.
+    """
+    for name, image in (("sr", sr), ("hr", hr)):
+        if not image.is_floating_point():
+            raise TypeError(f"{name} must be floating, in [0, 1], got {image.dtype}")
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"{name} must be (B, 3, H, W), got {tuple(image.shape)}")
+    if sr.shape != hr.shape:
+        raise ValueError(f"sr and hr must have one shape, got {tuple(sr.shape)} and {tuple(hr.shape)}")
+    if min(sr.shape[-2:]) < smallest:
+        raise ValueError(
+            f"sr and hr must be at least {smallest} x {smallest} pixels for the deepest layer, "
+            f"got {sr.shape[-2]} x {sr.shape[-1]}"
+        )
