@@ -1,8 +1,9 @@
 """Bicubic resizing that agrees with MATLAB's ``imresize``, the down-scaling on which super-resolution papers report.
 
-Resizing is linear and separable, so it is two matrix products: ``rows @ image @ columns.T``. Each matrix holds, for
-every output pixel, the cubic kernel's weights at the input pixels; when shrinking, the kernel is widened by 1/scale so
-that it also removes what the smaller grid cannot carry (antialiasing).
+The cubic kernel is Keys' (Cubic convolution interpolation for digital image processing, 1981) with a = -1/2; when
+shrinking, it is widened by 1/scale so that it also removes what the smaller grid cannot carry (antialiasing).
+:func:`imresize` resizes floating images by any scale. :func:`downscale` makes the low-resolution images of a training:
+8-bit or 16-bit pixels in and out, whole images or windows of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ _KERNEL_WIDTH = 4.0  # the cubic kernel is zero outside [-2, 2]
 
 def imresize(image: Tensor, scale: float) -> Tensor:
     """Resize ``image`` by ``scale`` as MATLAB's ``imresize(image, scale, "bicubic")`` does.
+
+    Resizing is linear and separable, so it is two matrix products: ``rows @ image @ columns.T``.
 
     Args:
         image: (..., H, W), any floating dtype and range. Integer images must be converted first, since the result of
@@ -56,9 +59,75 @@ def resize_matrix(size: int, scale: float) -> Tensor:
     taps = first[:, None] + torch.arange(math.ceil(width) + 2)
     weights = _cubic((centre[:, None] - taps) * shrink)
     weights /= weights.sum(dim=1, keepdim=True)
-    index = taps.long() % (2 * size)  # reflection has period 2 * size
-    index = torch.where(index < size, index, 2 * size - 1 - index)
-    return torch.zeros(out_size, size, dtype=torch.float64).scatter_add_(1, index, weights)
+    return torch.zeros(out_size, size, dtype=torch.float64).scatter_add_(1, _reflect(taps.long(), size), weights)
+
+
+def downscale(image: Tensor, scale: int, rows: range | None = None, columns: range | None = None) -> Tensor:
+    """Shrink ``image`` by the whole number ``scale`` with MATLAB's bicubic, rounded to the image's own whole values.
+
+    All sums are of whole numbers below 2^53 and so exact in float64, in whatever order: a window of the low-resolution
+    image is bit for bit what the whole one holds there, and no rounding error decides a tie. Ties are rounded up, as
+    MATLAB does.
+
+    Args:
+        image: (..., H, W), uint8 or uint16. Its last H mod ``scale`` rows and W mod ``scale`` columns are left out.
+        scale: high-resolution size / low-resolution size, 1 to 11.
+        rows, columns: the part of the low-resolution image to compute, with steps of 1; None for all of it.
+
+    Returns:
+        (..., len(rows), len(columns)), (..., H // scale, W // scale) for all of it, with the input's dtype.
+
+    Raises:
+        TypeError: ``image`` is neither uint8 nor uint16.
+        ValueError: ``scale`` is out of its range.
+    """
+    if image.dtype not in (torch.uint8, torch.uint16):
+        raise TypeError(f"image must be uint8 or uint16, got {image.dtype}")
+    if not 1 <= scale <= 11:
+        raise ValueError(f"scale must be 1 to 11, got {scale}")
+    height, width = (size // scale for size in image.shape[-2:])
+    across = _taps(columns or range(width), width, scale)
+    down = _taps(rows or range(height), height, scale)
+    sums = _shrink(image[..., down[:, None], across].double(), scale)
+    sums = _shrink(sums.mT, scale).mT
+    total = _integer_kernel(scale).sum() ** 2
+    return torch.floor((sums + total / 2) / total).clamp(0, torch.iinfo(image.dtype).max).to(image.dtype)
+
+
+def _taps(window: range, size: int, scale: int) -> Tensor:
+    """Which input samples the outputs in ``window`` are sums of: 3 * scale more than lie under them."""
+    before = 3 * scale // 2
+    taps = torch.arange(window.start * scale - before, (window.stop + 3) * scale - before)
+    return _reflect(taps, size * scale)
+
+
+def _shrink(x: Tensor, scale: int) -> Tensor:
+    """(..., (n + 3) * scale) to (..., n) along the last dimension: sums weighted by the integer kernel.
+
+    The kernel spans four blocks of ``scale`` samples. Each block is multiplied by all four of its parts at once; an
+    output is the sum of four consecutive blocks' products with the parts in turn.
+    """
+    parts = x.unflatten(-1, (-1, scale)) @ _integer_kernel(scale).view(4, scale).T
+    first, second, third, fourth = parts.unbind(-1)
+    return first[..., :-3] + second[..., 1:-2] + third[..., 2:-1] + fourth[..., 3:]
+
+
+@lru_cache(maxsize=16)
+def _integer_kernel(scale: int) -> Tensor:
+    """The cubic kernel at the 4 * scale input samples around an output, times 16 * scale^3: whole numbers, as float64.
+
+    Distances are whole multiples of 1 / (2 * scale), so 2 * (2 * scale)^3 times a cubic with halves is whole.
+    """
+    n = (2 * (torch.arange(4 * scale) - 3 * scale // 2) - (scale - 1)).abs()
+    near = 3 * n**3 - 10 * scale * n**2 + 16 * scale**3
+    far = -(n**3) + 10 * scale * n**2 - 32 * scale**2 * n + 32 * scale**3
+    return torch.where(n <= 2 * scale, near, far).double()
+
+
+def _reflect(index: Tensor, size: int) -> Tensor:
+    """Where samples beyond the border are taken from: reflected with the border repeated (... b a | a b c ...)."""
+    index = index % (2 * size)
+    return torch.where(index < size, index, 2 * size - 1 - index)
 
 
 def _cubic(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dec_kernels.trainer.resize import imresize, resize_matrix
+from dec_kernels.trainer.resize import downscale, imresize, resize_matrix
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,53 @@ def test_refuses_integers_and_lines() -> None:
     for shape in ((8,), (3, 0, 8)):
         with pytest.raises(ValueError, match="image must be"):
             imresize(torch.zeros(shape), 2)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("down4", 4), ("down3", 3), ("down2", 2)])
+def test_downscaling_pixels_agrees_with_known_good_figures(
+    golden: dict[str, np.ndarray], name: str, scale: int
+) -> None:
+    image, wanted = (torch.from_numpy(golden[f"{name}_{end}"]).permute(2, 0, 1) * 65535 for end in ("in", "out"))
+    result = downscale(image.round().to(torch.uint16), scale)
+    # Rounding the result costs half a step; rounding the input half a step times the sum of the weights' magnitudes.
+    assert (result.double() - wanted).abs().max() < 0.5 + 0.5 * 1.7
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5, 8, 11])
+def test_downscaling_pixels_is_rounded_bicubic(scale: int, dtype: torch.dtype) -> None:
+    top = torch.iinfo(dtype).max
+    # Black and white alone overshoot, and pixels beyond a multiple of the scale are not to be seen.
+    noise = torch.randint(0, top + 1, (2, 3, 7 * scale, 5 * scale)).to(dtype)
+    noise[1] = (noise[1].float() > top / 2) * top
+    image = F.pad(noise, (0, scale - 1, 0, scale - 1), value=top)
+    wanted = imresize(noise.double(), 1 / scale).clamp(0, top)
+    assert (downscale(image, scale).double() - wanted).abs().max() <= 0.5 + 1e-6
+    assert downscale(image, scale).dtype == dtype
+
+
+def test_downscaling_pixels_rounds_ties_up() -> None:
+    board = torch.tensor([[6, 7], [7, 6]], dtype=torch.uint8).repeat(9, 9)
+    assert (downscale(board, 2)[2:-2, 2:-2] == 7).all()  # 6 and 7 weigh the same, away from the reflecting border
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+def test_a_window_is_what_the_whole_image_holds_there(scale: int, dtype: torch.dtype) -> None:
+    height, width = 17, 21
+    image = torch.randint(0, torch.iinfo(dtype).max + 1, (3, height * scale, width * scale + scale - 1)).to(dtype)
+    whole = downscale(image, scale)
+    assert whole.shape == (3, height, width)
+    for _ in range(25):
+        top, left = int(torch.randint(height, ())), int(torch.randint(width, ()))
+        bottom, right = int(torch.randint(top + 1, height + 1, ())), int(torch.randint(left + 1, width + 1, ()))
+        window = downscale(image, scale, range(top, bottom), range(left, right))
+        assert torch.equal(window, whole[:, top:bottom, left:right])
+
+
+def test_downscaling_refuses_other_pixels_and_scales() -> None:
+    with pytest.raises(TypeError, match=r"image must be uint8 or uint16, got torch\.float32"):
+        downscale(torch.rand(3, 8, 8), 2)
+    for scale in (0, 12):
+        with pytest.raises(ValueError, match=f"scale must be 1 to 11, got {scale}"):
+            downscale(torch.zeros(3, 48, 48, dtype=torch.uint8), scale)

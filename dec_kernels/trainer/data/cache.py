@@ -1,0 +1,69 @@
+"""Decoding an image once rather than for every crop of it: decoding a 2K PNG takes far longer than all the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dec_kernels.trainer.data.images import read_image
+
+_LOADING = threading.Lock()  # Python 3.11 fails to parse the headers of arrays in several threads at once
+
+Reader = Callable[[Path], Tensor]
+"""Pixels of an image file as :func:`~dec_kernels.trainer.data.images.read_image` returns them; not to be written to."""
+
+
+class MemoryCache:
+    """Keeps the pixels of every image that was read once in this process's memory."""
+
+    def __init__(self) -> None:
+        self._images: dict[Path, Tensor] = {}
+
+    def __call__(self, path: Path) -> Tensor:
+        if path not in self._images:
+            self._images[path] = read_image(path)
+        return self._images[path]
+
+
+class DiskCache:
+    """Keeps the pixels of every image that was read once in a folder, as .npy files that are mapped into memory.
+
+    An entry belongs to the image file's path, size and time of change: a changed file gets a new entry. The folder may
+    be used by several processes at once, and deleted whenever none of them runs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, path: Path) -> Tensor:
+        entry = self._entry(path)
+        if not entry.exists():
+            self._store(entry, read_image(path).permute(1, 2, 0).numpy())
+        with _LOADING:
+            pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn that it must not write to it
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def _entry(self, path: Path) -> Path:
+        stat = path.stat()
+        key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
+        return self.folder / f"{path.stem}-{key}.npy"
+
+    def _store(self, entry: Path, pixels: np.ndarray) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # Each process writes a file of its own, and renames it when it is whole: who comes last replaces like by like.
+        handle, unfinished = tempfile.mkstemp(suffix=".part", dir=self.folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.save(file, pixels)
+            os.replace(unfinished, entry)
+        except BaseException:
+            os.unlink(unfinished)
+            raise

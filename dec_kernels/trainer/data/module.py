@@ -1,0 +1,250 @@
+"""Training crops and whole images, for Lightning."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
+from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
+from dec_kernels.trainer.data.images import read_image
+from dec_kernels.trainer.data.pairs import ImagePairs, Pair, lr_size
+from dec_kernels.trainer.data.sources import Photo, Source, find_photos
+from dec_kernels.trainer.metrics import to_float
+
+BAD_FILES = ("refuse", "skip")
+CACHES = ("memory", "disk", "none")
+
+_LISTED = 10  # how many bad files a message names
+
+
+class EvaluationBatch(TypedDict):
+    """One whole image: lr (1, 3, h, w) and hr (1, 3, scale * h, scale * w), float32 in [0, 1], and its name."""
+
+    lr: Tensor
+    hr: Tensor
+    name: list[str]
+
+
+class WholeImages(Dataset[dict[str, Tensor | str]]):
+    """Each photograph whole, in order."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | str]:
+        pair = self.pairs[index]
+        return {"lr": to_float(pair.lr), "hr": to_float(pair.hr), "name": pair.name}
+
+
+class SRDataModule(LightningDataModule):
+    """Training crops, and whole images to validate and test on.
+
+    A source of images is one of
+
+    - an image file, or ``skimage:NAME`` for a photograph that scikit-image ships, for which nothing is downloaded;
+    - a folder of high-resolution images, searched at any depth;
+    - the folder of a known dataset: one that holds ``DIV2K_train_HR`` or ``DIV2K_valid_HR``, ``Flickr2K_HR``, or, as
+      copies of the benchmarks do, ``HR`` or ``GTmod12``. Training takes its training part, validation and test its
+      validation part. If the low-resolution images for ``scale`` are there too, as ``DIV2K_train_LR_bicubic/X4`` is
+      beside ``DIV2K_train_HR``, they are used;
+    - a mapping ``{hr: FOLDER, lr: FOLDER}``. The partner of ``hr``'s a/b.png is ``lr``'s a/b or, for scale 4, a/bx4,
+      with any suffix.
+
+    A low-resolution image that has no file is MATLAB's bicubic of the high-resolution one, rounded to its 8 or 16 bits;
+    naming ``DIV2K_train_HR`` itself asks for that. :func:`~dec_kernels.trainer.data.read_image` tells what files are
+    read, and how they become RGB. Images whose sides are no multiples of ``scale`` are cropped at the bottom and right.
+
+    ``pairs`` holds, after ``setup``, the photographs of each split as a sequence of
+    :class:`~dec_kernels.trainer.data.Pair`. Evaluation batches are :class:`EvaluationBatch`; names are unique, see
+    :func:`~dec_kernels.trainer.data.find_photos`. Every process of a distributed evaluation sees all images.
+
+    Args:
+        train: sources of the training images.
+        val: sources of the images that training is watched on.
+        test: sources of the images for ``dec-train test``.
+        scale: high-resolution size / low-resolution size, 1 to 11; the network's.
+        crop_size: height and width of a high-resolution training crop, in pixels; a multiple of ``scale``.
+        batch_size: training crops in a batch of one process.
+        batches_per_epoch: how many batches make an epoch; crops are random, so the data has no end of its own.
+        seed: of the crops, at least 0. Another stage of a training should take another seed.
+        num_workers: processes that read training crops ahead; with ``cache: memory`` few are needed.
+        bad_files: what to do about files that cannot be read, are too small, or have no partner or one of another size.
+            "refuse" raises an error that names them, before the training if the header tells and at the first crop if
+            not; "skip" warns, and goes on without them.
+        cache: where the pixels of decoded images are kept. "memory": each process reads all images first, and keeps
+            them, which for DIV2K is 7 GB and for Flickr2K 22 GB; its workers share them. "disk": in ``cache_dir``, as
+            large, written as images are first needed and shared by all processes and runs. "none": nowhere; each crop
+            decodes its image anew.
+        cache_dir: folder of the "disk" cache, made if need be; it may be deleted between runs.
+
+    Raises:
+        TypeError: ``train``, ``val`` or ``test`` is not a list of sources.
+        ValueError: a number or a choice is out of its range.
+    """
+
+    def __init__(
+        self,
+        train: list[Source],
+        val: list[Source],
+        test: list[Source] | None = None,
+        scale: int = 4,
+        crop_size: int = 128,
+        batch_size: int = 32,
+        batches_per_epoch: int = 1000,
+        seed: int = 0,
+        num_workers: int = 0,
+        bad_files: Literal["refuse", "skip"] = "refuse",
+        cache: Literal["memory", "disk", "none"] = "memory",
+        cache_dir: str = "~/.cache/dec-kernels",
+    ) -> None:
+        super().__init__()
+        self.sources = {"train": train, "val": val, "test": test or []}
+        for split, sources in self.sources.items():
+            if not isinstance(sources, list) or not all(map(_is_source, sources)):
+                raise TypeError(
+                    f"{split} must be a list of sources, each a string or {{hr: FOLDER, lr: FOLDER}}, got {sources!r}"
+                )
+        for name, number, least in (
+            ("scale", scale, 1),
+            ("crop_size", crop_size, 1),
+            ("batch_size", batch_size, 1),
+            ("batches_per_epoch", batches_per_epoch, 1),
+            ("seed", seed, 0),
+            ("num_workers", num_workers, 0),
+        ):
+            if number < least:
+                raise ValueError(f"{name} must be at least {least}, got {number}")
+        if crop_size % scale:
+            raise ValueError(f"crop_size must be a multiple of scale {scale}, got {crop_size}")
+        for name, choice, choices in (("bad_files", bad_files, BAD_FILES), ("cache", cache, CACHES)):
+            if choice not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
+        self.scale = scale
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.batches_per_epoch = batches_per_epoch
+        self.seed = seed
+        self.num_workers = num_workers
+        self.bad_files = bad_files
+        self.cache = cache
+        self.pairs: dict[str, ImagePairs] = {}
+        readers: dict[str, Reader] = {
+            "memory": MemoryCache(),
+            "disk": DiskCache(Path(cache_dir).expanduser()),
+            "none": read_image,
+        }
+        self._read = readers[cache]
+
+    def setup(self, stage: str) -> None:
+        """Find and check the images that ``stage`` (fit, validate or test) needs.
+
+        Training images are read here only if they are to stay in memory. The others are read here in any case, so that
+        a broken one is found now rather than hours later.
+
+        Raises:
+            FileNotFoundError: a source is not there, or holds no image.
+            ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
+                evaluate on have one name.
+        """
+        for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]:
+            if split not in self.pairs:
+                self.pairs[split] = self._find(split)
+
+    def _find(self, split: str) -> ImagePairs:
+        photos, problems = find_photos(self.sources[split], split, self.scale)
+        count = len(photos) + len(problems)
+        smallest = self.crop_size if split == "train" else self.scale
+        sizes: dict[Photo, tuple[int, int]] = {}
+
+        def check(photo: Photo) -> str | None:
+            try:
+                sizes[photo] = lr_size(photo, self.scale, smallest)
+                if split != "train" or self.cache == "memory":
+                    for path in (photo.hr, photo.lr):
+                        if path is not None:
+                            self._read(path)
+            except ValueError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor() as pool:
+            checked = dict(zip(photos, pool.map(check, photos), strict=True))
+        problems += [problem for problem in checked.values() if problem is not None]
+        if problems:
+            self._report(split, problems, count)
+        # A training image with a good header stays, whether it was read or not: samples do not depend on the cache.
+        usable = [photo for photo in photos if photo in sizes and (split == "train" or checked[photo] is None)]
+        if not usable:
+            raise ValueError(f"data.{split} has no image to use: give files, folders or skimage:NAME")
+        if split != "train":
+            _check_names(split, usable)
+        return ImagePairs(usable, [sizes[photo] for photo in usable], self.scale, self._read)
+
+    def _report(self, split: str, problems: Sequence[str], count: int) -> None:
+        listed = "".join(f"\n  {problem}" for problem in problems[:_LISTED])
+        more = f"\n  and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+        message = f"{len(problems)} of {count} images of data.{split} cannot be used:{listed}{more}"
+        if self.bad_files == "refuse":
+            raise ValueError(f"{message}\nwith data.bad_files: skip they would be left out")
+        rank_zero_warn(f"{message}\nthey are left out")
+
+    def train_dataloader(self) -> CropLoader:
+        self._refuse_other_samplers()
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return CropLoader(
+            RandomCrops(self.pairs["train"], self.crop_size, self.seed, skip_unreadable=self.bad_files == "skip"),
+            batch_size=self.batch_size,
+            sampler=CropSampler(self.batch_size, self.batches_per_epoch, rank, world_size, self._progress),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.accelerator.is_available(),
+        )
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor | str]]:
+        self._refuse_other_samplers()
+        return DataLoader(WholeImages(self.pairs["val"]))
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor | str]]:
+        self._refuse_other_samplers()
+        return DataLoader(WholeImages(self.pairs["test"]))
+
+    def _progress(self) -> tuple[int, int]:
+        """Batches that the training, with the runs that it resumes, has behind it: in all and in this epoch."""
+        if self.trainer is None:
+            return 0, 0
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress
+        return progress.total.completed, progress.current.completed
+
+    def _refuse_other_samplers(self) -> None:
+        trainer = self.trainer
+        if trainer and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+            raise ValueError(
+                "the trainer of several processes must be made with use_distributed_sampler=False: the data module "
+                "deals the training crops out itself, and Lightning would deal them out a second time"
+            )
+
+
+def _is_source(source: object) -> bool:
+    if isinstance(source, dict):
+        return source.keys() == {"hr", "lr"} and all(isinstance(folder, str) for folder in source.values())
+    return isinstance(source, str)
+
+
+def _check_names(split: str, photos: Sequence[Photo]) -> None:
+    for name, count in Counter(photo.name for photo in photos).items():
+        if count > 1:
+            files = ", ".join(str(photo.hr) for photo in photos if photo.name == name)
+            raise ValueError(f"data.{split} has {count} images by the name {name!r}: {files}")

@@ -1,0 +1,96 @@
+"""Photographs at both resolutions, whole or a crop at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from dec_kernels.trainer.data.cache import Reader
+from dec_kernels.trainer.data.images import image_size
+from dec_kernels.trainer.data.sources import Photo
+from dec_kernels.trainer.resize import downscale
+
+
+class Pair(NamedTuple):
+    """A photograph at both resolutions: hr (3, scale * h, scale * w) and lr (3, h, w), each uint8 or uint16."""
+
+    name: str
+    hr: Tensor
+    lr: Tensor
+
+
+def make_pair(name: str, image: Tensor, scale: int) -> Pair:
+    """Crop (3, H, W) uint8 or uint16 at the bottom and right to multiples of ``scale``, and make its LR image.
+
+    Raises:
+        ValueError: a side of ``image`` has fewer than ``scale`` pixels.
+    """
+    height, width = (size // scale for size in image.shape[-2:])
+    if not (height and width):
+        raise ValueError(f"{name} has {image.shape[-2]} x {image.shape[-1]} pixels: too small for scale {scale}")
+    hr = image[:, : height * scale, : width * scale]
+    return Pair(name, hr, downscale(hr, scale))
+
+
+def lr_size(photo: Photo, scale: int, smallest: int) -> tuple[int, int]:
+    """Height and width of a photograph's low-resolution image, from the headers of its files.
+
+    Args:
+        smallest: pixels that each side of the high-resolution image must have at least.
+
+    Raises:
+        ValueError: a file cannot be read, is too small, or the sizes of the two are not those of a pair.
+    """
+    height, width = image_size(photo.hr)
+    if min(height, width) < smallest:
+        raise ValueError(f"{photo.hr} has {height} x {width} pixels, too few: {smallest} x {smallest} are needed")
+    size = height // scale, width // scale
+    if photo.lr is not None and (found := image_size(photo.lr)) != size:
+        raise ValueError(
+            f"{photo.lr} has {found[0]} x {found[1]} pixels: scale {scale} makes {size[0]} x {size[1]} "
+            f"of the {height} x {width} of {photo.hr}"
+        )
+    return size
+
+
+class ImagePairs(Sequence[Pair]):
+    """Photographs that are read when they are asked for.
+
+    A low-resolution image that has no file is made from the high-resolution one by
+    :func:`~dec_kernels.trainer.resize.downscale`; that of a crop is exactly the crop of the whole one. High-resolution
+    images are cropped at the bottom and right to multiples of ``scale``.
+
+    Args:
+        photos: the files.
+        sizes: height and width of each low-resolution image.
+        scale: high-resolution size / low-resolution size.
+        read: how files are read.
+    """
+
+    def __init__(self, photos: Sequence[Photo], sizes: Sequence[tuple[int, int]], scale: int, read: Reader) -> None:
+        self.photos = photos
+        self.sizes = sizes
+        self.scale = scale
+        self.read = read
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Pair:  # type: ignore[override]
+        hr, lr = self.crop(index, 0, 0, *self.sizes[index])
+        return Pair(self.photos[index].name, hr, lr)
+
+    def crop(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """A crop of a photograph at both resolutions: hr and lr. Its place and size are given in LR pixels.
+
+        Raises:
+            UnreadableImageError: a file cannot be read, all of it; the message names it.
+        """
+        photo, scale = self.photos[index], self.scale
+        image = self.read(photo.hr)
+        hr = image[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+        if photo.lr is None:
+            return hr, downscale(image, scale, range(top, top + height), range(left, left + width))
+        return hr, self.read(photo.lr)[:, top : top + height, left : left + width]

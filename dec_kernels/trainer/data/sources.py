@@ -1,0 +1,145 @@
+"""What a config names as data: photographs, each a high-resolution file and, if there is one, its LR file."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from dec_kernels.trainer.data.images import SKIMAGE, find_images
+
+
+class PairFolders(TypedDict):
+    """A folder of high-resolution images and one of their low-resolution images."""
+
+    hr: str
+    lr: str
+
+
+Source = str | PairFolders
+
+
+class Photo(NamedTuple):
+    """The files of a photograph. Without ``lr`` the low-resolution image is to be made from ``hr``."""
+
+    name: str
+    hr: Path
+    lr: Path | None
+
+
+class Part(NamedTuple):
+    """Where a dataset keeps its images, relative to its folder."""
+
+    hr: str
+    lr: str
+
+
+_EVERY = ("train", "val", "test")
+_HELD_OUT = ("val", "test")
+_DIV2K_TRAIN = Part("DIV2K_train_HR", "DIV2K_train_LR_bicubic/X{scale}")
+_DIV2K_VALID = Part("DIV2K_valid_HR", "DIV2K_valid_LR_bicubic/X{scale}")
+# The layouts of known datasets: split -> part.
+_LAYOUTS: tuple[dict[str, Part], ...] = (
+    {"train": _DIV2K_TRAIN} | dict.fromkeys(_HELD_OUT, _DIV2K_VALID),
+    {"train": Part("Flickr2K_HR", "Flickr2K_LR_bicubic/X{scale}")},
+    dict.fromkeys(_EVERY, Part("HR", "LR_bicubic/X{scale}")),  # the benchmarks, as EDSR's authors share them
+    dict.fromkeys(_EVERY, Part("GTmod12", "LRbicx{scale}")),  # the benchmarks, as BasicSR's authors share them
+)
+
+
+def find_photos(sources: Sequence[Source], split: str, scale: int) -> tuple[list[Photo], list[str]]:
+    """The photographs that ``sources`` name, in their order.
+
+    A photograph of a folder is named by its path in that folder, without suffix; where there are several folders, by
+    its path from the deepest folder that holds them all, which leaves Set5/baby and Set14/baboon. A file that is a
+    source by itself is named by its stem.
+
+    Args:
+        sources: see :class:`~dec_kernels.trainer.data.SRDataModule`.
+        split: train, val or test: which part of a known dataset is meant.
+        scale: which low-resolution images are meant.
+
+    Returns:
+        The photographs, and what is wrong with each high-resolution file that has no low-resolution one to go with it.
+
+    Raises:
+        FileNotFoundError: a file or folder is not there, or holds no image; or a dataset has no part for ``split``.
+        ValueError: a folder mixes high-resolution and low-resolution images.
+    """
+    found: list[_Found] = []
+    problems: list[str] = []
+    for source in sources:
+        photos, lonely = _find(source, split, scale)
+        found += photos
+        problems += lonely
+    folders = [os.path.abspath(photo.folder) for photo in found if photo.folder]
+    above = os.path.commonpath(folders) if folders else ""
+    return [Photo(_name(photo, above), photo.hr, photo.lr) for photo in found], problems
+
+
+class _Found(NamedTuple):
+    folder: Path | None  # that the config names, if it names one
+    inner: Path  # the file's path in it, without suffix
+    hr: Path
+    lr: Path | None
+
+
+def _name(photo: _Found, above: str) -> str:
+    folder = os.path.relpath(photo.folder, above) if photo.folder else ""
+    return Path(folder, photo.inner).as_posix()
+
+
+def _find(source: Source, split: str, scale: int) -> tuple[list[_Found], list[str]]:
+    if not isinstance(source, str):
+        hr, lr = (Path(source[key]).expanduser() for key in ("hr", "lr"))
+        return _matched(hr, hr, lr, scale)
+    folder = Path(source).expanduser()
+    if source.startswith(SKIMAGE) or not folder.is_dir():
+        return [_Found(None, Path(path.stem), path, None) for path in find_images(source)], []
+    for layout in _LAYOUTS:
+        if any((folder / part.hr).is_dir() for part in layout.values()):
+            if split not in layout or not (folder / layout[split].hr).is_dir():
+                parts = ", ".join(sorted({part.hr for part in layout.values() if (folder / part.hr).is_dir()}))
+                raise FileNotFoundError(f"data.{split}: {source!r} has no part to use here, it has {parts}")
+            hr, lr = folder / layout[split].hr, folder / layout[split].lr.format(scale=scale)
+            return _matched(folder, hr, lr, scale) if lr.is_dir() else (_alone(folder, hr), [])
+    return _alone(folder, folder), []
+
+
+def _alone(folder: Path, hr: Path) -> list[_Found]:
+    found = [_Found(folder, _inner(path, hr), path, None) for path in find_images(str(hr))]
+    for photo in found:
+        for part in photo.inner.parts[:-1]:
+            if part.startswith("LR") or "_LR" in part:
+                raise ValueError(
+                    f"{str(hr)!r} is to be a folder of high-resolution images, but {photo.hr} seems to have a low "
+                    "resolution: name the folders as {hr: ..., lr: ...}, or the one of the high-resolution images alone"
+                )
+    return found
+
+
+def _matched(folder: Path, hr: Path, lr: Path, scale: int) -> tuple[list[_Found], list[str]]:
+    for path in (hr, lr):
+        if not path.is_dir():
+            raise FileNotFoundError(f"no folder {str(path)!r}")
+    partners: dict[Path, list[Path]] = defaultdict(list)
+    for path in find_images(str(lr)):
+        partners[_inner(path, lr)].append(path)
+    found, lonely = [], []
+    for path in find_images(str(hr)):
+        inner = _inner(path, hr)
+        names = inner, inner.with_name(f"{inner.name}x{scale}")
+        matches = [partner for name in names for partner in partners[name]]
+        if len(matches) == 1:
+            found.append(_Found(folder, inner, path, matches[0]))
+        elif matches:
+            lonely.append(f"{path} has several low-resolution partners: {', '.join(map(str, matches))}")
+        else:
+            lonely.append(f"{path} has no low-resolution partner: {lr} holds neither {names[0]} nor {names[1]}")
+    return found, lonely
+
+
+def _inner(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder).with_suffix("")
