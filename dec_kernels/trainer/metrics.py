@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-METRICS = ("psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb")
+
+class Metric(NamedTuple):
+    """How a metric is shown, and which of its values is the best."""
+
+    heading: str
+    digits: int
+    higher_is_better: bool
+
+    def text(self, value: float) -> str:
+        return f"{value:.{self.digits}f}"
+
+    def best(self, values: Iterable[float]) -> float:
+        return max(values) if self.higher_is_better else min(values)
+
+
+METRICS = {
+    "psnr_y": Metric("PSNR Y", digits=2, higher_is_better=True),
+    "psnr_rgb": Metric("PSNR RGB", digits=2, higher_is_better=True),
+    "ssim_y": Metric("SSIM Y", digits=4, higher_is_better=True),
+    "ssim_rgb": Metric("SSIM RGB", digits=4, higher_is_better=True),
+    "lpips": Metric("LPIPS", digits=4, higher_is_better=False),
+}
 
 _WINDOW = 11  # SSIM compares 11 x 11 pixels at a time,
-_SIGMA = 1.5  # weighted by a Gaussian
+_SIGMA = 1.5  # weighted by a Gaussian; normalising exp(-x^2 / 2 sigma^2) is a softmax
+_WEIGHTS = torch.softmax(-((torch.arange(_WINDOW).double() - _WINDOW // 2) ** 2) / (2 * _SIGMA**2), dim=0).tolist()
+
+
+def quantize(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """[0, 1] floating to the rounded and clipped whole values of ``dtype``, uint8 or uint16; any shape."""
+    return (image.clamp(0, 1) * torch.iinfo(dtype).max).round().to(dtype)
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """[0, 1] floating to rounded and clipped 8-bit values, any shape."""
-    return (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    """[0, 1] floating, or uint16, to rounded and clipped 8-bit values, any shape; uint8 stays as it is."""
+    return quantize(image if image.is_floating_point() else to_float(image), torch.uint8)
 
 
 def to_float(image: Tensor) -> Tensor:
-    """8-bit values to float32 in [0, 1], any shape."""
-    return image.float() / 255
+    """uint8 or uint16 values to float32 in [0, 1], any shape.
+
+    Raises:
+        TypeError: ``image`` has another dtype.
+    """
+    if image.dtype not in (torch.uint8, torch.uint16):
+        raise TypeError(f"image must be uint8 or uint16, got {image.dtype}")
+    return image.float() / torch.iinfo(image.dtype).max
 
 
 def rgb_to_y(image: Tensor) -> Tensor:
@@ -30,23 +64,28 @@ def rgb_to_y(image: Tensor) -> Tensor:
     return 16 + torch.einsum("c,...chw->...hw", weight, image.double()).unsqueeze(-3)
 
 
-def measure(sr: Tensor, hr: Tensor, border: int) -> dict[str, float]:
+def measure(
+    sr: Tensor, hr: Tensor, border: int, lpips: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> dict[str, float]:
     """Compare an image with its ground truth.
 
     Args:
-        sr, hr: (3, H, W), uint8.
-        border: pixels to drop at each side, where the network saw less context; papers drop ``scale`` of them.
+        sr, hr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.
+        border: pixels to drop at each side, where the network saw less context; papers drop ``scale`` of them. LPIPS is
+            that of the whole images.
+        lpips: the perceptual distance of batches (B, 3, H, W) in [0, 1], as (B,); see :mod:`dec_kernels.trainer.lpips`.
 
     Returns:
-        psnr_y and psnr_rgb in dB (infinite for equal images), ssim_y and ssim_rgb (1 for equal images).
+        psnr_y and psnr_rgb in dB (infinite for equal images), ssim_y and ssim_rgb (1 for equal images); and, where
+        ``lpips`` is given, lpips (0 for equal images). The keys are those of ``METRICS``, in their order.
 
     Raises:
-        TypeError: an image is not uint8.
+        TypeError: an image is neither uint8 nor uint16.
         ValueError: the shapes differ, are not (3, H, W), or leave no 11 x 11 pixels (SSIM's window) after cropping.
     """
     for name, image in (("sr", sr), ("hr", hr)):
-        if image.dtype != torch.uint8:
-            raise TypeError(f"{name} must be uint8, got {image.dtype}: convert it by to_uint8()")
+        if image.dtype not in (torch.uint8, torch.uint16):
+            raise TypeError(f"{name} must be uint8 or uint16, got {image.dtype}: convert it by to_uint8()")
         if image.ndim != 3 or image.shape[0] != 3:
             raise ValueError(f"{name} must be (3, H, W), got {tuple(image.shape)}")
     if sr.shape != hr.shape:
@@ -59,9 +98,12 @@ def measure(sr: Tensor, hr: Tensor, border: int) -> dict[str, float]:
         )
     height, width = hr.shape[-2:]
     window = (..., slice(border, height - border), slice(border, width - border))
-    rgb = sr[window].double()[None], hr[window].double()[None]
+    rgb = to_uint8(sr[window]).double()[None], to_uint8(hr[window]).double()[None]
     y = rgb_to_y(rgb[0]), rgb_to_y(rgb[1])
-    return {"psnr_y": _psnr(*y), "psnr_rgb": _psnr(*rgb), "ssim_y": _ssim(*y), "ssim_rgb": _ssim(*rgb)}
+    figures = {"psnr_y": _psnr(*y), "psnr_rgb": _psnr(*rgb), "ssim_y": _ssim(*y), "ssim_rgb": _ssim(*rgb)}
+    if lpips is not None:
+        figures["lpips"] = lpips(to_float(to_uint8(sr))[None], to_float(to_uint8(hr))[None]).item()
+    return figures
 
 
 def _psnr(sr: Tensor, hr: Tensor) -> float:
@@ -72,24 +114,20 @@ def _ssim(sr: Tensor, hr: Tensor) -> float:
     # Wang et al., 2004: whole windows only, weights from a Gaussian, sums in float64. torchmetrics also averages over a
     # reflected border, which is not what papers report, and takes seconds for a photograph in float64.
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    rows, columns = (_window_matrix(size) for size in hr.shape[-2:])
-
-    def blur(x: Tensor) -> Tensor:
-        return rows.to(x) @ x @ columns.to(x).mT
-
-    mean_sr, mean_hr = blur(sr), blur(hr)
-    variances = blur(sr * sr) - mean_sr**2 + blur(hr * hr) - mean_hr**2
-    covariance = blur(sr * hr) - mean_sr * mean_hr
+    mean_sr, mean_hr = _blur(sr), _blur(hr)
+    variances = _blur(sr * sr) - mean_sr**2 + _blur(hr * hr) - mean_hr**2
+    covariance = _blur(sr * hr) - mean_sr * mean_hr
     structure = (2 * covariance + c2) / (variances + c2)
     luminance = (2 * mean_sr * mean_hr + c1) / (mean_sr**2 + mean_hr**2 + c1)
     return (luminance * structure).mean().item()
 
 
-@lru_cache(maxsize=16)
-def _window_matrix(size: int) -> Tensor:
-    """(size - 10, size): row i holds SSIM's Gaussian window over samples i to i + 10."""
-    taps = torch.arange(_WINDOW)
-    weights = torch.exp(-((taps - _WINDOW // 2).double() ** 2) / (2 * _SIGMA**2))
-    index = torch.arange(size - _WINDOW + 1)[:, None] + taps
-    matrix = torch.zeros(len(index), size, dtype=torch.float64)
-    return matrix.scatter_(1, index, (weights / weights.sum()).expand_as(index))
+def _blur(x: Tensor) -> Tensor:
+    """(..., H, W) to (..., H - 10, W - 10): SSIM's weighted mean of each window."""
+    for dim in (-2, -1):
+        size = x.shape[dim] - _WINDOW + 1
+        mean = torch.zeros_like(x.narrow(dim, 0, size))
+        for first, weight in enumerate(_WEIGHTS):
+            mean.add_(x.narrow(dim, first, size), alpha=weight)
+        x = mean
+    return x

@@ -1,10 +1,11 @@
-"""What remains of a demo run: the figures as a table and JSON, the sample grid and the loss curves as pictures."""
+"""What remains of a training: figures as tables, JSON and CSV, sample grids and curves as pictures."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +16,18 @@ from rich.table import Table
 from torch import Tensor
 
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.metrics import METRICS, measure, to_float, to_uint8
 from dec_kernels.trainer.resize import imresize
 
 BICUBIC = "Bicubic"
+MEAN = "mean"
 
-Figures = dict[str, dict[str, dict[str, float]]]  # method -> image (or "mean") -> metric -> value
+Rows = dict[str, dict[str, float]]  # image (or MEAN) -> metric -> value
+Figures = dict[str, Rows]  # method -> rows
 
-_HEADINGS = {"psnr_y": "PSNR Y", "psnr_rgb": "PSNR RGB", "ssim_y": "SSIM Y", "ssim_rgb": "SSIM RGB"}
 _COLORS = ("#4c566a", "#5e81ac", "#d08770")
+_LABEL_LENGTH = 20  # characters of an image's name beside its row of the sample grid
 
 
 class Crop(NamedTuple):
@@ -35,6 +39,13 @@ class Crop(NamedTuple):
     size: int
 
 
+class Sample(NamedTuple):
+    """A row of the sample grid: one place of an image in several versions."""
+
+    name: str
+    tiles: dict[str, Tensor]  # heading -> (3, H, W) uint8, the ground truth last
+
+
 def bicubic(pair: Pair) -> Tensor:
     """The low-resolution image upscaled by MATLAB's bicubic: (3, scale * h, scale * w) uint8."""
     return to_uint8(imresize(to_float(pair.lr), pair.hr.shape[-1] / pair.lr.shape[-1]))
@@ -42,45 +53,94 @@ def bicubic(pair: Pair) -> Tensor:
 
 def nearest(pair: Pair) -> Tensor:
     """The low-resolution image with each pixel as a square: (3, scale * h, scale * w) uint8."""
-    return F.interpolate(pair.lr[None], size=pair.hr.shape[-2:], mode="nearest")[0]
+    return F.interpolate(to_uint8(pair.lr)[None], size=pair.hr.shape[-2:], mode="nearest")[0]
 
 
 def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Tensor]]) -> Figures:
-    """Measure each method's images (method -> image -> (3, H, W) uint8), with their mean under ``"mean"``."""
+    """Measure each method's images (method -> image -> (3, H, W) uint8), with their mean under ``MEAN``."""
     figures: Figures = {}
     for method, images in results.items():
         rows = {
             pair.name: measure(images[pair.name], pair.hr, border=pair.hr.shape[-1] // pair.lr.shape[-1])
             for pair in pairs
         }
-        rows["mean"] = {metric: float(np.mean([row[metric] for row in rows.values()])) for metric in METRICS}
-        figures[method] = rows
+        figures[method] = rows | {MEAN: mean_figures(rows.values())}
     return figures
 
 
-def metrics_table(figures: Figures) -> Table:
+def mean_figures(rows: Collection[Mapping[str, float]]) -> dict[str, float]:
+    """The mean over images of each metric."""
+    return {metric: float(np.mean([row[metric] for row in rows])) for metric in next(iter(rows))}
+
+
+def metrics_table(figures: Figures, title: str = "PSNR in dB; a border of `scale` pixels left out") -> Table:
     """The figures for the terminal, one block for each image; the best of a block is bold."""
-    table = Table(title="Held-out photographs, x4 (PSNR in dB, border of 4 pixels left out)", title_justify="left")
+    metrics = [name for name in METRICS if any(name in row for rows in figures.values() for row in rows.values())]
+    table = Table(title=title, title_justify="left")
     for heading in ("image", "method"):
         table.add_column(heading)
-    for metric in METRICS:
-        table.add_column(_HEADINGS[metric], justify="right")
-    for image in figures[BICUBIC]:
-        best = {metric: max(rows[image][metric] for rows in figures.values()) for metric in METRICS}
+    for name in metrics:
+        table.add_column(METRICS[name].heading, justify="right")
+    for image in next(iter(figures.values())):
+        best = {name: METRICS[name].best(rows[image][name] for rows in figures.values()) for name in metrics}
+        label = image
         for method, rows in figures.items():
             cells = []
-            for metric in METRICS:
-                value = rows[image][metric]
-                text = f"{value:.2f}" if metric.startswith("psnr") else f"{value:.4f}"
-                cells.append(f"[bold]{text}[/bold]" if value == best[metric] else text)
-            table.add_row(image if method == BICUBIC else "", method, *cells)
+            for name in metrics:
+                value = rows[image][name]
+                text = METRICS[name].text(value)
+                cells.append(f"[bold]{text}[/bold]" if value == best[name] else text)
+            table.add_row(label, method, *cells)
+            label = ""
         table.add_section()
     return table
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` as indented JSON."""
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    """Write one line for each image, under a heading."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["image", *next(iter(rows.values()))], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"image": image, **figures} for image, figures in rows.items())
+    write_file(path, text.getvalue().encode())
+
+
+def cut_sample(pair: Pair, outputs: Mapping[str, Tensor], top: int, left: int, size: int) -> Sample:
+    """A square of HR pixels from LR | each of ``outputs`` (method -> (3, H, W) uint8) | HR."""
+    images = {"LR (nearest)": nearest(pair), **outputs, "HR": to_uint8(pair.hr)}
+    # A copy, so that the sample does not keep the whole images in memory.
+    return Sample(
+        pair.name, {title: image[:, top : top + size, left : left + size].clone() for title, image in images.items()}
+    )
+
+
+def draw_samples(path: Path, samples: Sequence[Sample]) -> None:
+    """Draw samples with the same headings one below the other, with the Y-PSNR of each tile under it."""
+    titles = list(samples[0].tiles)
+    figure = Figure(figsize=(2.3 * len(titles), 2.55 * len(samples) + 0.5), dpi=160)
+    axes = figure.subplots(len(samples), len(titles), squeeze=False)
+    for row, (name, tiles) in zip(axes, samples, strict=True):
+        *shown, truth = tiles.values()
+        psnr = [measure(tile, truth, border=0)["psnr_y"] for tile in shown]
+        for axis, tile, value in zip(row, tiles.values(), [*psnr, None], strict=True):
+            axis.imshow(tile.permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+            text = "ground truth" if value is None else f"{value:.2f} dB"
+            weight = "bold" if value is not None and value == max(psnr) else "normal"
+            axis.set_xlabel(text, fontsize=11, fontweight=weight, labelpad=4)
+        label = name if len(name) <= _LABEL_LENGTH else f"…{name[1 - _LABEL_LENGTH :]}"
+        row[0].set_ylabel(label, fontsize=12, parse_math=False)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=13, pad=7)
+    figure.tight_layout(pad=0.6, w_pad=0.4, h_pad=0.9)
+    _save(figure, path)
 
 
 def draw_grid(
@@ -92,27 +152,10 @@ def draw_grid(
 ) -> None:
     """Draw crops of LR | each method named in ``titles`` | HR, with the crop's Y-PSNR under each tile."""
     by_name = {pair.name: pair for pair in pairs}
-    columns = ["LR (nearest)", *titles, "HR"]
-    figure = Figure(figsize=(2.3 * len(columns), 2.55 * len(crops) + 0.5), dpi=160)
-    axes = figure.subplots(len(crops), len(columns), squeeze=False)
-    for row, crop in zip(axes, crops, strict=True):
-        pair = by_name[crop.image]
-        images = [nearest(pair), *(results[title][crop.image] for title in titles), pair.hr]
-        window = (slice(None), slice(crop.top, crop.top + crop.size), slice(crop.left, crop.left + crop.size))
-        psnr = [measure(image[window], pair.hr[window], border=0)["psnr_y"] for image in images[:-1]]
-        for axis, image, value in zip(row, images, [*psnr, None], strict=True):
-            axis.imshow(image[window].permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
-            text = "ground truth" if value is None else f"{value:.2f} dB"
-            weight = "bold" if value is not None and value == max(psnr) else "normal"
-            axis.set_xlabel(text, fontsize=11, fontweight=weight, labelpad=4)
-        row[0].set_ylabel(crop.image, fontsize=12)
-    for axis, title in zip(axes[0], columns, strict=True):
-        axis.set_title(title, fontsize=13, pad=7)
-    figure.tight_layout(pad=0.6, w_pad=0.4, h_pad=0.9)
-    figure.savefig(path)
+    samples = []
+    for image, *place in crops:
+        samples.append(cut_sample(by_name[image], {title: results[title][image] for title in titles}, *place))
+    draw_samples(path, samples)
 
 
 def read_curve(log: Path, key: str) -> tuple[list[int], list[float]]:
@@ -166,10 +209,16 @@ def draw_curves(path: Path, logs: Mapping[str, tuple[Path, int]], bicubic_psnr: 
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=9)
     figure.tight_layout()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def smooth(values: Sequence[float]) -> list[float]:
     """Running mean over a twelfth of the curve, narrower at its ends; as many values as came in."""
     radius = max(1, len(values) // 24)
     return [float(np.mean(values[max(0, i - radius) : i + radius + 1])) for i in range(len(values))]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    write_file(path, picture.getvalue())

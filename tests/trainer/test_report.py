@@ -1,5 +1,8 @@
+import csv
 import io
+import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -8,18 +11,23 @@ from PIL import Image
 from rich.console import Console
 
 from dec_kernels.trainer.data import Pair, make_pair
+from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.report import (
     BICUBIC,
     Crop,
     bicubic,
     compute_figures,
+    cut_sample,
     draw_curves,
     draw_grid,
+    draw_samples,
     metrics_table,
     nearest,
     pull_ratio,
     read_curve,
     smooth,
+    write_csv,
+    write_json,
 )
 
 
@@ -53,8 +61,74 @@ def test_figures_hold_each_image_and_the_mean(pair: Pair) -> None:
     assert all(text in console.file.getvalue() for text in (BICUBIC, "perfect", "mean", "PSNR RGB", "1.0000"))
 
 
+def table(figures: dict[str, dict[str, dict[str, float]]]) -> str:
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system="truecolor")
+    console.print(metrics_table(figures, "a title"))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_best_of_each_block_is_bold() -> None:
+    a = {"x": {"psnr_y": 30.0, "lpips": 0.25}, "mean": {"psnr_y": 31.0, "lpips": 0.75}}
+    b = {"x": {"psnr_y": 29.0, "lpips": 0.5}, "mean": {"psnr_y": 32.0, "lpips": 0.5}}
+    text = table({"a": a, "b": b})
+    bold = {value for value in ("30.00", "29.00", "31.00", "32.00", "0.2500", "0.7500") if f"\x1b[1m{value}" in text}
+    assert bold == {"30.00", "32.00", "0.2500"}
+    assert text.count("\x1b[1m0.5000") == 1  # b's mean
+    assert "a title" in text
+    assert "LPIPS" in text
+    assert "SSIM" not in text
+
+
+def test_files_of_figures(tmp_path: Path) -> None:
+    rows = {'a "name", quoted': {"psnr_y": 0.1 + 0.2, "ssim_y": 1.0}, "mean": {"psnr_y": math.inf, "ssim_y": 0.5}}
+    write_csv(tmp_path / "new" / "rows.csv", rows)
+    with (tmp_path / "new" / "rows.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[0] == ["image", "psnr_y", "ssim_y"]
+    assert {name: [float(value) for value in values] for name, *values in lines[1:]} == {
+        name: list(row.values()) for name, row in rows.items()
+    }
+    write_json(tmp_path / "new" / "rows.json", rows)
+    assert json.loads((tmp_path / "new" / "rows.json").read_text()) == rows
+
+
+@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+def test_a_file_is_the_old_or_the_new_one(tmp_path: Path, failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_file(path, b"old")
+
+    def fail(unfinished: Path, _: object) -> None:
+        unfinished.touch()
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os if failing == "replace" else Path, failing, fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_file(path, b"new")
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old"
+    monkeypatch.undo()
+    write_file(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
 def test_nearest_repeats_pixels(pair: Pair) -> None:
     assert torch.equal(nearest(pair), pair.lr.repeat_interleave(4, 1).repeat_interleave(4, 2))
+
+
+def test_pairs_of_16_bits() -> None:
+    fine = make_pair("x", torch.randint(0, 65536, (3, 24, 24), dtype=torch.int32).to(torch.uint16), scale=4)
+    assert bicubic(fine).dtype == nearest(fine).dtype == torch.uint8
+    tiles = cut_sample(fine, {}, 0, 0, 16).tiles
+    assert all(tile.dtype == torch.uint8 for tile in tiles.values())
+
+
+def test_samples_are_cut_at_one_place(pair: Pair) -> None:
+    name, tiles = cut_sample(pair, {"one": 255 - pair.hr}, top=8, left=20, size=12)
+    assert name == "x"
+    assert list(tiles) == ["LR (nearest)", "one", "HR"]
+    assert torch.equal(tiles["HR"], pair.hr[:, 8:20, 20:32])
+    assert torch.equal(tiles["one"], 255 - tiles["HR"])
+    assert torch.equal(tiles["LR (nearest)"][:, 0, 0], pair.lr[:, 2, 5])
 
 
 def test_grid(pair: Pair, tmp_path: Path) -> None:
@@ -63,6 +137,15 @@ def test_grid(pair: Pair, tmp_path: Path) -> None:
     with Image.open(tmp_path / "grid.png") as image:
         assert image.width > 900
         assert len(image.convert("RGB").getcolors(1 << 24)) > 200
+
+
+def test_any_name_can_stand_beside_a_sample(pair: Pair, tmp_path: Path) -> None:
+    def draw(name: str) -> bytes:
+        draw_samples(tmp_path / "a.png", [cut_sample(pair._replace(name=name), {}, 0, 0, 16)])
+        return (tmp_path / "a.png").read_bytes()
+
+    assert draw("a" * 200) == draw("…" + "a" * 19)
+    assert draw("$_$") != draw("x")  # to Matplotlib, this is a formula with a mistake
 
 
 def test_curves(log: Path, tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""What remains of a validation or test: each image's figures, their means, and samples to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+
+from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.report import (
+    BICUBIC,
+    MEAN,
+    Sample,
+    bicubic,
+    cut_sample,
+    draw_samples,
+    mean_figures,
+    metrics_table,
+    write_csv,
+    write_json,
+)
+
+_LONGEST_TABLE = 20  # images; of more, the terminal shows the mean
+
+
+class EvaluationReport(Callback):
+    """Reports on what ``validation_step`` and ``test_step`` of the training module return, in ``default_root_dir``:
+
+    - ``validation/STEP.csv`` and ``test/images.csv``: the network's figures for each image, and their mean. STEP is the
+      optimizer step, in ``dec-train validate`` that of the checkpoint;
+    - in ``dec-train validate`` and ``dec-train test``: a table in the terminal, with MATLAB's bicubic for comparison;
+      and ``validation/STEP.png`` or ``test/samples.png``: the middle of the first images in LR, by bicubic, by the
+      network and in HR;
+    - while training: the same places in LR, by the network and in HR as images for TensorBoard, where that is among the
+      loggers; and at its end ``summary.json``: step, epoch, and the means of the last validation.
+
+    Of several processes, which all evaluate the same images, the first one reports. The sanity check leaves nothing.
+
+    Args:
+        samples: how many images to show, at least 1.
+        crop_size: height and width of what is shown of them, in HR pixels, at least 11; smaller images are shown whole.
+
+    Raises:
+        ValueError: an argument is below its minimum; or, in an evaluation, two images have one name, or one is called
+            "mean".
+    """
+
+    def __init__(self, samples: int = 4, crop_size: int = 96) -> None:
+        for name, number, least in (("samples", samples, 1), ("crop_size", crop_size, 11)):
+            if number < least:
+                raise ValueError(f"{name} must be at least {least}, got {number}")
+        self.samples = samples
+        self.crop_size = crop_size
+        self.checkpoint_step = 0
+        self.means: dict[str, float] = {}
+        self._forget()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.checkpoint_step = checkpoint["global_step"]  # outside of training, the trainer itself stays at 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"means": self.means}  # a resumed training may end before its next validation
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.means = state_dict["means"]
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._forget()
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._forget()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._keep(trainer, pl_module, outputs)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._keep(trainer, pl_module, outputs)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            step = trainer.global_step or self.checkpoint_step
+            self._report(trainer, Path(trainer.default_root_dir) / "validation", f"{step:07d}", f"{step:07d}")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._report(trainer, Path(trainer.default_root_dir) / "test", "images", "samples")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            summary = {"step": trainer.global_step, "epoch": trainer.current_epoch, "val": self.means}
+            write_json(Path(trainer.default_root_dir) / "summary.json", summary)
+
+    def _forget(self) -> None:
+        self.figures: dict[str, dict[str, dict[str, float]]] = {}  # image -> method -> metric -> value
+        self.shown: list[Sample] = []
+
+    def _keep(self, trainer: Trainer, pl_module: Any, outputs: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        name = outputs["name"]
+        if name in self.figures or name == MEAN:
+            raise ValueError(f"the report needs another name for one of the images: {name!r} is taken")
+        pair = Pair(name, outputs["hr"], outputs["lr"])
+        network = type(pl_module.generator).__name__
+        images = {network: outputs["sr"]}
+        figures = {network: outputs["figures"]}
+        if _stands_alone(trainer):
+            upscaled = bicubic(pair)
+            border = pair.hr.shape[-1] // pair.lr.shape[-1]
+            device = pl_module.device
+            images = {BICUBIC: upscaled, **images}
+            figures = {BICUBIC: measure(upscaled.to(device), pair.hr.to(device), border, pl_module.lpips), **figures}
+        self.figures[name] = figures
+        if len(self.shown) < self.samples:
+            size = min(self.crop_size, *pair.hr.shape[-2:])
+            top, left = ((side - size) // 2 for side in pair.hr.shape[-2:])
+            self.shown.append(cut_sample(pair, images, top, left, size))
+
+    def _report(self, trainer: Trainer, folder: Path, table: str, picture: str) -> None:
+        if not self.figures:
+            return
+        methods = next(iter(self.figures.values()))
+        figures = {method: {name: rows[method] for name, rows in self.figures.items()} for method in methods}
+        for rows in figures.values():
+            rows[MEAN] = mean_figures(rows.values())
+        *_, network = figures.values()
+        write_csv(folder / f"{table}.csv", network)
+        if _stands_alone(trainer):
+            if len(self.figures) > _LONGEST_TABLE:
+                figures = {method: {MEAN: rows[MEAN]} for method, rows in figures.items()}
+            title = f"{len(self.figures)} images; PSNR in dB; a border of `scale` pixels left out"
+            rich.print(metrics_table(figures, title))
+            draw_samples(folder / f"{picture}.png", self.shown)
+        else:
+            self.means = network[MEAN]
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    for sample in self.shown:
+                        image = torch.cat(list(sample.tiles.values()), dim=-1)
+                        logger.experiment.add_image(f"validation/{sample.name}", image, trainer.global_step)
+
+
+def _stands_alone(trainer: Trainer) -> bool:
+    """Whether this is ``dec-train validate`` or ``test``, and no validation during a training."""
+    return trainer.state.fn != TrainerFn.FITTING

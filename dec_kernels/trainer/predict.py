@@ -1,0 +1,247 @@
+"""``dec-train predict``: upscale image files with a trained network.
+
+    dec-train predict --weights runs/x/checkpoints/best.ckpt --input photographs --output upscaled
+
+The network is that of ``--config``, a training's ``config.yaml``; without it, the RRDBNet that the weight file holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rich
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from dec_kernels.trainer.data import UnreadableImageError, find_images, read_image
+from dec_kernels.trainer.files import write_file
+from dec_kernels.trainer.metrics import quantize, to_float
+from dec_kernels.trainer.models import load_weights, rrdbnet_from
+from dec_kernels.trainer.tiles import upscale
+
+TILE = 256
+# From 8 pixels of overlap on, what ESRGAN's fresh network of 23 blocks makes of a photograph at scale 4 is the whole
+# image's result up to float32's rounding; with ten times larger weights in its blocks, from 16 on. At scale 2, where
+# its features have half the input's resolution, it takes twice as many.
+OVERLAP = 32
+
+PRECISIONS = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class PredictionError(Exception):
+    """Images cannot be upscaled; the message says why, and what to do."""
+
+
+def predict(
+    images: str | Path,
+    output: Path,
+    weights: Path,
+    config: Path | None = None,
+    tile: int | None = TILE,
+    overlap: int = OVERLAP,
+    device: str = "auto",
+    precision: str = "32",
+    overwrite: bool = False,
+) -> dict[Path, str]:
+    """Upscale image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
+
+    Gray images become RGB. Alpha channels are dropped, and the files that had one are named.
+
+    Args:
+        images: an image file, or a folder, searched at any depth.
+        output: folder for the results, which keep their paths within ``images``; made if need be.
+        weights: file that :func:`~dec_kernels.trainer.models.read_weights` reads.
+        config: a training's ``config.yaml``, which says what network the weights are for; None for an RRDBNet.
+        tile, overlap: see :func:`~dec_kernels.trainer.tiles.upscale`.
+        device: "cpu", "cuda", or "auto": an accelerator where there is one.
+        precision: what the network computes in: "32", "bf16" or "fp16".
+        overwrite: replace results that exist already.
+
+    Returns:
+        The files that could not be read, and why; all others were upscaled.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder, or it holds no image.
+        FileExistsError: a result exists already and ``overwrite`` is not set; nothing was done.
+        PredictionError: two images would have one result, or a result would be found among the images; there is no
+            such device, or it has too little memory.
+        ValueError: the weights are not the network's, or ``tile`` or ``overlap`` is not what it needs.
+    """
+    targets = _targets(images, output)
+    if existing := [target for target in targets.values() if target.exists() and not overwrite]:
+        raise FileExistsError(f"--output has these already: {_listed(existing)}. --overwrite replaces them")
+    where = _device(device)
+    network = load_network(weights, config).to(where)
+    unreadable: dict[Path, str] = {}
+    transparent: list[Path] = []
+    started = time.monotonic()
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=rich.get_console()) as progress:
+        task = progress.add_task("", total=len(targets), speed="")
+        for done, (path, target) in enumerate(targets.items(), start=1):
+            try:
+                image = read_image(path)
+            except UnreadableImageError as error:
+                unreadable[path] = str(error)
+            else:
+                with _memory_advice(path, tile):
+                    sr = _upscale_image(network, image, where, tile, overlap, PRECISIONS[precision])
+                write_file(target, to_png(sr))
+                if has_alpha(path):
+                    transparent.append(path)
+            progress.update(task, completed=done, speed=f"{done / (time.monotonic() - started):.2f} it/s")
+    if transparent:
+        _say(f"upscaled without the alpha channel: {_listed(transparent)}")
+    return unreadable
+
+
+def load_network(weights: Path, config: Path | None) -> nn.Module:
+    """The network that a training's ``config.yaml`` describes, or without one an RRDBNet, with its weights.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: ``config`` describes no network, or the weights are not for it.
+    """
+    if config is None:
+        try:
+            network: nn.Module = rrdbnet_from(weights)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (for another network, --config takes the config.yaml of its training)"
+            ) from error
+    else:
+        network = _described_network(config)
+        load_weights(network, weights)
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _described_network(config: Path) -> nn.Module:
+    try:
+        content = yaml.safe_load(config.read_text())
+        generator = content["model"]["generator"]
+        # A training's one scale is the data's; its saved config need not repeat it.
+        init_args = {**generator.get("init_args", {}), "scale": content["data"]["scale"]}
+    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise ValueError(f"{config} is no config.yaml of a training: no model.generator with data.scale") from error
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--generator", type=nn.Module, required=True)
+    try:
+        settings = parser.parse_object({"generator": {**generator, "init_args": init_args}})
+        return parser.instantiate(settings).generator
+    except (ArgumentError, ValueError) as error:
+        raise ValueError(f"the network in {config}: {error}") from error
+
+
+def _targets(images: str | Path, output: Path) -> dict[Path, Path]:
+    """Each file to read, and the file to write for it."""
+    folder = Path(images).expanduser()
+    if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
+        raise PredictionError(f"--output {output} lies in --input {images}: the next run would upscale its results")
+    sources: dict[Path, Path] = {}
+    for path in find_images(str(images)):
+        inner = path.relative_to(folder) if folder.is_dir() else Path(path.name)
+        target = output / inner.with_suffix(".png")
+        if target in sources:
+            raise PredictionError(f"{sources[target]} and {path} would both become {target}: rename one of them")
+        if target.resolve() == path.resolve():
+            raise PredictionError(f"--output {output} is where {path} lies, and its result would replace it")
+        sources[target] = path
+    return {path: target for target, path in sources.items()}
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = str(torch.accelerator.current_accelerator()) if torch.accelerator.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise PredictionError("--device cuda: PyTorch sees no CUDA device here")
+    return torch.device(name)
+
+
+def _upscale_image(
+    network: nn.Module, image: Tensor, device: torch.device, tile: int | None, overlap: int, dtype: torch.dtype | None
+) -> Tensor:
+    """One image of 8 or 16 bits: (3, h, w) to (3, scale * h, scale * w), of the same dtype, on the CPU."""
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        sr = upscale(network, to_float(image)[None].to(device), tile, overlap)
+    return quantize(sr[0].cpu(), image.dtype)
+
+
+@contextmanager
+def _memory_advice(path: Path, tile: int | None) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise PredictionError(f"out of memory at {path}: lower --tile, which is {tile or 'off'}") from error
+
+
+def to_png(image: Tensor) -> bytes:
+    """(3, H, W) uint8 or uint16, as a PNG file of as many bits a channel."""
+    bgr = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
+    _, content = cv2.imencode(".png", bgr)
+    return content.tobytes()
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether an image file has an alpha channel, or a colour that stands for transparency."""
+    with Image.open(path) as image:
+        return image.has_transparency_data
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    shown = ", ".join(str(path) for path in paths[:5])
+    return f"{shown} and {len(paths) - 5} more" if len(paths) > 5 else shown
+
+
+def _say(message: str) -> None:
+    print(f"dec-train predict: {message}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``dec-train predict``: 0 if all is well, 1 if images are unreadable, 2 if nothing can be done."""
+    parser = argparse.ArgumentParser(prog="dec-train predict", description="Upscale image files into PNG files.")
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN .pth")
+    parser.add_argument("--input", required=True, help="image file, or folder, searched at any depth")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--config", type=Path, help="config.yaml of the training; not needed for an RRDBNet")
+    parser.add_argument("--tile", type=int, default=TILE, help="side of a tile in input pixels; 0: none (%(default)s)")
+    parser.add_argument("--overlap", type=int, default=OVERLAP, help="input pixels around each tile (%(default)s)")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: an accelerator if there is one")
+    parser.add_argument("--precision", choices=PRECISIONS, default="32", help="of the network (%(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
+    args = parser.parse_args(argv)
+    try:
+        unreadable = predict(
+            args.input,
+            args.output,
+            args.weights,
+            config=args.config,
+            tile=args.tile or None,
+            overlap=args.overlap,
+            device=args.device,
+            precision=args.precision,
+            overwrite=args.overwrite,
+        )
+    except (OSError, PredictionError, ValueError) as error:
+        _say(str(error))
+        return 2
+    for message in unreadable.values():
+        _say(message)
+    return 1 if unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dec_kernels.trainer import predict as module
+from dec_kernels.trainer.metrics import to_float, to_uint8
+from dec_kernels.trainer.models import RRDBNet, save_weights
+from dec_kernels.trainer.predict import main
+
+RRDBNET = "dec_kernels.trainer.models.RRDBNet"
+SIZES: dict[str, Any] = {"num_feat": 4, "num_block": 1, "num_grow_ch": 2}
+
+
+@pytest.fixture(scope="module")
+def network() -> RRDBNet:
+    """Bright enough for its 8-bit results to be neither all black nor all white."""
+    torch.manual_seed(0)
+    network = RRDBNet(scale=2, **SIZES).eval()
+    with torch.no_grad():
+        network.conv_last.bias.fill_(0.5)  # type: ignore[union-attr]
+    return network
+
+
+@pytest.fixture(scope="module")
+def weights(network: RRDBNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "network.pth"
+    save_weights(network, path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Colour, gray, 16-bit and transparent images at several depths."""
+    folder = tmp_path / "images"
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (13, 18, 3), dtype=np.uint8)).save(folder / "colour.png")
+    Image.fromarray(rng.integers(0, 256, (12, 10), dtype=np.uint8)).save(folder / "deep" / "gray.bmp")
+    cv2.imwrite(str(folder / "deep" / "deeper" / "fine.png"), rng.integers(0, 65536, (10, 11, 3), dtype=np.uint16))
+    Image.fromarray(rng.integers(0, 256, (8, 8, 4), dtype=np.uint8)).save(folder / "glass.png")
+    return folder
+
+
+def results(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def run(*args: object) -> int:
+    return main([str(arg) for arg in args])
+
+
+def test_upscales_a_folder(
+    images: Path, network: RRDBNet, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("--weights", weights, "--input", images, "--output", out, "--tile", 8, "--overlap", 8) == 0
+    assert results(out) == {"colour.png", "deep/gray.png", "deep/deeper/fine.png", "glass.png"}
+    for name, source in (("colour.png", "colour.png"), ("deep/gray.png", "deep/gray.bmp"), ("glass.png", "glass.png")):
+        with Image.open(images / source) as image:
+            rgb = np.array(image.convert("RGB"))
+        with Image.open(out / name) as image:
+            assert image.mode == "RGB"
+            sr = np.array(image)
+        padded = np.pad(rgb, [(0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)], mode="reflect")
+        with torch.no_grad():
+            wanted = to_uint8(network(to_float(torch.from_numpy(padded)).permute(2, 0, 1)[None])[0]).permute(1, 2, 0)
+        assert sr.shape == (2 * rgb.shape[0], 2 * rgb.shape[1], 3)
+        assert sr.std() > 5
+        difference = np.abs(sr.astype(int) - wanted.numpy()[: sr.shape[0], : sr.shape[1]].astype(int))
+        assert difference.max() <= 1  # tiles may round otherwise
+    printed = capsys.readouterr()
+    assert "4/4" in printed.out
+    assert "it/s" in printed.out
+    assert printed.err.strip() == f"dec-train predict: upscaled without the alpha channel: {images / 'glass.png'}"
+
+
+def test_16_bits_stay_16_bits(images: Path, network: RRDBNet, weights: Path, tmp_path: Path) -> None:
+    source = images / "deep" / "deeper" / "fine.png"
+    assert run("--weights", weights, "--input", source, "--output", tmp_path / "out", "--tile", 0) == 0
+    assert results(tmp_path / "out") == {"fine.png"}
+    bgr = cv2.imread(str(source), cv2.IMREAD_UNCHANGED)
+    lr = torch.from_numpy(np.pad(bgr, [(0, 0), (0, 1), (0, 0)], mode="reflect")[..., ::-1] / 65535).float()
+    with torch.no_grad():
+        wanted = network(lr.permute(2, 0, 1)[None])[0, :, :20, :22].clamp(0, 1).permute(1, 2, 0).numpy()
+    sr = cv2.imread(str(tmp_path / "out" / "fine.png"), cv2.IMREAD_UNCHANGED)
+    assert sr.dtype == np.uint16
+    assert np.abs(sr[..., ::-1] - 65535.0 * wanted).max() < 1
+
+
+def test_unreadable_files_are_named_and_the_others_upscaled(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "broken.png").write_bytes((images / "colour.png").read_bytes()[:200])
+    (images / "text.jpg").write_text("no image")
+    assert run("--weights", weights, "--input", images, "--output", tmp_path / "out") == 1
+    assert results(tmp_path / "out") == {"colour.png", "deep/gray.png", "deep/deeper/fine.png", "glass.png"}
+    errors = capsys.readouterr().err
+    assert f"cannot read {images / 'broken.png'} as an image" in errors
+    assert f"cannot read {images / 'text.jpg'} as an image" in errors
+
+
+def test_results_are_only_replaced_on_request(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "gray.png").write_text("mine")
+    args = ("--weights", weights, "--input", images, "--output", out)
+    assert run(*args) == 2
+    assert f"--output has these already: {out / 'deep' / 'gray.png'}. --overwrite" in capsys.readouterr().err
+    assert results(out) == {"deep/gray.png"}
+    assert (out / "deep" / "gray.png").read_text() == "mine"
+    assert run(*args, "--overwrite") == 0
+    with Image.open(out / "deep" / "gray.png") as image:
+        assert image.size == (20, 24)
+
+
+def test_a_result_never_takes_the_place_of_an_image(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (images / "colour.png").read_bytes()
+    for source, output in ((images, images), (images, images / "up"), (images / "colour.png", images)):
+        assert run("--weights", weights, "--input", source, "--output", output, "--overwrite") == 2
+    assert capsys.readouterr().err.count("its results") == 2
+    assert (images / "colour.png").read_bytes() == before
+    (images / "colour.jpg").write_bytes(before)
+    assert run("--weights", weights, "--input", images, "--output", tmp_path / "out") == 2
+    assert "would both become" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_network_of_a_config(network: RRDBNet, weights: Path, images: Path, tmp_path: Path) -> None:
+    """The saved config of a training leaves the scale to the data's."""
+    config = tmp_path / "config.yaml"
+    config.write_text(f"""
+model:
+  generator: {{class_path: {RRDBNET}, init_args: {SIZES}}}
+  learning_rate: 0.1
+data: {{scale: 2, train: [somewhere]}}
+""")
+    checkpoint = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {f"generator.{key}": value for key, value in network.state_dict().items()}}, checkpoint)
+    source = images / "colour.png"
+    assert run("--weights", weights, "--input", source, "--output", tmp_path / "a") == 0
+    assert run("--weights", checkpoint, "--input", source, "--output", tmp_path / "b", "--config", config) == 0
+    assert (tmp_path / "a" / "colour.png").read_bytes() == (tmp_path / "b" / "colour.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("model: 3", "is no config.yaml of a training"),
+        ("[", "is no config.yaml of a training"),
+        ("model: {generator: {class_path: no.such.Network}}\ndata: {scale: 2}", "No module named 'no'"),
+        (f"model: {{generator: {{class_path: {RRDBNET}}}}}\ndata: {{scale: 3}}", "scale must be 1, 2 or 4, got 3"),
+        (
+            f"model: {{generator: {{class_path: {RRDBNET}, init_args: {{depth: 1}}}}}}\ndata: {{scale: 2}}",
+            "'depth' is not",
+        ),
+    ],
+)
+def test_bad_configs(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, problem: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    args = ("--weights", weights, "--input", images, "--output", tmp_path / "out", "--config", tmp_path / "config.yaml")
+    assert run(*args) == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_other_mistakes(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    torch.save({"params": {"layer.weight": torch.ones(1)}}, tmp_path / "other.pth")
+    good = {"--weights": weights, "--input": images, "--output": tmp_path / "out", "--tile": 8, "--overlap": 8}
+    mistakes: list[tuple[str, object, str]] = [
+        ("--weights", tmp_path / "none.pth", "none.pth"),
+        ("--weights", tmp_path / "other.pth", "other.pth holds no RRDBNet.*--config"),
+        ("--input", tmp_path / "none", "no file or folder"),
+        ("--tile", 7, "tile must be a positive multiple of the network's 2, got 7"),
+        ("--overlap", -2, "overlap must be"),
+        ("--device", "cuda", "PyTorch sees no CUDA device"),
+    ]
+    for option, value, problem in mistakes:
+        assert run(*(part for item in {**good, option: value}.items() for part in item)) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("dec-train predict: ")
+        assert re.search(problem, error), error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate")])
+def test_out_of_memory(
+    images: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def upscale(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "upscale", upscale)
+    assert run("--weights", weights, "--input", images / "colour.png", "--output", tmp_path / "out") == 2
+    assert f"out of memory at {images / 'colour.png'}: lower --tile, which is 256" in capsys.readouterr().err
+    error.args = ("something else",)
+    if type(error) is RuntimeError:
+        with pytest.raises(RuntimeError, match="something else"):
+            run("--weights", weights, "--input", images, "--output", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("precision", "largest"), [("bf16", 4), ("fp16", 1)])
+def test_precision(images: Path, weights: Path, tmp_path: Path, precision: str, largest: int) -> None:
+    args = ("--weights", weights, "--input", images / "colour.png")
+    assert run(*args, "--output", tmp_path / "exact") == 0
+    assert run(*args, "--output", tmp_path / "rough", "--precision", precision, "--device", "cpu") == 0
+    exact, rough = (cv2.imread(str(tmp_path / out / "colour.png")).astype(int) for out in ("exact", "rough"))
+    assert 0 < np.abs(exact - rough).max() <= largest
