@@ -1,0 +1,141 @@
+"""The configs that ship: what they say, and that the trainer takes them. None is trained, and no weight is read."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dec_kernels.trainer.cli import TrainerCLI, shipped_configs
+from dec_kernels.trainer.sweep import load_sweep, shipped_sweeps, to_arguments
+
+CONFIGS = Path(str(files("dec_kernels.trainer"))) / "configs"
+
+# The rows of the paper's Table 1: the terms beside L1.
+ROWS = {
+    "paper_l1": (),
+    "paper_l1_dec": ("dec",),
+    "paper_l1_lp": ("perceptual",),
+    "paper_l1_lp_dec": ("perceptual", "dec"),
+    "paper_l1_lp_ragan": ("perceptual", "discriminator"),
+    "paper_l1_lp_dec_ragan": ("perceptual", "dec", "discriminator"),
+}
+WEIGHTS = {"dec": "dec_weight", "perceptual": "perceptual_weight", "discriminator": "gan_weight"}
+
+
+def read(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def cli() -> TrainerCLI:
+    class Parsed(TrainerCLI):
+        def instantiate_classes(self) -> None:
+            """The networks' weights would have to be downloaded."""
+
+    return Parsed(["--config", "demo_stage1"], run=False)
+
+
+def test_the_rows_differ_only_in_their_terms() -> None:
+    configs = {name: read(name) for name in ROWS}
+    terms: dict[str, list[Any]] = {key: [] for key in (*WEIGHTS, *WEIGHTS.values())}
+    for name, config in configs.items():
+        assert config.pop("out") == f"runs/{name}"
+        for term, weight in WEIGHTS.items():
+            assert (term in config["model"]) == (weight in config["model"]) == (term in ROWS[name]), (name, term)
+            for key in (term, weight):
+                if key in config["model"]:
+                    terms[key].append(config["model"].pop(key))
+    for config in configs.values():
+        assert config == configs["paper_l1"]
+    for key, values in terms.items():
+        assert len(values) >= 2, key
+        assert all(value == values[0] for value in values), key
+
+
+def test_stage_2_is_the_papers() -> None:
+    config = read("paper_l1_lp_dec_ragan")
+    model, data = config["model"], config["data"]
+    weights = {key: model[key] for key in ("pixel_weight", "perceptual_weight", "dec_weight", "gan_weight")}
+    assert weights == {"pixel_weight": 1e-2, "perceptual_weight": 1.0, "dec_weight": 1e-2, "gan_weight": 5e-3}
+    arguments = {"patch_size": 8, "threshold": 34.0, "t_pos": 0.5, "t_neg": 1.5, "process_group": "world"}
+    assert model["dec"]["init_args"] == arguments
+    assert model["learning_rate"] == 2e-5
+    assert (data["scale"], data["crop_size"], data["batch_size"], data["batches_per_epoch"]) == (4, 128, 32, 1000)
+    assert model["discriminator"]["init_args"]["input_size"] == data["crop_size"]
+
+
+def test_stage_1_is_the_papers() -> None:
+    config = read("paper_stage1")
+    assert config["trainer"]["max_epochs"] == 200
+    assert config["model"]["learning_rate"] == 1e-4
+    assert config["model"]["warmup_steps"] == 5 * config["data"]["batches_per_epoch"]
+    assert config["model"]["cycle_decay"] == 0.5
+    assert not set(WEIGHTS) & set(config["model"])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_stage_2_goes_on_from_stage_1(name: str) -> None:
+    first, second = read("paper_stage1"), read(name)
+    assert second["model"]["weights"] == f"{first['out']}/checkpoints/last.ckpt"
+    assert second["model"]["generator"] == first["model"]["generator"]
+    assert second["data"].pop("seed") != first["data"].pop("seed")
+    assert second["data"] == first["data"]
+
+
+def test_swinir_has_the_papers_stage_1() -> None:
+    paper, swinir = read("paper_stage1"), read("swinir_stage1")
+    assert swinir.pop("out") != paper.pop("out")
+    network = swinir["model"].pop("generator")
+    paper["model"].pop("generator")
+    assert swinir == paper
+    assert swinir["data"]["crop_size"] // swinir["data"]["scale"] % network["init_args"]["window_size"] == 0
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_the_trainer_knows_every_key(name: str, cli: TrainerCLI) -> None:
+    cli.parser.parse_args(["--config", str(CONFIGS / f"{name}.yaml")])
+
+
+@pytest.mark.parametrize("name", shipped_sweeps())
+def test_the_trainer_knows_every_setting_of_a_sweep(name: str, cli: TrainerCLI) -> None:
+    sweep = load_sweep(name)
+    base = ["--config", str(CONFIGS / f"{sweep.base}.yaml")]
+    unchanged = cli.parser.parse_args(base)
+    for settings in sweep.runs.values():
+        config = cli.parser.parse_args([*base, *to_arguments(settings)])
+        for key, value in settings.items():
+            assert config[key] == value
+            config[key] = unchanged.get(key)
+        config.model.dec.init_args.temperature = unchanged.model.dec.init_args.temperature
+        assert config == unchanged
+
+
+def test_thresholds() -> None:
+    thresholds = [run["model.dec.init_args.threshold"] for run in load_sweep("thresholds").runs.values()]
+    assert thresholds == [30, 32, 34, 36, 38, 40]
+
+
+def test_patches() -> None:
+    runs = load_sweep("patches").runs
+    pairs = [(run["data.batch_size"], run["model.dec.init_args.patch_size"]) for run in runs.values()]
+    assert pairs == [(32, 4), (28, 6), (24, 8), (16, 12), (12, 16)]
+    assert [f"{batch}/{patch}" for batch, patch in pairs] == [*runs]
+
+
+def test_temperatures_reach_the_gradient() -> None:
+    runs = load_sweep("temperatures").runs.values()
+    assert {run["model.dec.init_args.temperature"] for run in runs} == {"inside"}
+    grid = {(run["model.dec.init_args.t_pos"], run["model.dec.init_args.t_neg"]) for run in runs}
+    assert grid == {(a * 0.5, b * 1.5) for a in (0.5, 1, 2) for b in (0.5, 1, 2)}
+
+
+def test_perception_distortion_goes_from_l1_to_the_full_objective() -> None:
+    sweep = load_sweep("perception_distortion")
+    full = read(sweep.base)["model"]
+    for name, settings in sweep.runs.items():
+        part = float(name.removeprefix("a = "))
+        expected = {f"model.{key}": part * full[key] for key in WEIGHTS.values()}
+        assert settings == pytest.approx(expected, abs=0)
+    assert [float(name.removeprefix("a = ")) for name in sweep.runs] == [0, 0.001, 0.01, 0.1, 1]
