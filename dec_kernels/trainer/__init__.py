@@ -7,7 +7,18 @@ import DECLoss``; ``dec_kernels`` itself needs nothing from here.
 
 from importlib.util import find_spec
 
-_NEEDED = ("lightning", "torchmetrics", "jsonargparse", "PIL", "rich", "matplotlib", "skimage")
+_NEEDED = (
+    "lightning",
+    "torchmetrics",
+    "jsonargparse",
+    "cv2",
+    "PIL",
+    "rich",
+    "matplotlib",
+    "skimage",
+    "tensorboard",
+    "yaml",
+)
 
 _missing = [name for name in _NEEDED if find_spec(name) is None]
 if _missing:

@@ -1,27 +1,98 @@
 """``dec-train``: Lightning's command line for this trainer.
 
-    dec-train fit --config demo_stage1            a config that ships with the package, by its name
-    dec-train fit --config my.yaml --data.seed 3  a file of your own; single values may be replaced
-    dec-train validate --config demo_stage1 --ckpt_path last.ckpt
-    dec-train fit --help                          all there is
+    dec-train fit --config paper_stage1            a config that ships with the package, by its name
+    dec-train fit --config my.yaml --data.seed 3   a file of your own; single values may be replaced
+    dec-train fit --config my.yaml --resume auto   goes on from the last checkpoint in the run's folder, if it has one
+    dec-train test --config runs/x/config.yaml     measures its best checkpoint, or --ckpt_path, or --model.weights
+    dec-train predict --weights W --input IN --output OUT
+    dec-train sweep --config thresholds --out runs/thresholds
+    dec-train fit --help                           all there is
 
 Unknown keys, in files and on the command line, are errors.
 """
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
 
+from dec_kernels.trainer import predict, sweep
+from dec_kernels.trainer.checkpoints import (
+    BEST,
+    LAST,
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    CheckpointError,
+    LastCheckpoint,
+)
 from dec_kernels.trainer.data import SRDataModule
-from dec_kernels.trainer.module import SuperResolution
+from dec_kernels.trainer.evaluation import EvaluationReport
+from dec_kernels.trainer.loggers import LastingCSVLogger
+from dec_kernels.trainer.module import NonFiniteError, SuperResolution
+from dec_kernels.trainer.parser import SuggestingParser
+from dec_kernels.trainer.progress import TrainingBar
+
+# What Lightning warns of though it is meant to be so: the log of a resumed run is kept (see loggers.py), and sweeps and
+# tests call the command line from within Python.
+_EXPECTED_WARNINGS = (
+    "Experiment logs directory",
+    "LightningCLI's args parameter",
+    r"`isinstance\(treespec, Leaf",
+)
 
 _CONFIGS = files("dec_kernels.trainer") / "configs"
+
+
+class Trainer(pl.Trainer):
+    """Lightning's Trainer, whose ``fit`` can resume a run."""
+
+    def fit(  # type: ignore[override]
+        self, model: SuperResolution, datamodule: SRDataModule, resume: str = "never"
+    ) -> None:
+        """Train.
+
+        Args:
+            resume: "never"; "auto", to go on from the last checkpoint of the run's folder if it has one; or the file of
+                a checkpoint to go on from.
+        """
+        last = Path(self.default_root_dir) / LAST
+        if resume == "never":
+            if last.exists():
+                raise ValueError(
+                    f"{self.default_root_dir} holds a training already: go on with it by --resume auto, "
+                    "or name another folder by --out"
+                )
+            checkpoint = None
+        elif resume == "auto":
+            checkpoint = str(last) if last.exists() else None
+        elif Path(resume).is_file():
+            checkpoint = resume
+        else:
+            raise FileNotFoundError(f"resume must be 'never', 'auto' or the file of a checkpoint, got {resume!r}")
+        super().fit(model, datamodule=datamodule, ckpt_path=checkpoint)
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` without what belongs to one call only, so that every subcommand takes it."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self.config = self.config.clone()
+            self.config.pop("resume", None)
+            super().setup(trainer, pl_module, stage)
 
 
 class TrainerCLI(LightningCLI):
@@ -31,26 +102,65 @@ class TrainerCLI(LightningCLI):
         super().__init__(
             SuperResolution,
             SRDataModule,
+            trainer_class=Trainer,
+            # The sampler shares samples out by itself, such that any number of processes sees the same ones.
+            trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0},
             seed_everything_default=0,
             auto_configure_optimizers=False,
+            save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True},
+            parser_class=SuggestingParser,
             args=None if args is None else list(args),
             **kwargs,
         )
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        skipped = LightningCLI.subcommands()
-        return {name: skipped[name] for name in ("fit", "validate", "test")}
+        evaluation = {"model", "dataloaders", "datamodule", "weights_only", "verbose"}
+        return {"fit": {"model", "datamodule"}, "validate": evaluation, "test": evaluation}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--out", type=str, help="The run's folder: checkpoints, logs, config, figures, pictures.")
+        parser.add_argument("--checkpoint_every", type=int, default=1000, help="Optimizer steps between checkpoints.")
         # The low-resolution images must have the size that the network expects: one place to set it.
         parser.link_arguments("data.scale", "model.generator.init_args.scale")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         given = sys.argv[1:] if args is None else args
         assert isinstance(given, list)
-        self.config = parser.parse_args(_with_shipped_configs(given))
+        self.config = parser.parse_args(with_shipped_configs(given))
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        chosen = self._get(self.config_init, "trainer")
+        if self._get(self.config, "out") is None:
+            raise ValueError("out is missing: the run's folder, for example --out runs/first")
+        out = Path(self._get(self.config, "out"))
+        kwargs["default_root_dir"] = out
+        kwargs["plugins"] = [*(chosen["plugins"] or []), AtomicCheckpointIO()]
+        if chosen["logger"] is None:
+            kwargs["logger"] = [TensorBoardLogger(out, name="", version=""), LastingCSVLogger(out)]
+        callbacks: list[Callback] = []
+        if chosen["enable_progress_bar"] is not False:
+            callbacks.append(TrainingBar())  # first, so that it is closed when the others print
+        callbacks.append(EvaluationReport())
+        if chosen["enable_checkpointing"] is not False:
+            callbacks += [LastCheckpoint(out, self._get(self.config, "checkpoint_every")), BestCheckpoint(out)]
+        kwargs["callbacks"] = [*(chosen["callbacks"] or []), *callbacks]
+        return super().instantiate_trainer(**kwargs)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        arguments = super()._prepare_subcommand_kwargs(subcommand)
+        if subcommand == "fit":
+            return arguments
+        arguments["verbose"] = False  # EvaluationReport prints a better table
+        if arguments["ckpt_path"] is None and self.model.weights is None:
+            best = Path(self.trainer.default_root_dir) / BEST
+            if not best.exists():
+                raise ValueError(
+                    f"no weights to {subcommand}: {best} does not exist; name --ckpt_path or --model.weights"
+                )
+            arguments["ckpt_path"] = str(best)
+        return arguments
 
 
 def shipped_configs() -> list[str]:
@@ -58,7 +168,7 @@ def shipped_configs() -> list[str]:
     return sorted(Path(entry.name).stem for entry in _CONFIGS.iterdir() if entry.name.endswith(".yaml"))
 
 
-def _with_shipped_configs(args: Sequence[str]) -> list[str]:
+def with_shipped_configs(args: Sequence[str]) -> list[str]:
     """``args`` with the names of shipped configs after ``--config`` and ``-c`` replaced by the files' paths."""
     resolved: list[str] = []
     previous = ""
@@ -82,10 +192,56 @@ def _config_path(name: str) -> str:
     raise SystemExit(f"dec-train: no config {name!r}: neither a file nor one of {', '.join(shipped_configs())}")
 
 
-def main() -> None:
-    """Entry point of ``dec-train``."""
-    TrainerCLI()
+def explain(error: BaseException) -> str | None:
+    """A sentence for an error that the user can do something about; None for one that needs its traceback."""
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return (
+            "out of memory. In training, lower data.batch_size (trainer.accumulate_grad_batches makes up for it), "
+            "data.crop_size or the network's size, or set trainer.precision to bf16-mixed; in validation and test, set "
+            f"model.tile, for example to 256. ({str(error).splitlines()[0]})"
+        )
+    if isinstance(error, CheckpointError):
+        return f"{error}. When there is space again, --resume auto goes on from there"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
+    if isinstance(error, NonFiniteError):
+        return f"{error}. Lower model.learning_rate, or set model.nonfinite to skip"
+    if isinstance(error, (ValueError, TypeError, FileNotFoundError)) and _raised_by_us(error):
+        return str(error)
+    return None
+
+
+def _raised_by_us(error: BaseException) -> bool:
+    """Whether the sentence of ``error`` was written in this package, for the user to read."""
+    return [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"].startswith("dec_kernels.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``dec-train``: runs it with ``argv``, sys.argv's if None, and returns the exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    for message in _EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    try:
+        if args[:1] == ["predict"]:
+            return predict.main(args[1:])
+        if args[:1] == ["sweep"]:
+            return sweep.main(args[1:])
+        TrainerCLI(args)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
+            return 130
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"dec-train: {sentence}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

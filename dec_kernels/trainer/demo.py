@@ -132,9 +132,7 @@ def train(out: Path, quick: bool, stop: StopRequest, console: Console) -> dict[S
 def _prepare(stage: Stage, out: Path, quick: bool) -> TrainerCLI:
     args = [
         *stage.args,
-        f"--trainer.logger.init_args.save_dir={out}",
-        "--trainer.logger.init_args.name=null",
-        f"--trainer.logger.init_args.version={stage.folder}",
+        f"--out={out / stage.folder}",
         "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false",
     ]

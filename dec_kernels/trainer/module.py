@@ -1,131 +1,296 @@
-"""What a training step does: the generator, its loss terms, its optimizer and schedule, and what is logged."""
+"""What a training step does: the networks, the loss terms, the optimizer and its schedule, and what is logged."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal, TypedDict
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dec_kernels import DECLoss
-from dec_kernels.trainer.data import Batch
+from dec_kernels.trainer.data import Batch, EvaluationBatch
+from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss
+from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.metrics import measure, to_float, to_uint8
 from dec_kernels.trainer.models import load_weights
+from dec_kernels.trainer.tiles import upscale
+
+
+class NonFiniteError(RuntimeError):
+    """The loss or its gradient is NaN or infinite."""
+
+
+class Evaluated(TypedDict):
+    """One image of a validation or test: ``lr`` (3, h, w), ``sr`` and ``hr`` (3, scale * h, scale * w), uint8, on the
+    CPU, and the figures that compare ``sr`` with ``hr``."""
+
+    name: str
+    lr: Tensor
+    sr: Tensor
+    hr: Tensor
+    figures: dict[str, float]
 
 
 class SuperResolution(LightningModule):
-    """Trains a generator on ``pixel_weight * L1 + dec_weight * DECLoss``.
+    """Trains a generator on a weighted sum of L1, a perceptual loss, DECLoss and a relativistic average GAN.
 
-    Logged at every step, as ``train/NAME``: ``loss``; each term before its weight (``l1``, ``dec``); and how strongly
-    each pulls at the output, ``NAME_pull``: the L2 norm of the gradient of the weighted term with respect to the
-    super-resolved batch. The terms' values have different zeros and units; their pulls can be compared.
-    Logged at validation and test: ``psnr_y``, ``psnr_rgb``, ``ssim_y``, ``ssim_rgb``.
+    Logged at every step, as ``train/NAME``: ``loss``, the weighted sum of all; each term before its weight (``l1``,
+    ``perceptual``, ``dec``, ``gan``); how strongly each pulls at the output, ``NAME_pull``: the L2 norm of the gradient
+    of the weighted term with respect to the super-resolved batch (the terms' values have different zeros and units;
+    their pulls can be compared); ``discriminator``, its loss; and ``learning_rate``. With several processes these are
+    the figures of the first one. Logged at validation and test: ``psnr_y``, ``psnr_rgb``, ``ssim_y``, ``ssim_rgb`` and,
+    where ``lpips`` is given, ``lpips``.
+
+    Generator and discriminator are updated together, each from the gradient at the weights before the step. ESRGAN's
+    two steps come to the same, since its discriminator is shown the images from before the generator's step.
 
     Args:
         generator: (B, 3, h, w) in [0, 1] to (B, 3, scale * h, scale * w). Its attribute ``scale`` is the border, in
-            pixels, that the metrics leave out.
+            pixels, that the metrics leave out; its attribute ``multiple`` is what h and w must be multiples of.
         pixel_weight: of the L1 loss, at least 0.
+        perceptual: the perceptual loss, or None to train without.
+        perceptual_weight: of ``perceptual``, at least 0.
         dec: the Detail Enhanced Contrastive Loss, or None to train without.
         dec_weight: of ``dec``, at least 0.
+        discriminator: (B, 3, H, W) to logits, for a relativistic average GAN; or None to train without.
+        gan_weight: of the generator's part of it, at least 0.
         learning_rate: of Adam, reached after the warm-up.
-        warmup_steps: during which the learning rate rises linearly; then it falls by half a cosine to 0.
+        warmup_steps: optimizer steps in which the learning rate rises linearly; then it falls by half a cosine to 0.
+        cycles: how many such cosines follow each other, at least 1.
+        cycle_decay: the factor from one cosine's peak to that of the next; without effect for one cycle.
         weights: file that the generator starts from, as :func:`~dec_kernels.trainer.models.read_weights` reads it: a
-            checkpoint of an earlier stage, or BasicSR's. None starts from random weights.
+            checkpoint of an earlier stage, or a public ESRGAN file. None starts from random weights.
+        ema_decay: of an exponential moving average of the generator's weights, in [0, 1); 0.999 is usual, 0 is none.
+            Where there is one, validation, test and prediction use it.
+        nonfinite: what to do at a NaN or infinite loss or gradient: "stop" with an error, or "skip" the optimizer step
+            with a warning.
+        tile: side of the tiles, in low-resolution pixels, in which images are evaluated; None takes them whole.
+        overlap: low-resolution pixels of context around each tile.
+        lpips: perceptual distance to report beside PSNR and SSIM, or None.
     """
 
     def __init__(
         self,
         generator: nn.Module,
         pixel_weight: float = 1.0,
+        perceptual: PerceptualLoss | None = None,
+        perceptual_weight: float = 1.0,
         dec: DECLoss | None = None,
         dec_weight: float = 1e-2,
+        discriminator: nn.Module | None = None,
+        gan_weight: float = 5e-3,
         learning_rate: float = 1e-4,
         warmup_steps: int = 0,
+        cycles: int = 1,
+        cycle_decay: float = 0.5,
         weights: str | Path | None = None,
+        ema_decay: float = 0.0,
+        nonfinite: Literal["stop", "skip"] = "stop",
+        tile: int | None = None,
+        overlap: int = 32,
+        lpips: LPIPS | None = None,
     ) -> None:
         super().__init__()
         for name, number in (
             ("pixel_weight", pixel_weight),
+            ("perceptual_weight", perceptual_weight),
             ("dec_weight", dec_weight),
+            ("gan_weight", gan_weight),
             ("learning_rate", learning_rate),
             ("warmup_steps", warmup_steps),
+            ("cycle_decay", cycle_decay),
         ):
             if not (math.isfinite(number) and number >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {number}")
+        if cycles < 1:
+            raise ValueError(f"cycles must be at least 1, got {cycles}")
+        if not 0 <= ema_decay < 1:
+            raise ValueError(f"ema_decay must be at least 0 and below 1, got {ema_decay}")
+        if nonfinite not in ("stop", "skip"):
+            raise ValueError(f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}")
         # Convolutions are faster with channels last, on CPUs and on tensor cores alike.
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.criteria = nn.ModuleDict({"l1": nn.L1Loss()})
-        self.term_weights = {"l1": pixel_weight, "dec": dec_weight}
-        if dec is not None:
-            self.criteria["dec"] = dec
+        self.averaged = _averaged(self.generator, ema_decay) if ema_decay else None
+        self.discriminator = discriminator
+        if discriminator is not None:
+            discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.perceptual = perceptual
+        self.dec = dec
+        self.term_weights = {
+            "l1": pixel_weight,
+            "perceptual": perceptual_weight,
+            "dec": dec_weight,
+            "gan": gan_weight,
+            "discriminator": 1.0,
+        }
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
+        self.cycles = cycles
+        self.cycle_decay = cycle_decay
         self.weights = weights
+        self.nonfinite = nonfinite
+        self.tile = tile
+        self.overlap = overlap
+        self.lpips = lpips
+        self._terms_of_step: list[dict[str, Tensor]] = []  # one entry for each batch since the last optimizer step
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and self.weights is not None:
+        if self.weights is not None:
             load_weights(self.generator, self.weights)
+            if self.averaged is not None:
+                self.averaged.module.load_state_dict(self.generator.state_dict())
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.generator(lr)
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout and the like depend on the batch's number alone, so that a resumed run draws what it would have drawn.
+        number = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        torch.manual_seed(int(np.random.SeedSequence([number, self.global_rank]).generate_state(1)[0]))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        sr = self.generator(batch["lr"]).float()
-        loss = sr.new_zeros(())
-        for name, criterion in self.criteria.items():
-            value = criterion(self._watched(sr, name), batch["hr"])
-            loss = loss + self.term_weights[name] * value
+        hr = batch["hr"]
+        sr = self.generator(batch["lr"]).to(hr.dtype)  # autocast makes it 16 bits
+        terms = {"l1": F.l1_loss(self._watched(sr, "l1"), hr)}
+        if self.perceptual is not None:
+            terms["perceptual"] = self.perceptual(self._watched(sr, "perceptual"), hr)
+        if self.dec is not None:
+            terms["dec"] = self.dec(self._watched(sr, "dec"), hr)
+        if self.discriminator is not None:
+            real = self.discriminator(hr)
+            with _frozen(self.discriminator):
+                terms["gan"] = generator_loss(real.detach(), self.discriminator(self._watched(sr, "gan")))
+            terms["discriminator"] = discriminator_loss(real, self.discriminator(sr.detach()))
+        loss = torch.stack([self.term_weights[name] * value for name, value in terms.items()]).sum()
+        for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True)
         self.log("train/loss", loss.detach())
+        self._terms_of_step.append({name: value.detach() for name, value in terms.items()})
         return loss
 
     def _watched(self, sr: Tensor, name: str) -> Tensor:
         """``sr`` by another name, so that the gradient of one term alone can be measured as it passes by."""
         alias = sr.view_as(sr)
-        alias.register_hook(lambda gradient: self.log(f"train/{name}_pull", gradient.norm()))
+        alias.register_hook(lambda gradient: self.log(f"train/{name}_pull", gradient.norm() / self._loss_scale()))
         return alias
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._log_metrics("val", batch)
+    def _loss_scale(self) -> float:
+        """What the trainer multiplies the loss by before the backward pass."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # only float16 has one
+        return (scaler.get_scale() if scaler else 1.0) / self.trainer.accumulate_grad_batches
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._log_metrics("test", batch)
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+        terms, self._terms_of_step = self._terms_of_step, []
+        finite = torch.stack([value.isfinite() for batch in terms for value in batch.values()]).all()
+        if not getattr(self.trainer.precision_plugin, "scaler", None):  # a scaler finds and skips them by itself
+            gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            finite &= torch.nn.utils.get_total_norm(gradients).isfinite()
+        if self.trainer.strategy.reduce_boolean_decision(bool(finite)):
+            return
+        message = f"the loss or its gradient is not finite at step {self.global_step}: {_listed(terms)}"
+        if self.trainer.world_size > 1:
+            message += f" (process {self.global_rank}; another one may have caused it)"
+        if self.nonfinite == "stop":
+            raise NonFiniteError(message)
+        rank_zero_warn(f"{message}. The step is skipped.")
+        optimizer.zero_grad()  # a parameter without a gradient is left as it is, and so are Adam's averages of it
 
-    def _log_metrics(self, prefix: str, batch: Batch) -> None:
-        sums: dict[str, float] = defaultdict(float)
-        for sr, hr in zip(self.upscale(batch["lr"]), to_uint8(batch["hr"]), strict=True):
-            for name, value in measure(sr, hr, border=self.generator.scale).items():
-                sums[name] += value
-        count = len(batch["hr"])
-        means = {f"{prefix}/{name}": total / count for name, total in sums.items()}
-        self.log_dict(means, batch_size=count, sync_dist=True, prog_bar=True)
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        if gradient_clip_val:
+            clip = nn.utils.clip_grad_value_ if gradient_clip_algorithm == "value" else nn.utils.clip_grad_norm_
+            for group in optimizer.param_groups:  # each network by its own gradient
+                clip(group["params"], gradient_clip_val)
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.generator)
+
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> Evaluated:
+        return self._evaluate("val", batch)
+
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> Evaluated:
+        return self._evaluate("test", batch)
+
+    def _evaluate(self, prefix: str, batch: EvaluationBatch) -> Evaluated:
+        (name,) = batch["name"]
+        lr, hr = batch["lr"], to_uint8(batch["hr"])
+        sr = self.upscale(lr)
+        figures = measure(sr[0], hr[0], border=self.generator.scale, lpips=self.lpips)
+        for metric, value in figures.items():
+            self.log(f"{prefix}/{metric}", value, batch_size=1, sync_dist=True, prog_bar=metric == "psnr_y")
+        lr, sr, hr = (image[0].cpu() for image in (to_uint8(lr), sr, hr))
+        return {"name": name, "lr": lr, "sr": sr, "hr": hr, "figures": figures}
 
     @torch.inference_mode()
     def upscale(self, lr: Tensor) -> Tensor:
         """(B, 3, h, w) floating in [0, 1] to (B, 3, scale * h, scale * w) uint8, computed in float32."""
+        network = self.generator if self.averaged is None else self.averaged.module
         with torch.autocast(lr.device.type, enabled=False):
-            return to_uint8(self.generator(lr))
+            return to_uint8(upscale(network, lr, self.tile, self.overlap))
 
     def upscale_image(self, lr: Tensor) -> Tensor:
         """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8."""
         return self.upscale(to_float(lr)[None].to(self.device))[0].cpu()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = torch.optim.Adam(self.generator.parameters(), lr=self.learning_rate)
+        networks = [self.generator] if self.discriminator is None else [self.generator, self.discriminator]
+        groups = [{"params": list(network.parameters())} for network in networks]
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=(0.9, 0.999))
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, self.warmup_steps, steps)
+            optimizer, lambda step: warmup_cosine(step, self.warmup_steps, steps, self.cycles, self.cycle_decay)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def warmup_cosine(step: int, warmup_steps: int, steps: int) -> float:
-    """The learning rate at ``step`` (from 0) of ``steps``, as a fraction of its peak."""
+def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
+    """A moving average of ``generator``, that no optimizer and no process group touches."""
+    averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    averaged.requires_grad_(False)
+    return averaged
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Within, gradients pass through ``network`` and leave its parameters alone."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def _listed(terms: list[dict[str, Tensor]]) -> str:
+    return "; ".join(", ".join(f"{name} {value.item():.4g}" for name, value in batch.items()) for batch in terms)
+
+
+def warmup_cosine(step: int, warmup_steps: int, steps: int, cycles: int = 1, cycle_decay: float = 0.5) -> float:
+    """The learning rate at ``step`` (from 0) of ``steps``, as a fraction of its peak: a linear warm-up, then ``cycles``
+    half cosines of one length from a peak to 0, each peak ``cycle_decay`` times the one before it."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    progress = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps)) * cycles
+    cycle = min(int(progress), cycles - 1)
+    return cycle_decay**cycle * 0.5 * (1 + math.cos(math.pi * (progress - cycle)))

@@ -1,19 +1,36 @@
-"""A live display of several trainings that run one after another."""
+"""What is shown while a training runs: a bar for one, and a live display of several that run one after another."""
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 _SMOOTHING = 0.95  # of the losses shown, from step to step: single batches of a few crops differ too much
 _LINES = 10  # for each training, where the output is no terminal
+
+
+class TrainingBar(TQDMProgressBar):
+    """Lightning's bar with steps, it/s and losses, and with the most memory that was in use."""
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        device = pl_module.device
+        if device.type == "cuda":
+            used = torch.cuda.max_memory_allocated(device)
+        else:
+            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {**metrics, "memory": f"{used / 2**30:.1f} GiB"}
 
 
 class _Speed(TextColumn):

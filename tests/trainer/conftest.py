@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,8 @@ trainer:
   max_epochs: 1
   enable_progress_bar: false
   enable_model_summary: false
-  num_sanity_val_steps: 0
   log_every_n_steps: 1
-  logger:
-    class_path: lightning.pytorch.loggers.CSVLogger
-    init_args: {{save_dir: {folder}, name: null, version: run}}
+out: {folder}/run
 model:
   generator:
     class_path: dec_kernels.trainer.models.RRDBNet
@@ -61,6 +59,15 @@ data:
   batches_per_epoch: 2
 """)
     return path
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    """Threads cost more than they bring to networks as small as those of these tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

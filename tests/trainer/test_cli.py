@@ -5,14 +5,15 @@ import pytest
 import torch
 import yaml
 
-from dec_kernels.trainer.cli import TrainerCLI, shipped_configs
+from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.models import RRDBNet, load_weights
 
 
 def test_fits_validates_and_tests(tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TrainerCLI(["fit", "--config", str(tiny_config)])
     run = tiny_config.parent / "run"
-    (checkpoint,) = (run / "checkpoints").iterdir()
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"last.ckpt", "best.ckpt"}
+    checkpoint = run / "checkpoints" / "last.ckpt"
     rows = list(csv.DictReader((run / "metrics.csv").open()))
     assert {"train/l1", "train/dec", "train/loss", "train/l1_pull", "train/dec_pull", "val/psnr_y"} <= set(rows[0])
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["batches_per_epoch"] == 2
@@ -21,7 +22,8 @@ def test_fits_validates_and_tests(tiny_config: Path, capsys: pytest.CaptureFixtu
     for command, metric in (("validate", "val/psnr_y"), ("test", "test/psnr_y")):
         cli = TrainerCLI([command, "--config", str(tiny_config), "--ckpt_path", str(checkpoint)])
         assert 0 < cli.trainer.callback_metrics[metric] < 100
-    assert "test/ssim_y" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("Bicubic", "PSNR Y", "SSIM RGB"))
 
 
 @pytest.mark.parametrize("argument", ["--model.lerning_rate=1", "--data.cropsize=32", "--trainer.steps=3"])
@@ -42,7 +44,7 @@ def test_unknown_keys_in_a_file_are_errors(
     assert "lerning_rate" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+@pytest.mark.parametrize("name", ["demo_stage1", "paper_stage1"])
 @pytest.mark.parametrize("spelling", ["--config {}", "--config={}", "-c {}"])
 def test_shipped_configs_are_found_by_name(name: str, spelling: str) -> None:
     cli = TrainerCLI(spelling.format(name).split(), run=False)

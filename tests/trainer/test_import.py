@@ -3,7 +3,18 @@ import sys
 
 import pytest
 
-NEEDED = ("lightning", "torchmetrics", "jsonargparse", "PIL", "rich", "matplotlib", "skimage")
+NEEDED = (
+    "lightning",
+    "torchmetrics",
+    "jsonargparse",
+    "cv2",
+    "PIL",
+    "rich",
+    "matplotlib",
+    "skimage",
+    "tensorboard",
+    "yaml",
+)
 
 
 def python(code: str) -> "subprocess.CompletedProcess[str]":

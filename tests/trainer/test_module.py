@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,13 +18,21 @@ def network() -> RRDBNet:
     return RRDBNet(num_feat=4, num_block=1, num_grow_ch=2)
 
 
+def alone(**settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]:
+    """A module to call without a training, and what it logs."""
+    module = SuperResolution(network(), **settings)
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, accumulate_grad_batches=4)
+    logged: dict[str, torch.Tensor] = {}
+    module.log = lambda name, value, **kwargs: logged.update({name: value})
+    return module, logged
+
+
 def batch() -> Batch:
     return {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 32, 32)}
 
 
 def test_loss_is_the_weighted_sum_and_reaches_every_parameter() -> None:
-    module = SuperResolution(network(), pixel_weight=0.5, dec=DECLoss(patch_size=8), dec_weight=0.25)
-    module.log = lambda *args, **kwargs: None
+    module, _ = alone(pixel_weight=0.5, dec=DECLoss(patch_size=8), dec_weight=0.25)
     data = batch()
     loss = module.training_step(data, 0)
     with torch.no_grad():
@@ -37,18 +46,20 @@ def test_loss_is_the_weighted_sum_and_reaches_every_parameter() -> None:
 
 
 def test_dec_alone_reaches_every_parameter() -> None:
-    module = SuperResolution(network(), pixel_weight=0.0, dec=DECLoss(patch_size=8), dec_weight=1.0)
-    module.log = lambda *args, **kwargs: None
+    module, _ = alone(pixel_weight=0.0, dec=DECLoss(patch_size=8), dec_weight=1.0)
     module.training_step(batch(), 0).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in module.generator.parameters())
 
 
-def test_pulls_are_the_terms_gradients_at_the_output() -> None:
-    module = SuperResolution(network(), pixel_weight=0.5, dec=DECLoss(patch_size=8), dec_weight=0.25)
-    logged: dict[str, torch.Tensor] = {}
-    module.log = lambda name, value, **kwargs: logged.update({name: value})
+@pytest.mark.parametrize("scaled", [False, True])
+def test_pulls_are_the_terms_gradients_at_the_output(scaled: bool) -> None:
+    module, logged = alone(pixel_weight=0.5, dec=DECLoss(patch_size=8), dec_weight=0.25)
+    scale = 1.0
+    if scaled:  # as by float16's GradScaler
+        scale = 1024.0
+        module.trainer.precision_plugin.scaler = SimpleNamespace(get_scale=lambda: scale)
     data = batch()
-    module.training_step(data, 0).backward()
+    (module.training_step(data, 0) * scale / 4).backward()  # the trainer divides by the four batches of a step
     for name, weight, criterion in (("l1", 0.5, nn.L1Loss()), ("dec", 0.25, DECLoss(patch_size=8))):
         sr = module(data["lr"]).detach().requires_grad_()
         value = criterion(sr, data["hr"])
@@ -88,8 +99,7 @@ def test_training_is_reproducible_and_dec_weight_is_all_that_differs(photographs
 
 
 def test_loss_falls_on_a_fixed_batch() -> None:
-    module = SuperResolution(network(), dec=DECLoss(patch_size=8), dec_weight=0.01)
-    module.log = lambda *args, **kwargs: None
+    module, _ = alone(dec=DECLoss(patch_size=8), dec_weight=0.01)
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     data = batch()
     losses = []
@@ -138,7 +148,69 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
-@pytest.mark.parametrize("name", ["pixel_weight", "dec_weight", "learning_rate", "warmup_steps"])
+def test_each_cycle_starts_at_the_decayed_peak() -> None:
+    rates = [warmup_cosine(step, 10, 70, cycles=3, cycle_decay=0.5) for step in range(71)]
+    assert [rates[10], rates[30], rates[50]] == pytest.approx([1, 0.5, 0.25])
+    assert [rates[20], rates[40], rates[60]] == pytest.approx([0.5, 0.25, 0.125])
+    assert [rates[29], rates[49], rates[70]] == pytest.approx([0, 0, 0], abs=0.01)
+
+
+def test_the_moving_average_is_what_is_evaluated(photographs: Path) -> None:
+    """Decay 0.5: after two steps, half of the last weights, a quarter of those after the first ... and its start."""
+    kept: list[dict[str, torch.Tensor]] = []
+    step = SuperResolution.optimizer_step
+
+    def keep(self: SuperResolution, *args: object) -> None:
+        step(self, *args)
+        kept.append({name: value.clone() for name, value in self.generator.state_dict().items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SuperResolution, "optimizer_step", keep)
+        module = fit(photographs, steps=3, ema_decay=0.5, learning_rate=1e-2)
+    for name, value in module.averaged.module.state_dict().items():
+        # The average starts with the weights after the first step.
+        torch.testing.assert_close(value, 0.25 * kept[0][name] + 0.25 * kept[1][name] + 0.5 * kept[2][name])
+    lr = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(module.upscale(lr), to_uint8(module.averaged.module(lr)))
+        assert not torch.equal(module.upscale(lr), to_uint8(module.generator(lr)))
+
+
+def test_the_moving_average_starts_from_given_weights(tmp_path: Path) -> None:
+    save_weights(network(), tmp_path / "w.pth")
+    torch.manual_seed(1)
+    module = SuperResolution(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), weights=tmp_path / "w.pth", ema_decay=0.9)
+    module.setup("validate")
+    lr = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(module.upscale(lr), to_uint8(network()(lr)))
+
+
+@pytest.mark.parametrize(("algorithm", "wanted"), [("norm", [0.6, 0.8, 0.6, 0.8]), ("value", [1, 1, 1, 1])])
+def test_each_network_is_clipped_by_its_own_gradient(algorithm: str, wanted: list[float]) -> None:
+    parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 4.0]), torch.tensor([300.0, 400.0])
+    optimizer = torch.optim.Adam([{"params": [parameter]} for parameter in parameters])
+    SuperResolution(network()).configure_gradient_clipping(optimizer, 1.0, algorithm)
+    torch.testing.assert_close(torch.cat([p.grad for p in parameters]), torch.tensor(wanted, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"cycles": 0}, "cycles must be at least 1, got 0"),
+        ({"ema_decay": 1.0}, r"ema_decay must be at least 0 and below 1, got 1\.0"),
+        ({"nonfinite": "ignore"}, "nonfinite must be 'stop' or 'skip', got 'ignore'"),
+    ],
+)
+def test_refuses_bad_settings(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SuperResolution(network(), **setting)
+
+
+@pytest.mark.parametrize(
+    "name", ["pixel_weight", "perceptual_weight", "dec_weight", "gan_weight", "learning_rate", "warmup_steps"]
+)
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_refuses_bad_numbers(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a finite number of at least 0"):

@@ -1,0 +1,87 @@
+"""Checkpoints that survive whatever ends the program: each file is the old one or the new one, whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+FOLDER = "checkpoints"
+LAST = f"{FOLDER}/last.ckpt"
+BEST = f"{FOLDER}/best.ckpt"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written; the one before it is intact."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file, down to the disk, and only then puts it in the file's place."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        unfinished = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except (OSError, RuntimeError) as error:  # torch's writer has a RuntimeError for a disk that is full
+            unfinished.unlink(missing_ok=True)
+            kept = f"; the one before it, {path}, is intact" if path.exists() else ""
+            raise CheckpointError(f"cannot write the checkpoint {path}{kept}: {error}") from error
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt``: the state after the last multiple of ``every`` optimizer steps, and at the end the last."""
+
+    def __init__(self, out: Path, every: int) -> None:
+        super().__init__(
+            out / FOLDER, filename=Path(LAST).stem, every_n_train_steps=every, enable_version_counter=False
+        )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        # A resumed run has this step on the disk, and is to save the next one: behind its first batch there may be
+        # gradients that are still being accumulated, and that no checkpoint holds.
+        self._last_global_step_saved = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Resumed from the end of an epoch's last batch, Lightning would miscount the epochs in the checkpoints to come;
+        # resumed from the end of the epoch, it does not.
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step % self._every_n_train_steps == 0:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if trainer.global_step > self._last_global_step_saved:
+            self._save_topk_checkpoint(trainer, {})
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(
+            out / FOLDER,
+            filename=Path(BEST).stem,
+            monitor="val/psnr_y",
+            mode="max",
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )

@@ -1,0 +1,303 @@
+"""Whole trainings, as ``dec-train fit`` runs them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor, nn
+
+from dec_kernels import DECLoss
+from dec_kernels.trainer.cli import TrainerCLI, main
+from dec_kernels.trainer.models import RRDBNet, UNetDiscriminator
+from dec_kernels.trainer.module import SuperResolution
+
+GAN = """
+  discriminator:
+    class_path: dec_kernels.trainer.models.UNetDiscriminator
+    init_args: {num_feat: 4}
+  gan_weight: 0.1
+  ema_decay: 0.9
+"""
+
+
+@pytest.fixture(scope="module")
+def config(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps of the smallest network, in two epochs, with L1 and DECLoss."""
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(f"""
+trainer: {{accelerator: cpu, max_epochs: 2, log_every_n_steps: 1, enable_model_summary: false}}
+checkpoint_every: 2
+model:
+  generator:
+    class_path: dec_kernels.trainer.models.RRDBNet
+    init_args: {{num_feat: 4, num_block: 1, num_grow_ch: 2}}
+  dec:
+    class_path: dec_kernels.DECLoss
+    init_args: {{patch_size: 8, process_group: world}}
+  learning_rate: 1.0e-3
+data:
+  train: ["{photographs}"]
+  val: ["{photographs}/a.png"]
+  test: ["{photographs}/b.png"]
+  crop_size: 32
+  batch_size: 2
+  batches_per_epoch: 6
+""")
+    return path
+
+
+@pytest.fixture(scope="module")
+def gan_config(config: Path) -> Path:
+    path = config.with_name("gan.yaml")
+    path.write_text(config.read_text().replace("  learning_rate", f"{GAN}  learning_rate"))
+    return path
+
+
+def fit(config: Path, out: Path, *args: str) -> int:
+    return main(["fit", "--config", str(config), "--out", str(out), "--trainer.enable_progress_bar=false", *args])
+
+
+def state(out: Path) -> dict[str, Tensor]:
+    return torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max((a[key].double() - b[key].double()).abs().max().item() for key in a)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(gan_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    assert fit(gan_config, out, "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=4") == 0
+    return out
+
+
+def test_killed_at_any_moment_it_resumes_bit_for_bit(gan_config: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=4"]
+    command = [sys.executable, "-m", "dec_kernels.trainer.cli", "fit", "--config", str(gan_config), "--out", str(out)]
+    killed_after: set[int] = set()
+    for wait in (0.0, 0.3):  # right behind a checkpoint, and some steps or an evaluation later
+        last = out / "checkpoints" / "last.ckpt"
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        process = subprocess.Popen(
+            [*command, *arguments, "--resume", "auto"],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        deadline = time.monotonic() + 100
+        while not (last.exists() and last.stat().st_mtime_ns > before):
+            assert process.poll() is None, process.stdout.read() if process.stdout else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        killed_after.add(torch.load(last, weights_only=True)["global_step"] - 1)
+    assert max(killed_after) < 11
+    assert fit(gan_config, out, *arguments, "--resume", "auto") == 0
+
+    resumed, wanted = state(out), state(uninterrupted)
+    assert any(key.startswith("averaged.") for key in wanted)
+    assert any(key.startswith("discriminator.") for key in wanted)
+    assert resumed.keys() == wanted.keys()
+    assert [key for key in wanted if not torch.equal(resumed[key], wanted[key])] == []
+    assert json.loads((out / "summary.json").read_text()) == json.loads((uninterrupted / "summary.json").read_text())
+    # A step is logged behind its checkpoint, so that the log may lack the steps between which the program was killed.
+    steps = {int(row["step"]) for row in rows(out) if row["train/loss"]}
+    assert set(range(12)) - steps <= killed_after
+
+
+def test_a_run_is_not_overwritten(config: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (uninterrupted / "checkpoints" / "last.ckpt").read_bytes()
+    assert fit(config, uninterrupted) == 1
+    assert "holds a training already: go on with it by --resume auto" in capsys.readouterr().err
+    assert (uninterrupted / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_the_backends_train_the_same_network(config: Path, tmp_path: Path) -> None:
+    runs = {}
+    for backend in ("torch", "cpp"):
+        settings = [f"--model.dec.init_args.backend={backend}", "--model.dec_weight=0.1", "--data.batches_per_epoch=10"]
+        assert fit(config, tmp_path / backend, *settings) == 0
+        runs[backend] = state(tmp_path / backend)
+    start = TrainerCLI(["--config", str(config), "--out", str(tmp_path)], run=False).model.state_dict()
+    moved = distance(runs["torch"], start)
+    assert moved > 1e-3
+    # Adam divides by the gradient's own size, so that rounding errors of small gradients are not small in the weights.
+    assert distance(runs["torch"], runs["cpp"]) < 1e-3 * moved
+
+
+def test_accumulated_steps_are_those_of_the_large_batch(config: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    settings = ["--model.dec=null", "--trainer.max_epochs=1"]
+    assert fit(config, one, *settings, "--data.batch_size=4", "--data.batches_per_epoch=3") == 0
+    assert fit(config, two, *settings, "--trainer.accumulate_grad_batches=2") == 0
+    assert distance(state(one), state(two)) < 1e-6
+    pull, pull_of_half = (float(rows(out)[0]["train/l1_pull"]) for out in (one, two))
+    # Half of the samples, with half of the pixels to average over: the same pull but for the factor of the norm.
+    assert pull_of_half == pytest.approx(pull * 2**0.5, rel=1e-4)
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "metrics.csv").open()))
+
+
+def test_two_processes_train_the_network_of_one(config: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    settings = ["--trainer.max_epochs=1", "--data.batches_per_epoch=3", "--model.dec_weight=0.1"]
+    command = [sys.executable, "-m", "dec_kernels.trainer.cli", "fit", "--config", str(config), "--out", str(two)]
+    process = subprocess.run(
+        [*command, *settings, "--trainer.devices=2", "--trainer.strategy=ddp"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert fit(config, one, *settings, "--data.batch_size=4") == 0
+    assert distance(state(one), state(two)) < 1e-5
+    figures = [json.loads((out / "summary.json").read_text())["val"]["psnr_y"] for out in (one, two)]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-3)
+
+
+def test_a_gan_step_is_that_of_two_optimizers(gan_config: Path, tmp_path: Path) -> None:
+    """ESRGAN's order: the generator's step first, then the discriminator's on the images from before it."""
+    # In float64: some gradients of a relativistic discriminator are 0 but for rounding, and Adam would blow that up.
+    settings = ["--trainer.precision=64-true", "--trainer.max_epochs=1", "--data.batches_per_epoch=4"]
+    cli = TrainerCLI(["--config", str(gan_config), "--out", str(tmp_path / "run"), *settings], run=False)
+    cli.datamodule.setup("fit")
+    batches = [cli.datamodule.train_dataloader().dataset[k] for k in range(8)]
+    generator = RRDBNet(num_feat=4, num_block=1, num_grow_ch=2).double()
+    discriminator = UNetDiscriminator(num_feat=4).double()
+    generator.load_state_dict(cli.model.generator.state_dict())
+    discriminator.load_state_dict(cli.model.discriminator.state_dict())
+    optimizers = [torch.optim.Adam(network.parameters(), lr=1e-3) for network in (generator, discriminator)]
+    dec = DECLoss(patch_size=8)
+
+    def bce(logits: Tensor, target: float) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+    for step in range(4):
+        two = batches[2 * step : 2 * step + 2]
+        lr, hr = (torch.stack([sample[key].double() for sample in two]) for key in ("lr", "hr"))
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = 1e-3 * [1, 0.5 * (1 + 0.5**0.5), 0.5, 0.5 * (1 - 0.5**0.5)][step]
+        sr = generator(lr)
+        real = discriminator(hr)
+        fake = discriminator(sr)
+        adversarial = (bce(real.detach() - fake.mean(), 0) + bce(fake - real.detach().mean(), 1)) / 2
+        loss = F.l1_loss(sr, hr) + 1e-2 * dec(sr, hr) + 0.1 * adversarial
+        optimizers[0].zero_grad()
+        gradients = torch.autograd.grad(loss, list(generator.parameters()), retain_graph=True)
+        for parameter, gradient in zip(generator.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        judged = discriminator(sr.detach())
+        optimizers[1].zero_grad()
+        ((bce(real - judged.mean(), 1) + bce(judged - real.mean(), 0)) / 2).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    cli.trainer.fit(cli.model, cli.datamodule)
+    assert distance(cli.model.generator.state_dict(), generator.state_dict()) < 1e-9
+    assert distance(cli.model.discriminator.state_dict(), discriminator.state_dict()) < 1e-9
+
+
+def test_the_discriminator_learns_and_the_generator_feels_it(uninterrupted: Path) -> None:
+    logged = rows(uninterrupted)
+    losses = [float(row["train/discriminator"]) for row in logged if row["train/discriminator"]]
+    assert losses[-1] < 0.95 * losses[0]
+    assert all(float(row["train/gan_pull"]) > 0 for row in logged if row["train/gan_pull"])
+
+
+def test_tensorboard_has_every_term_and_images(uninterrupted: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(uninterrupted)).Reload().Tags()
+    terms = {f"train/{name}{suffix}" for name in ("l1", "dec", "gan") for suffix in ("", "_pull")}
+    assert terms | {"train/loss", "train/discriminator", "train/learning_rate", "val/psnr_y"} <= set(events["scalars"])
+    assert events["images"]
+
+
+class NaNAt(RRDBNet):
+    """A network whose output is NaN at one of its training steps."""
+
+    def __init__(self, step: int = 2, scale: int = 4) -> None:
+        super().__init__(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+        self.step = step
+        self.calls = 0
+
+    def forward(self, lr: Tensor) -> Tensor:
+        sr = super().forward(lr)
+        if self.training:
+            self.calls += 1
+            if self.calls == self.step:
+                return sr * float("nan")
+        return sr
+
+
+@pytest.mark.parametrize("nonfinite", ["stop", "skip"])
+def test_a_loss_that_is_nan(
+    config: Path, tmp_path: Path, nonfinite: str, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    text = yaml.safe_load(config.read_text())
+    text["model"]["generator"] = {"class_path": f"{__name__}.NaNAt", "init_args": {"step": 3}}
+    path = tmp_path / "nan.yaml"
+    path.write_text(yaml.safe_dump(text))
+    status = fit(path, tmp_path / "run", f"--model.nonfinite={nonfinite}")
+    message = "the loss or its gradient is not finite at step 2: l1 nan, dec nan"
+    assert all(value.isfinite().all() for value in state(tmp_path / "run").values())
+    if nonfinite == "stop":
+        assert status == 1
+        assert message in capsys.readouterr().err
+        assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+    else:
+        assert status == 0
+        assert [str(w.message) for w in recwarn if message in str(w.message)] == [f"{message}. The step is skipped."]
+        assert json.loads((tmp_path / "run" / "summary.json").read_text())["step"] == 12
+
+
+def test_out_of_memory_says_what_to_lower(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def greedy(self: nn.Module, lr: Tensor) -> Tensor:
+        return torch.empty(2**55)
+
+    monkeypatch.setattr(RRDBNet, "forward", greedy)
+    assert fit(config, tmp_path / "run") == 1
+    assert "out of memory. In training, lower data.batch_size" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device that is always full")
+def test_a_full_disk_leaves_the_last_checkpoint(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    step = SuperResolution.training_step
+
+    def fill(self: SuperResolution, batch: object, batch_idx: int) -> Tensor:
+        if self.global_step == 3:  # what is written from now on ends on a full device
+            (out / "checkpoints" / "last.ckpt.part").symlink_to("/dev/full")
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(SuperResolution, "training_step", fill)
+    assert fit(config, out) == 1
+    printed = capsys.readouterr().err
+    assert "No space left on device" in printed
+    assert "is intact" in printed
+    assert "--resume auto" in printed
+    assert torch.load(out / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+    monkeypatch.undo()
+    assert fit(config, out, "--resume", "auto") == 0
