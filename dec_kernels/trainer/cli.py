@@ -45,10 +45,12 @@ from dec_kernels.trainer.module import NonFiniteError, SuperResolution
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.progress import TrainingBar
 
-# What Lightning warns of though it is meant to be so: the log of a resumed run is kept (see loggers.py), and sweeps and
-# tests call the command line from within Python.
+# What Lightning warns of though it is meant to be so: a resumed run finds its own files (and keeps its log, see
+# loggers.py), and sweeps and tests call the command line from within Python.
 _EXPECTED_WARNINGS = (
     "Experiment logs directory",
+    "Checkpoint directory",
+    "Precision bf16-mixed is not supported by the model summary",
     "LightningCLI's args parameter",
     r"`isinstance\(treespec, Leaf",
 )

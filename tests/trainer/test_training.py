@@ -3,11 +3,13 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -16,16 +18,17 @@ import yaml
 from torch import Tensor, nn
 
 from dec_kernels import DECLoss
+from dec_kernels.trainer.checkpoints import AtomicCheckpointIO
 from dec_kernels.trainer.cli import TrainerCLI, main
 from dec_kernels.trainer.models import RRDBNet, UNetDiscriminator
 from dec_kernels.trainer.module import SuperResolution
 
 GAN = """
-  discriminator:
-    class_path: dec_kernels.trainer.models.UNetDiscriminator
-    init_args: {num_feat: 4}
-  gan_weight: 0.1
-  ema_decay: 0.9
+discriminator:
+  class_path: dec_kernels.trainer.models.UNetDiscriminator
+  init_args: {num_feat: 4}
+gan_weight: 0.1
+ema_decay: 0.9
 """
 
 
@@ -55,10 +58,28 @@ data:
     return path
 
 
+class Dropping(RRDBNet):
+    """A network whose training steps depend on PyTorch's random numbers."""
+
+    drawn: ClassVar[list[float]] = []
+
+    def __init__(self, scale: int = 4) -> None:
+        super().__init__(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        return super().forward(F.dropout(lr, 0.1, self.training))
+
+
 @pytest.fixture(scope="module")
 def gan_config(config: Path) -> Path:
+    text = yaml.safe_load(config.read_text())
+    text["model"] |= yaml.safe_load(GAN)
+    text["model"]["generator"] = {"class_path": f"{__name__}.Dropping"}
+    text["trainer"] |= {"accumulate_grad_batches": 2, "max_epochs": 4}  # twelve steps again
     path = config.with_name("gan.yaml")
-    path.write_text(config.read_text().replace("  learning_rate", f"{GAN}  learning_rate"))
+    path.write_text(yaml.safe_dump(text))
     return path
 
 
@@ -78,20 +99,59 @@ def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
 @pytest.fixture(scope="module")
 def uninterrupted(gan_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("uninterrupted") / "run"
-    assert fit(gan_config, out, "--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=4") == 0
+    Dropping.drawn.clear()
+    assert fit_keeping_checkpoints(gan_config, out) == [2, 4, 6, 8, 10, 12]
     return out
+
+
+def fit_keeping_checkpoints(config: Path, out: Path, *args: str) -> list[int]:
+    """``fit``, with a copy STEP.ckpt in ``out`` of every last.ckpt; in the order of their writing."""
+    steps = []
+    save = AtomicCheckpointIO.save_checkpoint
+
+    def keep(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: str, storage_options: Any = None) -> None:
+        save(self, checkpoint, path, storage_options)
+        if Path(path).name == "last.ckpt":
+            steps.append(checkpoint["global_step"])
+            shutil.copy(path, out / f"{steps[-1]}.ckpt")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AtomicCheckpointIO, "save_checkpoint", keep)
+        assert fit(config, out, *args) == 0
+    return steps
+
+
+def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
+    assert a.keys() == b.keys()
+    return [key for key in a if not torch.equal(a[key], b[key])]
+
+
+@pytest.mark.parametrize("step", [2, 6])  # in an epoch, and at its end
+def test_every_checkpoint_is_a_place_to_go_on_from(
+    gan_config: Path, uninterrupted: Path, tmp_path: Path, step: int
+) -> None:
+    steps = fit_keeping_checkpoints(gan_config, tmp_path / "once", "--resume", str(uninterrupted / f"{step}.ckpt"))
+    assert steps == list(range(step + 2, 13, 2))
+    assert differing(state(tmp_path / "once"), state(uninterrupted)) == []
+    # A resumed run's checkpoints as well.
+    assert fit(gan_config, tmp_path / "twice", "--resume", str(tmp_path / "once" / f"{steps[0]}.ckpt")) == 0
+    assert differing(state(tmp_path / "twice"), state(uninterrupted)) == []
+
+
+def test_random_numbers_differ_from_batch_to_batch(uninterrupted: Path) -> None:
+    assert len(Dropping.drawn) >= 24
+    assert len(set(Dropping.drawn[:24])) == 24
 
 
 def test_killed_at_any_moment_it_resumes_bit_for_bit(gan_config: Path, uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    arguments = ["--trainer.accumulate_grad_batches=2", "--trainer.max_epochs=4"]
     command = [sys.executable, "-m", "dec_kernels.trainer.cli", "fit", "--config", str(gan_config), "--out", str(out)]
     killed_after: set[int] = set()
     for wait in (0.0, 0.3):  # right behind a checkpoint, and some steps or an evaluation later
         last = out / "checkpoints" / "last.ckpt"
         before = last.stat().st_mtime_ns if last.exists() else 0
         process = subprocess.Popen(
-            [*command, *arguments, "--resume", "auto"],
+            [*command, "--resume", "auto"],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -107,17 +167,32 @@ def test_killed_at_any_moment_it_resumes_bit_for_bit(gan_config: Path, uninterru
         process.communicate()
         killed_after.add(torch.load(last, weights_only=True)["global_step"] - 1)
     assert max(killed_after) < 11
-    assert fit(gan_config, out, *arguments, "--resume", "auto") == 0
+    assert fit(gan_config, out, "--resume", "auto") == 0
 
     resumed, wanted = state(out), state(uninterrupted)
     assert any(key.startswith("averaged.") for key in wanted)
     assert any(key.startswith("discriminator.") for key in wanted)
-    assert resumed.keys() == wanted.keys()
-    assert [key for key in wanted if not torch.equal(resumed[key], wanted[key])] == []
+    assert differing(resumed, wanted) == []
     assert json.loads((out / "summary.json").read_text()) == json.loads((uninterrupted / "summary.json").read_text())
     # A step is logged behind its checkpoint, so that the log may lack the steps between which the program was killed.
     steps = {int(row["step"]) for row in rows(out) if row["train/loss"]}
     assert set(range(12)) - steps <= killed_after
+    # What the resumed run has written of its settings serves the other commands too.
+    assert main(["validate", "--config", str(out / "config.yaml"), "--trainer.enable_progress_bar=false"]) == 0
+
+
+def test_the_best_checkpoint_is_tested(
+    config: Path, uninterrupted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["test", "--config", str(uninterrupted / "config.yaml"), "--trainer.enable_progress_bar=false"]
+    figures = []
+    for checkpoint in (None, "checkpoints/best.ckpt", "2.ckpt"):
+        chosen = [] if checkpoint is None else ["--ckpt_path", str(uninterrupted / checkpoint)]
+        assert main([*command, *chosen]) == 0
+        figures.append((uninterrupted / "test" / "images.csv").read_text())
+    assert figures[0] == figures[1] != figures[2]
+    assert main(["test", "--config", str(config), "--out", str(tmp_path)]) == 1
+    assert "no weights to test" in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten(config: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,11 +248,16 @@ def test_two_processes_train_the_network_of_one(config: Path, tmp_path: Path) ->
     assert figures[0] == pytest.approx(figures[1], abs=1e-3)
 
 
-def test_a_gan_step_is_that_of_two_optimizers(gan_config: Path, tmp_path: Path) -> None:
+def test_a_gan_step_is_that_of_two_optimizers(config: Path, gan_config: Path, tmp_path: Path) -> None:
     """ESRGAN's order: the generator's step first, then the discriminator's on the images from before it."""
     # In float64: some gradients of a relativistic discriminator are 0 but for rounding, and Adam would blow that up.
-    settings = ["--trainer.precision=64-true", "--trainer.max_epochs=1", "--data.batches_per_epoch=4"]
-    cli = TrainerCLI(["--config", str(gan_config), "--out", str(tmp_path / "run"), *settings], run=False)
+    text = yaml.safe_load(gan_config.read_text())
+    text["model"]["generator"] = yaml.safe_load(config.read_text())["model"]["generator"]
+    text["trainer"] |= {"precision": "64-true", "max_epochs": 1, "accumulate_grad_batches": 1}
+    text["data"]["batches_per_epoch"] = 4
+    path = tmp_path / "gan.yaml"
+    path.write_text(yaml.safe_dump(text))
+    cli = TrainerCLI(["--config", str(path), "--out", str(tmp_path / "run")], run=False)
     cli.datamodule.setup("fit")
     batches = [cli.datamodule.train_dataloader().dataset[k] for k in range(8)]
     generator = RRDBNet(num_feat=4, num_block=1, num_grow_ch=2).double()
@@ -229,6 +309,28 @@ def test_tensorboard_has_every_term_and_images(uninterrupted: Path) -> None:
     terms = {f"train/{name}{suffix}" for name in ("l1", "dec", "gan") for suffix in ("", "_pull")}
     assert terms | {"train/loss", "train/discriminator", "train/learning_rate", "val/psnr_y"} <= set(events["scalars"])
     assert events["images"]
+
+
+class SteepAt(RRDBNet):
+    """A network whose gradient, and not its output, is infinite at its first training step."""
+
+    def __init__(self, scale: int = 4) -> None:
+        super().__init__(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+        self.calls = 0
+
+    def forward(self, lr: Tensor) -> Tensor:
+        self.calls += 1
+        sr = super().forward(lr)
+        return sr + (sr - sr.detach()).sqrt() if self.calls == 1 else sr
+
+
+def test_a_gradient_that_is_infinite(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = yaml.safe_load(config.read_text())
+    text["model"]["generator"] = {"class_path": f"{__name__}.SteepAt"}
+    path = tmp_path / "steep.yaml"
+    path.write_text(yaml.safe_dump(text))
+    assert fit(path, tmp_path / "run") == 1
+    assert "the loss or its gradient is not finite at step 0: l1 0." in capsys.readouterr().err
 
 
 class NaNAt(RRDBNet):
