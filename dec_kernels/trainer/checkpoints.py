@@ -69,7 +69,7 @@ class LastCheckpoint(ModelCheckpoint):
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        if trainer.global_step > self._last_global_step_saved:
+        if not trainer.fast_dev_run and trainer.global_step > self._last_global_step_saved:  # type: ignore[attr-defined]
             self._save_topk_checkpoint(trainer, {})
 
 
@@ -85,3 +85,12 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=False,
             enable_version_counter=False,
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning forgets the best figure where the run's folder has been moved, and would replace the best checkpoint
+        # by the next one.
+        if scores := list(state_dict["best_k_models"].values()):
+            best = str(Path(str(self.dirpath)) / Path(BEST).name)
+            paths = {"best_model_path": best, "kth_best_model_path": best, "best_k_models": {best: scores[0]}}
+            state_dict = {**state_dict, **paths}
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})

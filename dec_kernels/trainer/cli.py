@@ -14,11 +14,12 @@ Unknown keys, in files and on the command line, are errors.
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.resources import as_file, files
+from importlib.resources import as_file
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -28,6 +29,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
@@ -38,12 +40,14 @@ from dec_kernels.trainer.checkpoints import (
     CheckpointError,
     LastCheckpoint,
 )
-from dec_kernels.trainer.data import SRDataModule
+from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
+from dec_kernels.trainer.data.cache import CacheError
 from dec_kernels.trainer.evaluation import EvaluationReport
 from dec_kernels.trainer.loggers import LastingCSVLogger
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution
-from dec_kernels.trainer.parser import SuggestingParser
+from dec_kernels.trainer.parser import SuggestingParser, nearest
 from dec_kernels.trainer.progress import TrainingBar
+from dec_kernels.trainer.shipped import TRAININGS, find_config
 
 # What Lightning warns of though it is meant to be so: a resumed run finds its own files (and keeps its log, see
 # loggers.py), and sweeps and tests call the command line from within Python.
@@ -55,7 +59,11 @@ _EXPECTED_WARNINGS = (
     r"`isinstance\(treespec, Leaf",
 )
 
-_CONFIGS = files("dec_kernels.trainer") / "configs"
+SETTINGS = "config.yaml"
+COMMANDS = ("fit", "validate", "test", "predict", "sweep")
+
+# What a constructor says where the parser expected it or None.
+_NOT_OF_UNION = re.compile(r"^ *- (?!Expected a )(.*(?:\n(?! *- | *Given ).*)*)", re.MULTILINE)
 
 
 class Trainer(pl.Trainer):
@@ -70,12 +78,12 @@ class Trainer(pl.Trainer):
             resume: "never"; "auto", to go on from the last checkpoint of the run's folder if it has one; or the file of
                 a checkpoint to go on from.
         """
-        last = Path(self.default_root_dir) / LAST
+        out = Path(self.default_root_dir)
+        last = out / LAST
         if resume == "never":
-            if last.exists():
+            if any((out / name).exists() for name in (SETTINGS, LAST, BEST)):
                 raise ValueError(
-                    f"{self.default_root_dir} holds a training already: go on with it by --resume auto, "
-                    "or name another folder by --out"
+                    f"{out} holds a training already: go on with it by --resume auto, or name another folder by --out"
                 )
             checkpoint = None
         elif resume == "auto":
@@ -84,17 +92,23 @@ class Trainer(pl.Trainer):
             checkpoint = resume
         else:
             raise FileNotFoundError(f"resume must be 'never', 'auto' or the file of a checkpoint, got {resume!r}")
+        if checkpoint is not None:
+            model.weights = None  # the checkpoint has what has become of them
         super().fit(model, datamodule=datamodule, ckpt_path=checkpoint)
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` without what belongs to one call only, so that every subcommand takes it."""
+    """Writes ``config.yaml`` when a training really begins, without what belongs to one call only: so every subcommand
+    takes it, and settings that do not fit a checkpoint do not replace those that do."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if stage == "fit":
+        pass
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.config = self.config.clone()
             self.config.pop("resume", None)
-            super().setup(trainer, pl_module, stage)
+            super().setup(trainer, pl_module, "fit")
 
 
 class TrainerCLI(LightningCLI):
@@ -110,7 +124,8 @@ class TrainerCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveConfig,
-            save_config_kwargs={"overwrite": True},
+            save_config_kwargs={"overwrite": True, "config_filename": SETTINGS},
+            parser_kwargs={"description": f"Commands: {', '.join(COMMANDS)}; each has its own --help."},
             parser_class=SuggestingParser,
             args=None if args is None else list(args),
             **kwargs,
@@ -130,24 +145,30 @@ class TrainerCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         given = sys.argv[1:] if args is None else args
         assert isinstance(given, list)
-        self.config = parser.parse_args(with_shipped_configs(given))
+        self.names_weights = any(arg.partition("=")[0] == "--model.weights" for arg in given)
+        self.config = parser.parse_args(_with_shipped_configs(given))
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         chosen = self._get(self.config_init, "trainer")
         if self._get(self.config, "out") is None:
             raise ValueError("out is missing: the run's folder, for example --out runs/first")
         out = Path(self._get(self.config, "out"))
+        every = self._get(self.config, "checkpoint_every")
+        if every < 1:
+            raise ValueError(f"checkpoint_every must be at least 1, got {every}")
         kwargs["default_root_dir"] = out
-        kwargs["plugins"] = [*(chosen["plugins"] or []), AtomicCheckpointIO()]
-        if chosen["logger"] is None:
+        kwargs["plugins"] = [*_as_list(chosen["plugins"]), AtomicCheckpointIO()]
+        if self.subcommand not in (None, "fit"):
+            kwargs["logger"] = False  # the run's log is that of its training
+        elif chosen["logger"] is None:
             kwargs["logger"] = [TensorBoardLogger(out, name="", version=""), LastingCSVLogger(out)]
         callbacks: list[Callback] = []
         if chosen["enable_progress_bar"] is not False:
             callbacks.append(TrainingBar())  # first, so that it is closed when the others print
         callbacks.append(EvaluationReport())
         if chosen["enable_checkpointing"] is not False:
-            callbacks += [LastCheckpoint(out, self._get(self.config, "checkpoint_every")), BestCheckpoint(out)]
-        kwargs["callbacks"] = [*(chosen["callbacks"] or []), *callbacks]
+            callbacks += [LastCheckpoint(out, every), BestCheckpoint(out)]
+        kwargs["callbacks"] = [*_as_list(chosen["callbacks"]), *callbacks]
         return super().instantiate_trainer(**kwargs)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -155,22 +176,19 @@ class TrainerCLI(LightningCLI):
         if subcommand == "fit":
             return arguments
         arguments["verbose"] = False  # EvaluationReport prints a better table
-        if arguments["ckpt_path"] is None and self.model.weights is None:
+        if arguments["ckpt_path"] is None and not self.names_weights:
             best = Path(self.trainer.default_root_dir) / BEST
             if not best.exists():
                 raise ValueError(
                     f"no weights to {subcommand}: {best} does not exist; name --ckpt_path or --model.weights"
                 )
             arguments["ckpt_path"] = str(best)
+        if arguments["ckpt_path"] is not None:
+            self.model.weights = None  # what the training started from
         return arguments
 
 
-def shipped_configs() -> list[str]:
-    """The names that ``--config`` knows."""
-    return sorted(Path(entry.name).stem for entry in _CONFIGS.iterdir() if entry.name.endswith(".yaml"))
-
-
-def with_shipped_configs(args: Sequence[str]) -> list[str]:
+def _with_shipped_configs(args: Sequence[str]) -> list[str]:
     """``args`` with the names of shipped configs after ``--config`` and ``-c`` replaced by the files' paths."""
     resolved: list[str] = []
     previous = ""
@@ -184,14 +202,10 @@ def with_shipped_configs(args: Sequence[str]) -> list[str]:
 
 
 def _config_path(name: str) -> str:
-    if Path(name).exists():
-        return name
-    if name in shipped_configs():
-        with as_file(_CONFIGS / f"{name}.yaml") as path:
-            return str(path)
     if Path(name).suffix:
-        return name  # a file's name: the parser says that it is not there
-    raise SystemExit(f"dec-train: no config {name!r}: neither a file nor one of {', '.join(shipped_configs())}")
+        return name  # a file's name: if it is not there, the parser says so
+    with as_file(find_config(name, TRAININGS, "config")) as path:
+        return str(path)
 
 
 def explain(error: BaseException) -> str | None:
@@ -204,18 +218,29 @@ def explain(error: BaseException) -> str | None:
         )
     if isinstance(error, CheckpointError):
         return f"{error}. When there is space again, --resume auto goes on from there"
+    if isinstance(error, UnreadableImageError):
+        return str(error).strip().splitlines()[-1]  # behind a worker's traceback, if there is one
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
     if isinstance(error, NonFiniteError):
         return f"{error}. Lower model.learning_rate, or set model.nonfinite to skip"
-    if isinstance(error, (ValueError, TypeError, FileNotFoundError)) and _raised_by_us(error):
+    if "Error(s) in loading state_dict" in str(error):
+        return f"the checkpoint is that of another model: {str(error)[:500]}"
+    if wrapped := _NOT_OF_UNION.findall(str(error)):  # a constructor's own words, inside of the parser's
+        return wrapped[0]
+    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError)):
         return str(error)
-    return None
+    return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
 
 
-def _raised_by_us(error: BaseException) -> bool:
-    """Whether the sentence of ``error`` was written in this package, for the user to read."""
-    return [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"].startswith("dec_kernels.")
+def _raised_for_the_user(error: BaseException) -> bool:
+    """Whether ``error`` was raised by this package or Lightning, in words about the settings."""
+    module = [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"]
+    return module.startswith(("dec_kernels.", "lightning."))
+
+
+def _as_list(setting: Any) -> list[Any]:
+    return setting if isinstance(setting, list) else [] if setting is None else [setting]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -224,6 +249,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     try:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise SystemExit(
+                f"dec-train: no command {args[0]!r}: known are {', '.join(COMMANDS)}.{nearest(args[0], COMMANDS)}"
+            )
         if args[:1] == ["predict"]:
             return predict.main(args[1:])
         if args[:1] == ["sweep"]:
@@ -233,6 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(end.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
             return 130
+        if isinstance(end, SIGTERMException):
+            return 143
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else int(end.code is not None)

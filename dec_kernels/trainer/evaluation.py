@@ -107,7 +107,7 @@ class EvaluationReport(Callback):
         self._report(trainer, Path(trainer.default_root_dir) / "test", "images", "samples")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             summary = {"step": trainer.global_step, "epoch": trainer.current_epoch, "val": self.means}
             write_json(Path(trainer.default_root_dir) / "summary.json", summary)
 
@@ -138,7 +138,7 @@ class EvaluationReport(Callback):
             self.shown.append(cut_sample(pair, images, top, left, size))
 
     def _report(self, trainer: Trainer, folder: Path, table: str, picture: str) -> None:
-        if not self.figures:
+        if not self.figures or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         methods = next(iter(self.figures.values()))
         figures = {method: {name: rows[method] for name, rows in self.figures.items()} for method in methods}

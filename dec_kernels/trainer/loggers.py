@@ -25,13 +25,12 @@ class LastingCSVLogger(CSVLogger):
     def experiment(self) -> ExperimentWriter:
         if self._experiment is None:
             table = Path(self.log_dir) / ExperimentWriter.NAME_METRICS_FILE
-            kept = table.with_suffix(".kept")  # still there if the program ends before the rows are in place again
+            kept = table.with_suffix(".kept")
             if table.exists():
-                os.replace(table, kept)
+                os.replace(table, kept)  # out of sight, while Lightning looks for what to delete
             writer = super().experiment
-            if kept.exists():
-                with kept.open(newline="") as file:
-                    writer.metrics = list(csv.DictReader(file))
-                writer.save()
-                kept.unlink()
+            if kept.exists():  # also if the program was killed here the last time
+                os.replace(kept, table)
+                with table.open(newline="") as file:
+                    writer.metrics_keys = next(csv.reader(file))
         return super().experiment

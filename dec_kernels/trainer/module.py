@@ -25,7 +25,7 @@ from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, gener
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.metrics import measure, to_float, to_uint8
 from dec_kernels.trainer.models import load_weights
-from dec_kernels.trainer.tiles import upscale
+from dec_kernels.trainer.tiles import check_tiles, upscale
 
 
 class NonFiniteError(RuntimeError):
@@ -118,6 +118,8 @@ class SuperResolution(LightningModule):
             raise ValueError(f"cycles must be at least 1, got {cycles}")
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {ema_decay}")
+        if tile is not None:
+            check_tiles(generator, tile, overlap)
         if nonfinite not in ("stop", "skip"):
             raise ValueError(f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}")
         # Convolutions are faster with channels last, on CPUs and on tensor cores alike.
@@ -148,6 +150,8 @@ class SuperResolution(LightningModule):
 
     def setup(self, stage: str) -> None:
         if self.weights is not None:
+            if not Path(self.weights).is_file():
+                raise FileNotFoundError(f"model.weights: there is no file {str(self.weights)!r}")
             load_weights(self.generator, self.weights)
             if self.averaged is not None:
                 self.averaged.module.load_state_dict(self.generator.state_dict())
@@ -195,10 +199,13 @@ class SuperResolution(LightningModule):
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
         terms, self._terms_of_step = self._terms_of_step, []
         finite = torch.stack([value.isfinite() for batch in terms for value in batch.values()]).all()
-        if not getattr(self.trainer.precision_plugin, "scaler", None):  # a scaler finds and skips them by itself
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is None:
             gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
             finite &= torch.nn.utils.get_total_norm(gradients).isfinite()
-        if self.trainer.strategy.reduce_boolean_decision(bool(finite)):
+        # A scaler skips infinite gradients by itself, and halves its scale; that far down, none of them was finite.
+        hopeless = scaler is not None and scaler.get_scale() < 1
+        if self.trainer.strategy.reduce_boolean_decision(bool(finite) and not hopeless):
             return
         message = f"the loss or its gradient is not finite at step {self.global_step}: {_listed(terms)}"
         if self.trainer.world_size > 1:
@@ -258,6 +265,8 @@ class SuperResolution(LightningModule):
         networks = [self.generator] if self.discriminator is None else [self.generator, self.discriminator]
         groups = [{"params": list(network.parameters())} for network in networks]
         optimizer = torch.optim.Adam(groups, lr=self.learning_rate, betas=(0.9, 0.999))
+        if math.isinf(self.trainer.estimated_stepping_batches):
+            raise ValueError("the learning rate's schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: warmup_cosine(step, self.warmup_steps, steps, self.cycles, self.cycle_decay)

@@ -30,7 +30,7 @@ class SuggestingParser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = _UNKNOWN.search(message)
-        suggestion = nearest(unknown[1], self._names(message)) if unknown else ""
+        suggestion = "." + nearest(unknown[1], self._names(message)) if unknown else ""
         sys.stderr.write(f"dec-train: {message}{suggestion}\n`dec-train fit --help` lists all that can be set.\n")
         raise SystemExit(2)
 

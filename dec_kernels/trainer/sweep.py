@@ -21,7 +21,6 @@ finished is not trained again, what was cut off goes on. A training that fails d
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import math
 import re
@@ -29,8 +28,6 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,13 +40,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from dec_kernels.trainer.metrics import METRICS
+from dec_kernels.trainer.parser import nearest
 from dec_kernels.trainer.report import write_json
-
-_CONFIGS = files("dec_kernels.trainer") / "configs"
-_SWEEPS = _CONFIGS / "sweeps"
+from dec_kernels.trainer.shipped import SWEEPS, TRAININGS, find_config, names_in
 
 _RECORD = "sweep.json"  # in each run's folder: what it is trained with
-_INTERRUPTED = 130  # what a shell reports for a program that Ctrl+C ended
+_INTERRUPTED = (130, 143)  # what a shell reports for a program that Ctrl+C or SIGTERM ended
 
 _COLOR, _BEST_COLOR = "#5e81ac", "#d08770"
 _ON_LINES = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}  # keeps numbers legible there
@@ -150,24 +146,6 @@ def folder_of(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._")
 
 
-def shipped_sweeps() -> list[str]:
-    """The names of the sweeps that ship with the package."""
-    return _names(_SWEEPS)
-
-
-def _names(folder: Traversable) -> list[str]:
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def _text(name: str, folder: Traversable, kind: str) -> str:
-    """The text of the file ``name``, or else of the shipped one of that name in ``folder``."""
-    if Path(name).is_file():
-        return Path(name).read_text()
-    if name in _names(folder):
-        return (folder / f"{name}.yaml").read_text()
-    raise FileNotFoundError(f"no {kind} {name!r}: neither a file nor one of {', '.join(_names(folder))}")
-
-
 def load_sweep(name: str) -> Sweep:
     """The sweep in the file ``name``, or the shipped one of that name.
 
@@ -175,7 +153,7 @@ def load_sweep(name: str) -> Sweep:
         FileNotFoundError: there is neither.
         ValueError: the file is no sweep; the message says where.
     """
-    text = _text(name, _SWEEPS, "sweep")
+    text = find_config(name, SWEEPS, "sweep").read_text()
     try:
         content = yaml.load(text, _UniqueKeys)
         parts = _mapping(content, "the file")
@@ -228,9 +206,7 @@ def _build(kind: type[_T], content: Any, where: str) -> _T:
 
 def _known(key: str, names: Mapping[str, Any], where: str) -> None:
     if key not in names:
-        near = difflib.get_close_matches(key, names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-        raise ValueError(f"{where}: unknown {key!r}; {hint}")
+        raise ValueError(f"{where}: unknown {key!r}; known are {', '.join(names)}.{nearest(key, names)}")
 
 
 def to_arguments(settings: Settings) -> list[str]:
@@ -247,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="Any other argument is handed on to each training's `dec-train fit`.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help=f"a file, or one of {', '.join(shipped_sweeps())}")
+    parser.add_argument("--config", required=True, help=f"a file, or one of {', '.join(names_in(SWEEPS))}")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trainings, results.json and figure.png")
     parser.add_argument("--figure-only", action="store_true", help="train nothing: draw the results.json that is there")
     args, handed_on = parser.parse_known_args(argv)
@@ -266,8 +242,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             results = train(sweep, out, records)
         except KeyboardInterrupt:
-            _complain("stopped by Ctrl+C; the same command goes on from here")
-            return _INTERRUPTED
+            _complain("stopped; the same command goes on from here")
+            return _INTERRUPTED[0]
     return report(sweep, out, results)
 
 
@@ -306,7 +282,7 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
     for argument in handed_on:
         if argument.partition("=")[0] in set_here:
             raise ValueError(f"{argument.partition('=')[0]} is what the sweep sets itself")
-    base = yaml.safe_load(_text(sweep.base, _CONFIGS, "config"))
+    base = yaml.safe_load(find_config(sweep.base, TRAININGS, "config").read_text())
     records: dict[str, Record] = {}
     for name, settings in sweep.runs.items():
         records[name] = {"base": base, "arguments": [*to_arguments(settings), *handed_on]}
@@ -371,7 +347,7 @@ def _fit(base: str, folder: Path, arguments: Sequence[str]) -> str | None:
     except Exception as error:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
-    if status == _INTERRUPTED:
+    if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status != 0:
         return f"its exit status is {status}; the reason is further up"

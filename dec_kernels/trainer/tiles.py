@@ -42,10 +42,7 @@ def upscale(generator: nn.Module, lr: Tensor, tile: int | None, overlap: int) ->
     padded = lr[..., rows, :][..., columns]
     if tile is None:
         return generator(padded)[..., : scale * height, : scale * width].to(lr.dtype)
-    if tile < 1 or tile % multiple:
-        raise ValueError(f"tile must be a positive multiple of the network's {multiple}, got {tile}")
-    if overlap < 0 or overlap % multiple:
-        raise ValueError(f"overlap must be 0 or a positive multiple of the network's {multiple}, got {overlap}")
+    check_tiles(generator, tile, overlap)
     sr = lr.new_empty(batch, channels, scale * height, scale * width)
     for top in range(0, height, tile):
         for left in range(0, width, tile):
@@ -55,6 +52,15 @@ def upscale(generator: nn.Module, lr: Tensor, tile: int | None, overlap: int) ->
             y, x = scale * (top - first_row), scale * (left - first_column)
             target.copy_(generator(window)[..., y : y + target.shape[-2], x : x + target.shape[-1]])
     return sr
+
+
+def check_tiles(generator: nn.Module, tile: int, overlap: int) -> None:
+    """Raise ValueError if ``generator`` cannot work in such tiles; see :func:`upscale`."""
+    multiple: int = generator.multiple  # type: ignore[assignment]
+    if tile < 1 or tile % multiple:
+        raise ValueError(f"tile must be a positive multiple of the network's {multiple}, got {tile}")
+    if overlap < 0 or overlap % multiple:
+        raise ValueError(f"overlap must be 0 or a positive multiple of the network's {multiple}, got {overlap}")
 
 
 def _reflected(size: int, multiple: int) -> Tensor:

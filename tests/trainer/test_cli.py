@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from dec_kernels.trainer.cli import TrainerCLI
+from dec_kernels.trainer.cli import TrainerCLI, main
 from dec_kernels.trainer.models import RRDBNet, load_weights
 
 
@@ -44,6 +44,46 @@ def test_unknown_keys_in_a_file_are_errors(
     assert "lerning_rate" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--model.learning_rat=1", "Did you mean 'model.learning_rate'?"),
+        ("--trainer.max_epoch=3", "Did you mean 'trainer.max_epochs'?"),  # no abbreviations either
+        ("--model.dec.init_args.threshhold=34", "Did you mean 'threshold'?"),
+        ("--model.learning_rate=fast", 'Parser key "model.learning_rate"'),
+        ("--model.learning_rate=-1", "learning_rate must be a finite number of at least 0, got -1.0"),
+        ("--model.dec.init_args.patch_size=0", "patch_size must be"),
+        ("--model.weights=nowhere.pth", "nowhere.pth"),
+        ("--data.crop_size=33", "crop_size must be a multiple of scale 4, got 33"),
+        ("--data.crop_size=64", "3 of 3 images of data.train cannot be used"),
+        ("--data.train=[nowhere]", "nowhere"),
+        ("--model.tile=9", "tile must be a positive multiple of the network's 2, got 9"),
+        ("--model.perceptual=dec_kernels.trainer.losses.PerceptualLoss", "or give its path as model.perceptual"),
+        ("--checkpoint_every=0", "checkpoint_every must be at least 1, got 0"),
+        ("--trainer.max_epochs=-1", "the learning rate's schedule needs an end"),
+        ("--trainer.accelerator=gpu", "No supported gpu backend found"),
+        ("--resume=nowhere.ckpt", "resume must be 'never', 'auto' or the file of a checkpoint, got 'nowhere.ckpt'"),
+    ],
+)
+def test_bad_settings_end_in_a_sentence(
+    tiny_config: Path,
+    tmp_path: Path,
+    argument: str,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    arguments = ["--data.scale=2", argument] if "tile" in argument else [argument]
+    assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), *arguments]) in (1, 2)
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+
+
 @pytest.mark.parametrize("name", ["demo_stage1", "paper_stage1"])
 @pytest.mark.parametrize("spelling", ["--config {}", "--config={}", "-c {}"])
 def test_shipped_configs_are_found_by_name(name: str, spelling: str) -> None:
@@ -52,8 +92,15 @@ def test_shipped_configs_are_found_by_name(name: str, spelling: str) -> None:
 
 
 def test_other_names_say_which_there_are() -> None:
-    with pytest.raises(SystemExit, match=r"no config 'demo_stage9'.*demo_stage1, demo_stage2"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no config 'demo_stage9'.*demo_stage1, demo_stage2.*Did you mean 'demo_st"
+    ):
         TrainerCLI(["fit", "--config", "demo_stage9"])
+
+
+def test_other_commands_say_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predct", "--weights", "w.pth"]) == 1
+    assert "known are fit, validate, test, predict, sweep. Did you mean 'predict'?" in capsys.readouterr().err
 
 
 def test_one_scale_for_data_and_network(tiny_config: Path) -> None:

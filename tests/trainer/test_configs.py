@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dec_kernels.trainer.cli import TrainerCLI, shipped_configs
-from dec_kernels.trainer.sweep import load_sweep, shipped_sweeps, to_arguments
+from dec_kernels.trainer.cli import TrainerCLI
+from dec_kernels.trainer.shipped import SWEEPS, TRAININGS, names_in
+from dec_kernels.trainer.sweep import load_sweep, to_arguments
 
 CONFIGS = Path(str(files("dec_kernels.trainer"))) / "configs"
 
@@ -93,12 +94,12 @@ def test_swinir_has_the_papers_stage_1() -> None:
     assert swinir["data"]["crop_size"] // swinir["data"]["scale"] % network["init_args"]["window_size"] == 0
 
 
-@pytest.mark.parametrize("name", shipped_configs())
+@pytest.mark.parametrize("name", names_in(TRAININGS))
 def test_the_trainer_knows_every_key(name: str, cli: TrainerCLI) -> None:
     cli.parser.parse_args(["--config", str(CONFIGS / f"{name}.yaml")])
 
 
-@pytest.mark.parametrize("name", shipped_sweeps())
+@pytest.mark.parametrize("name", names_in(SWEEPS))
 def test_the_trainer_knows_every_setting_of_a_sweep(name: str, cli: TrainerCLI) -> None:
     sweep = load_sweep(name)
     base = ["--config", str(CONFIGS / f"{sweep.base}.yaml")]

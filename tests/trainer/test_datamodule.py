@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.data import Batch, RandomCrops, SRDataModule, UnreadableImageError, read_image
-from dec_kernels.trainer.data.cache import DiskCache
+from dec_kernels.trainer.data.cache import CacheError, DiskCache
 from dec_kernels.trainer.metrics import to_float
 from dec_kernels.trainer.resize import downscale
 
@@ -235,7 +235,7 @@ def test_the_disk_cache_is_filled_by_many_at_once(tmp_path: Path, monkeypatch: p
         raise OSError("no space left")
 
     monkeypatch.setattr("numpy.save", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(CacheError, match=r"data\.cache_dir .* cannot take .*: no space left"):
         DiskCache(folder)(save(tmp_path / "y.png"))
     assert len(list(folder.iterdir())) == 1
 
@@ -415,3 +415,10 @@ def test_sources_from_a_config(tiny_config: Path, tmp_path: Path, capsys: pytest
         with pytest.raises(SystemExit):
             TrainerCLI(["--config", config(train), out], run=False)
         assert message in capsys.readouterr().err
+
+
+def test_images_too_small_to_be_measured_are_found_before_the_training(tmp_path: Path) -> None:
+    save(tmp_path / "train.png", 64, 64)
+    save(tmp_path / "val" / "small.png", 18, 64)
+    with pytest.raises(ValueError, match=r"1 of 1 images of data\.val cannot be used:\n.*small\.png"):
+        SRDataModule([str(tmp_path / "train.png")], [str(tmp_path / "val")], crop_size=32).setup("fit")

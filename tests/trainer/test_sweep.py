@@ -123,13 +123,13 @@ def test_settings_become_arguments() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("title:", "titel:", "the file: unknown 'titel'; did you mean 'title'"),
-        ("kind: line", "knid: line", "figure: unknown 'knid'; did you mean 'kind'"),
-        ("label:", "lable:", "figure.x: unknown 'lable'; did you mean 'label'"),
+        ("title:", "titel:", "Did you mean 'title'?"),
+        ("kind: line", "knid: line", "Did you mean 'kind'?"),
+        ("label:", "lable:", "Did you mean 'label'?"),
         ("title: A", "flavour: A", "unknown 'flavour'; known are title, base, figure, runs, settings"),
         ("base:", "# base:", "the file lacks base"),
         ("kind: line", "kind: pie", "figure.kind must be one of line, heatmap, plane, got 'pie'"),
-        ("kind: line", "kind: line, metrics: [lpisp]", "figure.metrics: unknown 'lpisp'; did you mean 'lpips'"),
+        ("kind: line", "kind: line, metrics: [lpisp]", "Did you mean 'lpips'?"),
         ("kind: line", "kind: line, metrics: lpips", "figure.metrics must be a list"),
         ("kind: line", "kind: line, metrics: []", "figure.metrics must be a list"),
         ("kind: line", "kind: plane", "a plane has neither x nor y"),

@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from dec_kernels import DECLoss
@@ -193,6 +194,61 @@ def test_the_best_checkpoint_is_tested(
     assert figures[0] == figures[1] != figures[2]
     assert main(["test", "--config", str(config), "--out", str(tmp_path)]) == 1
     assert "no weights to test" in capsys.readouterr().err
+
+
+def test_a_later_stage_is_tested_by_itself_and_leaves_its_log_alone(config: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.ckpt", tmp_path / "second"
+    shutil.copy(fit_once(config, tmp_path / "first"), first)
+    assert fit(config, second, "--model.weights", str(first), "--model.learning_rate=0.01") == 0
+    first.unlink()  # what a training started from is not needed any more
+    log = (second / "metrics.csv").read_bytes()
+    command = ["test", "--config", str(second / "config.yaml"), "--trainer.enable_progress_bar=false"]
+    assert main(command) == 0
+    figures = (second / "test" / "images.csv").read_text()
+    assert main([*command, "--ckpt_path", str(second / "checkpoints" / "best.ckpt")]) == 0
+    assert (second / "test" / "images.csv").read_text() == figures
+    assert main([*command, "--model.weights", str(tmp_path / "first" / "checkpoints" / "last.ckpt")]) == 0
+    assert (second / "test" / "images.csv").read_text() != figures
+    assert (second / "metrics.csv").read_bytes() == log
+    assert fit(config, second, "--model.weights", str(first), "--resume", "auto", "--trainer.max_epochs=3") == 0
+
+
+def fit_once(config: Path, out: Path) -> Path:
+    assert fit(config, out) == 0
+    return out / "checkpoints" / "last.ckpt"
+
+
+def test_the_best_checkpoint_stays_the_best_when_the_run_is_moved(config: Path, tmp_path: Path) -> None:
+    fit_once(config, tmp_path / "run")
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    shutil.move(tmp_path / "run", tmp_path / "moved")
+    # From now on it gets worse.
+    assert fit(config, tmp_path / "moved", "--resume", "auto", "--trainer.max_epochs=3", "--model.dec_weight=1000") == 0
+    assert torch.load(tmp_path / "moved" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
+
+
+def test_settings_that_do_not_fit_the_checkpoint_change_nothing(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit_once(config, tmp_path / "run")
+    settings = (tmp_path / "run" / "config.yaml").read_text()
+    larger = "--model.generator.init_args.num_feat=8"
+    assert fit(config, tmp_path / "run", "--resume", "auto", "--trainer.max_epochs=3", larger) == 1
+    assert "the checkpoint is that of another model" in capsys.readouterr().err
+    assert (tmp_path / "run" / "config.yaml").read_text() == settings
+
+
+def test_a_try_leaves_no_run(config: Path, tmp_path: Path) -> None:
+    assert fit(config, tmp_path / "run", "--trainer.fast_dev_run=true") == 0
+    assert fit(config, tmp_path / "run") == 0
+
+
+def test_sigterm_is_no_success(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(self: SuperResolution, batch: Any, batch_idx: int) -> Tensor:
+        raise SIGTERMException
+
+    monkeypatch.setattr(SuperResolution, "training_step", terminated)
+    assert fit(config, tmp_path / "run") == 143
 
 
 def test_a_run_is_not_overwritten(config: Path, uninterrupted: Path, capsys: pytest.CaptureFixture[str]) -> None:

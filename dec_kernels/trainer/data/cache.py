@@ -21,6 +21,10 @@ Reader = Callable[[Path], Tensor]
 """Pixels of an image file as :func:`~dec_kernels.trainer.data.images.read_image` returns them; not to be written to."""
 
 
+class CacheError(RuntimeError):
+    """The cache's folder cannot be written to."""
+
+
 class MemoryCache:
     """Keeps the pixels of every image that was read once in this process's memory."""
 
@@ -57,6 +61,15 @@ class DiskCache:
         return self.folder / f"{path.stem}-{key}.npy"
 
     def _store(self, entry: Path, pixels: np.ndarray) -> None:
+        try:
+            self._write(entry, pixels)
+        except OSError as error:
+            raise CacheError(
+                f"data.cache_dir {self.folder} cannot take {entry.name}, {pixels.nbytes} bytes: {error}. "
+                "Make space, or name another data.cache_dir"
+            ) from error
+
+    def _write(self, entry: Path, pixels: np.ndarray) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         # Each process writes a file of its own, and renames it when it is whole: who comes last replaces like by like.
         handle, unfinished = tempfile.mkstemp(suffix=".part", dir=self.folder)

@@ -166,7 +166,8 @@ class SRDataModule(LightningDataModule):
     def _find(self, split: str) -> ImagePairs:
         photos, problems = find_photos(self.sources[split], split, self.scale)
         count = len(photos) + len(problems)
-        smallest = self.crop_size if split == "train" else self.scale
+        # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
+        smallest = self.crop_size if split == "train" else 2 * self.scale + 11
         sizes: dict[Photo, tuple[int, int]] = {}
 
         def check(photo: Photo) -> str | None:
