@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args[:1] == ["predict"]:
             return predict.main(args[1:])
         if args[:1] == ["sweep"]:
-            return sweep.main(args[1:])
+            return sweep.main(args[1:], main)
         TrainerCLI(args)
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):

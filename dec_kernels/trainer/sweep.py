@@ -26,7 +26,7 @@ import math
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ _COLOR, _BEST_COLOR = "#5e81ac", "#d08770"
 _ON_LINES = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}  # keeps numbers legible there
 
 
+Command = Callable[[list[str]], int]  # ``dec-train``: its arguments -> the exit status
 Settings = dict[str, Any]  # a dotted key of the config, as on the command line -> its value
 Record = dict[str, Any]  # {"base": the base config's content, "arguments": what else the fit gets}
 Results = dict[str, dict[str, Any]]  # run -> {"settings", "step", "epoch", "figures"} or {"settings", "error"}
@@ -214,8 +215,8 @@ def to_arguments(settings: Settings) -> list[str]:
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a sweep; return 0, or 1 if a training failed or the figure cannot be drawn."""
+def main(argv: Sequence[str], dec_train: Command) -> int:
+    """Run a sweep, each training by ``dec_train``; return 0, or 1 if one failed or the figure cannot be drawn."""
     parser = argparse.ArgumentParser(
         prog="dec-train sweep",
         usage="%(prog)s --config NAME_OR_FILE --out DIR [--figure-only] [--KEY VALUE ...]",
@@ -240,7 +241,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     if not args.figure_only:
         try:
-            results = train(sweep, out, records)
+            results = train(sweep, out, records, dec_train)
         except KeyboardInterrupt:
             _complain("stopped; the same command goes on from here")
             return _INTERRUPTED[0]
@@ -307,7 +308,7 @@ def _difference(old: Record | None, new: Record) -> str:
     return ""
 
 
-def train(sweep: Sweep, out: Path, records: Mapping[str, Record]) -> Results:
+def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Command) -> Results:
     """Train each run that is not finished; ``results.json`` in ``out`` is up to date after each of them.
 
     Raises:
@@ -325,7 +326,7 @@ def train(sweep: Sweep, out: Path, records: Mapping[str, Record]) -> Results:
             _say(f"{name} ({number} of {len(records)}), {' '.join(record['arguments'])}")
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / _RECORD, record)
-            error = _fit(sweep.base, folder, record["arguments"])
+            error = _fit(sweep.base, folder, record["arguments"], dec_train)
             if error is None:
                 write_json(folder / _RECORD, finished)
         results[name] = {"settings": sweep.runs[name]}
@@ -338,12 +339,10 @@ def train(sweep: Sweep, out: Path, records: Mapping[str, Record]) -> Results:
     return results
 
 
-def _fit(base: str, folder: Path, arguments: Sequence[str]) -> str | None:
+def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) -> str | None:
     """Train in ``folder``; return what went wrong, if anything did."""
-    from dec_kernels.trainer import cli  # here, since that module imports this one
-
     try:
-        status = cli.main(["fit", "--config", base, "--out", str(folder), "--resume", "auto", *arguments])
+        status = dec_train(["fit", "--config", base, "--out", str(folder), "--resume", "auto", *arguments])
     except Exception as error:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
@@ -512,7 +511,3 @@ def _draw_plane(axis: Axes, names: Sequence[str], figures: Mapping[str, Mapping[
     axis.set_ylabel(f"perception: {_label(perception)}")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

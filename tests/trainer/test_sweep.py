@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 
 from dec_kernels.trainer import cli
-from dec_kernels.trainer.sweep import Sweep, draw, load_sweep, main, measured, results_table, to_arguments
+from dec_kernels.trainer.sweep import Sweep, draw, load_sweep, measured, results_table, to_arguments
+from dec_kernels.trainer.sweep import main as sweep_main
 
 SWEEP = """
 title: A title [with brackets]
@@ -25,6 +26,10 @@ runs:
 """
 FOLDERS = ["30_dB", "40_dB", "34_8"]
 FIGURES = {"psnr_y": 28.0, "ssim_y": 0.8, "lpips": 0.2}
+
+
+def main(argv: Sequence[str]) -> int:
+    return sweep_main(argv, cli.main)
 
 
 class FakeFit:
