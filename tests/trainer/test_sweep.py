@@ -11,8 +11,10 @@ import yaml
 from PIL import Image
 
 from dec_kernels.trainer import cli
-from dec_kernels.trainer.sweep import Sweep, draw, load_sweep, measured, results_table, to_arguments
+from dec_kernels.trainer.sweep import load_sweep, to_arguments
 from dec_kernels.trainer.sweep import main as sweep_main
+from dec_kernels.trainer.sweep.figure import draw, measured, results_table
+from dec_kernels.trainer.sweep.spec import Sweep
 
 SWEEP = """
 title: A title [with brackets]
