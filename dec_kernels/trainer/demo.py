@@ -174,8 +174,8 @@ def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, start
     content["seconds"] = round(time.monotonic() - started, 1)
     write_json(out / "metrics.json", content)
     console.print(f"{content['seconds']:.0f} s. Pictures, figures, logs and weights are in {out}:", highlight=False)
-    for path in sorted(path for path in out.rglob("*") if path.is_file()):
-        console.print(f"  {path.relative_to(out)}", highlight=False)
+    for path in sorted(out.iterdir()):
+        console.print(f"  {path.name}{'/' if path.is_dir() else ''}", highlight=False)
 
 
 def _first_step(stage: Stage, trained: dict[Stage, TrainerCLI]) -> int:
