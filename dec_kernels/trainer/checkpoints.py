@@ -39,13 +39,27 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise CheckpointError(f"cannot write the checkpoint {path}{kept}: {error}") from error
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt``: the state after the last multiple of ``every`` optimizer steps, and at the end the last."""
+class RunCheckpoint(ModelCheckpoint):
+    """One file in the run's folder, replaced by each later one."""
+
+    def __init__(self, out: Path, name: str, **kwargs: Any) -> None:
+        super().__init__(out / FOLDER, filename=Path(name).stem, enable_version_counter=False, **kwargs)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # Lightning forgets the best figure where the run's folder has been moved, and would replace the best checkpoint
+        # by the next one.
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
+
+class LastCheckpoint(RunCheckpoint):
+    """Keeps ``last.ckpt``: the state after the last multiple of ``every`` optimizer steps, and at the end the last.
+
+    Behind :class:`BestCheckpoint` in the list of callbacks, since a checkpoint behind a validation holds the best
+    figure so far.
+    """
 
     def __init__(self, out: Path, every: int) -> None:
-        super().__init__(
-            out / FOLDER, filename=Path(LAST).stem, every_n_train_steps=every, enable_version_counter=False
-        )
+        super().__init__(out, LAST, every_n_train_steps=every)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -56,10 +70,13 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Resumed from the end of an epoch's last batch, Lightning would miscount the epochs in the checkpoints to come;
-        # resumed from the end of the epoch, it does not.
-        if not trainer.is_last_batch:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        # Resumed from before a validation, Lightning would leave it out.
+        loop = trainer.fit_loop
+        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+            self._save_in_epoch(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save_in_epoch(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step % self._every_n_train_steps == 0:
@@ -68,29 +85,22 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
 
+    def _save_in_epoch(self, trainer: Trainer) -> None:
+        # Resumed from the end of an epoch's last batch, Lightning would miscount the epochs in the checkpoints to come;
+        # resumed from the end of the epoch, it does not. But an epoch that max_steps cuts short, it takes for a whole
+        # one at its end.
+        if trainer.is_last_batch:
+            return
+        if trainer.global_step % self._every_n_train_steps == 0 or trainer.global_step == trainer.max_steps:
+            self._save(trainer)
+
     def _save(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run and trainer.global_step > self._last_global_step_saved:  # type: ignore[attr-defined]
             self._save_topk_checkpoint(trainer, {})
 
 
-class BestCheckpoint(ModelCheckpoint):
+class BestCheckpoint(RunCheckpoint):
     """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(
-            out / FOLDER,
-            filename=Path(BEST).stem,
-            monitor="val/psnr_y",
-            mode="max",
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-        )
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        # Lightning forgets the best figure where the run's folder has been moved, and would replace the best checkpoint
-        # by the next one.
-        if scores := list(state_dict["best_k_models"].values()):
-            best = str(Path(str(self.dirpath)) / Path(BEST).name)
-            paths = {"best_model_path": best, "kth_best_model_path": best, "best_k_models": {best: scores[0]}}
-            state_dict = {**state_dict, **paths}
-        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+        super().__init__(out, BEST, monitor="val/psnr_y", mode="max", save_on_train_epoch_end=False)

@@ -167,7 +167,7 @@ class TrainerCLI(LightningCLI):
             callbacks.append(TrainingBar())  # first, so that it is closed when the others print
         callbacks.append(EvaluationReport())
         if chosen["enable_checkpointing"] is not False:
-            callbacks += [LastCheckpoint(out, every), BestCheckpoint(out)]
+            callbacks += [BestCheckpoint(out), LastCheckpoint(out, every)]
         kwargs["callbacks"] = [*_as_list(chosen["callbacks"]), *callbacks]
         return super().instantiate_trainer(**kwargs)
 

@@ -127,16 +127,17 @@ def differing(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
     return [key for key in a if not torch.equal(a[key], b[key])]
 
 
-@pytest.mark.parametrize("step", [2, 6])  # in an epoch, and at its end
+@pytest.mark.parametrize("validate_every", [1, 4])  # epochs: two checkpoints lie at the end of one
 def test_every_checkpoint_is_a_place_to_go_on_from(
-    gan_config: Path, uninterrupted: Path, tmp_path: Path, step: int
+    gan_config: Path, uninterrupted: Path, tmp_path: Path, validate_every: int
 ) -> None:
-    steps = fit_keeping_checkpoints(gan_config, tmp_path / "once", "--resume", str(uninterrupted / f"{step}.ckpt"))
-    assert steps == list(range(step + 2, 13, 2))
-    assert differing(state(tmp_path / "once"), state(uninterrupted)) == []
-    # A resumed run's checkpoints as well.
-    assert fit(gan_config, tmp_path / "twice", "--resume", str(tmp_path / "once" / f"{steps[0]}.ckpt")) == 0
-    assert differing(state(tmp_path / "twice"), state(uninterrupted)) == []
+    checkpoint = uninterrupted / "2.ckpt"
+    for step in (4, 6, 8, 10):  # each from a checkpoint that the one before has written
+        out, every = tmp_path / str(step), f"--trainer.check_val_every_n_epoch={validate_every}"
+        steps = fit_keeping_checkpoints(gan_config, out, "--resume", str(checkpoint), every)
+        assert steps == list(range(step, 13, 2))
+        assert differing(state(out), state(uninterrupted)) == []
+        checkpoint = out / f"{step}.ckpt"
 
 
 def test_random_numbers_differ_from_batch_to_batch(uninterrupted: Path) -> None:
@@ -225,6 +226,33 @@ def test_the_best_checkpoint_stays_the_best_when_the_run_is_moved(config: Path, 
     # From now on it gets worse.
     assert fit(config, tmp_path / "moved", "--resume", "auto", "--trainer.max_epochs=3", "--model.dec_weight=1000") == 0
     assert torch.load(tmp_path / "moved" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
+
+
+def test_no_validation_is_left_out(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate = SuperResolution.validation_step
+
+    def stopped_once(self: SuperResolution, *args: Any) -> Any:
+        if self.global_step == 4:
+            monkeypatch.setattr(SuperResolution, "validation_step", validate)
+            raise KeyboardInterrupt
+        return validate(self, *args)
+
+    monkeypatch.setattr(SuperResolution, "validation_step", stopped_once)
+    assert fit(config, tmp_path / "run", "--trainer.val_check_interval=2") == 130
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    (best,) = (
+        state["best_model_score"] for name, state in checkpoint["callbacks"].items() if name.startswith("BestCheckpoint")
+    )
+    assert fit(config, tmp_path / "run", "--trainer.val_check_interval=2", "--resume", "auto") == 0
+    figures = {int(row["step"]): float(row["val/psnr_y"]) for row in rows(tmp_path / "run") if row["val/psnr_y"]}
+    assert list(figures) == [1, 3, 5, 7, 9, 11]
+    assert float(best) == pytest.approx(figures[1], abs=1e-6)
+
+
+def test_an_epoch_cut_short_is_finished_later(config: Path, tmp_path: Path) -> None:
+    assert fit(config, tmp_path / "run", "--trainer.max_steps=3") == 0
+    assert fit(config, tmp_path / "run", "--resume", "auto") == 0
+    assert [int(row["step"]) for row in rows(tmp_path / "run") if row["train/loss"]] == list(range(12))
 
 
 def test_settings_that_do_not_fit_the_checkpoint_change_nothing(
