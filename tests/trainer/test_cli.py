@@ -57,6 +57,7 @@ def test_unknown_keys_in_a_file_are_errors(
         ("--data.crop_size=33", "crop_size must be a multiple of scale 4, got 33"),
         ("--data.crop_size=64", "3 of 3 images of data.train cannot be used"),
         ("--data.train=[nowhere]", "nowhere"),
+        ("--data.train=[{hr: a, lq: b}]", "data.train: a pair of folders is written {hr: FOLDER, lr: FOLDER}, got"),
         ("--model.tile=9", "tile must be a positive multiple of the network's 2, got 9"),
         ("--model.perceptual=dec_kernels.trainer.losses.PerceptualLoss", "or give its path as model.perceptual"),
         ("--checkpoint_every=0", "checkpoint_every must be at least 1, got 0"),

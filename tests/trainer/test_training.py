@@ -239,10 +239,8 @@ def test_no_validation_is_left_out(config: Path, tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(SuperResolution, "validation_step", stopped_once)
     assert fit(config, tmp_path / "run", "--trainer.val_check_interval=2") == 130
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    (best,) = (
-        state["best_model_score"] for name, state in checkpoint["callbacks"].items() if name.startswith("BestCheckpoint")
-    )
+    callbacks = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    (best,) = (kept["best_model_score"] for name, kept in callbacks.items() if name.startswith("BestCheckpoint"))
     assert fit(config, tmp_path / "run", "--trainer.val_check_interval=2", "--resume", "auto") == 0
     figures = {int(row["step"]): float(row["val/psnr_y"]) for row in rows(tmp_path / "run") if row["val/psnr_y"]}
     assert list(figures) == [1, 3, 5, 7, 9, 11]

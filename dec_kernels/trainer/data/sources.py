@@ -66,7 +66,8 @@ def find_photos(sources: Sequence[Source], split: str, scale: int) -> tuple[list
 
     Raises:
         FileNotFoundError: a file or folder is not there, or holds no image; or a dataset has no part for ``split``.
-        ValueError: a folder mixes high-resolution and low-resolution images.
+        ValueError: a folder mixes high-resolution and low-resolution images; or a pair of folders has other keys than
+            hr and lr.
     """
     found: list[_Found] = []
     problems: list[str] = []
@@ -96,6 +97,8 @@ def _find(source: Source, split: str, scale: int) -> tuple[list[_Found], list[st
         hr, lr = (Path(source[key]).expanduser() for key in ("hr", "lr"))
         return _matched(hr, hr, lr, scale)
     folder = Path(source).expanduser()
+    if source.lstrip("[ ").startswith("{") and not folder.exists():  # with another key, the parser takes it for text
+        raise ValueError(f"data.{split}: a pair of folders is written {{hr: FOLDER, lr: FOLDER}}, got {source!r}")
     if source.startswith(SKIMAGE) or not folder.is_dir():
         return [_Found(None, Path(path.stem), path, None) for path in find_images(source)], []
     for layout in _LAYOUTS:
