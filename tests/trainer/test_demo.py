@@ -102,7 +102,7 @@ def test_ctrl_c_keeps_what_was_made(tmp_path: Path) -> None:
     assert {path.name for path in out.iterdir()} == PICTURES | {"metrics.json", PRETRAIN.folder}
     content = json.loads((out / "metrics.json").read_text())
     assert content["interrupted"] is True
-    assert 0 < content["steps"][PRETRAIN.name] < 2400
+    assert 0 < content["steps"][PRETRAIN.name] < 2000
     assert list(content["figures"]) == ["Bicubic", PRETRAIN.name]
     assert log.stat().st_size > 0
     assert (out / PRETRAIN.folder / "checkpoints" / "last.ckpt").is_file()
