@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from dec_kernels.trainer.files import replacing
 
 FOLDER = "checkpoints"
 LAST = f"{FOLDER}/last.ckpt"
@@ -21,20 +22,14 @@ class CheckpointError(RuntimeError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file, down to the disk, and only then puts it in the file's place."""
+    """Writes by :func:`~dec_kernels.trainer.files.replacing`."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
-        unfinished = path.with_name(path.name + ".part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            with replacing(path) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
         except (OSError, RuntimeError) as error:  # torch's writer has a RuntimeError for a disk that is full
-            unfinished.unlink(missing_ok=True)
             kept = f"; the one before it, {path}, is intact" if path.exists() else ""
             raise CheckpointError(f"cannot write the checkpoint {path}{kept}: {error}") from error
 

@@ -25,7 +25,6 @@ from traceback import walk_tb
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -42,6 +41,7 @@ from dec_kernels.trainer.checkpoints import (
 )
 from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
 from dec_kernels.trainer.data.cache import CacheError
+from dec_kernels.trainer.errors import is_out_of_memory, require_at_least
 from dec_kernels.trainer.evaluation import EvaluationReport
 from dec_kernels.trainer.loggers import LastingCSVLogger
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution
@@ -154,8 +154,7 @@ class TrainerCLI(LightningCLI):
             raise ValueError("out is missing: the run's folder, for example --out runs/first")
         out = Path(self._get(self.config, "out"))
         every = self._get(self.config, "checkpoint_every")
-        if every < 1:
-            raise ValueError(f"checkpoint_every must be at least 1, got {every}")
+        require_at_least(1, checkpoint_every=every)
         kwargs["default_root_dir"] = out
         kwargs["plugins"] = [*_as_list(chosen["plugins"]), AtomicCheckpointIO()]
         if self.subcommand not in (None, "fit"):
@@ -210,7 +209,7 @@ def _config_path(name: str) -> str:
 
 def explain(error: BaseException) -> str | None:
     """A sentence for an error that the user can do something about; None for one that needs its traceback."""
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    if is_out_of_memory(error):
         return (
             "out of memory. In training, lower data.batch_size (trainer.accumulate_grad_batches makes up for it), "
             "data.crop_size or the network's size, or set trainer.precision to bf16-mixed; in validation and test, set "

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.report import (
     BICUBIC,
@@ -52,9 +53,8 @@ class EvaluationReport(Callback):
     """
 
     def __init__(self, samples: int = 4, crop_size: int = 96) -> None:
-        for name, number, least in (("samples", samples, 1), ("crop_size", crop_size, 11)):
-            if number < least:
-                raise ValueError(f"{name} must be at least {least}, got {number}")
+        require_at_least(1, samples=samples)
+        require_at_least(11, crop_size=crop_size)
         self.samples = samples
         self.crop_size = crop_size
         self.checkpoint_step = 0
@@ -73,8 +73,7 @@ class EvaluationReport(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._forget()
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._forget()
+    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_batch_end(
         self,
@@ -87,16 +86,7 @@ class EvaluationReport(Callback):
     ) -> None:
         self._keep(trainer, pl_module, outputs)
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._keep(trainer, pl_module, outputs)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
@@ -127,10 +117,12 @@ class EvaluationReport(Callback):
         figures = {network: outputs["figures"]}
         if _stands_alone(trainer):
             upscaled = bicubic(pair)
-            border = pair.hr.shape[-1] // pair.lr.shape[-1]
             device = pl_module.device
             images = {BICUBIC: upscaled, **images}
-            figures = {BICUBIC: measure(upscaled.to(device), pair.hr.to(device), border, pl_module.lpips), **figures}
+            figures = {
+                BICUBIC: measure(upscaled.to(device), pair.hr.to(device), pair.scale, pl_module.lpips),
+                **figures,
+            }
         self.figures[name] = figures
         if len(self.shown) < self.samples:
             size = min(self.crop_size, *pair.hr.shape[-2:])

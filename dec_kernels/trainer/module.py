@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dec_kernels import DECLoss
 from dec_kernels.trainer.data import Batch, EvaluationBatch
+from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.metrics import measure, to_float, to_uint8
@@ -114,8 +115,7 @@ class SuperResolution(LightningModule):
         ):
             if not (math.isfinite(number) and number >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {number}")
-        if cycles < 1:
-            raise ValueError(f"cycles must be at least 1, got {cycles}")
+        require_at_least(1, cycles=cycles)
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {ema_decay}")
         if tile is not None:
@@ -192,19 +192,21 @@ class SuperResolution(LightningModule):
 
     def _loss_scale(self) -> float:
         """What the trainer multiplies the loss by before the backward pass."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # only float16 has one
-        return (scaler.get_scale() if scaler else 1.0) / self.trainer.accumulate_grad_batches
+        return (self._scaler.get_scale() if self._scaler else 1.0) / self.trainer.accumulate_grad_batches
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        return getattr(self.trainer.precision_plugin, "scaler", None)  # only float16 has one
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
         terms, self._terms_of_step = self._terms_of_step, []
         finite = torch.stack([value.isfinite() for batch in terms for value in batch.values()]).all()
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if scaler is None:
+        if self._scaler is None:
             gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
             finite &= torch.nn.utils.get_total_norm(gradients).isfinite()
         # A scaler skips infinite gradients by itself, and halves its scale; that far down, none of them was finite.
-        hopeless = scaler is not None and scaler.get_scale() < 1
+        hopeless = self._scaler is not None and self._scaler.get_scale() < 1
         if self.trainer.strategy.reduce_boolean_decision(bool(finite) and not hopeless):
             return
         message = f"the loss or its gradient is not finite at step {self.global_step}: {_listed(terms)}"

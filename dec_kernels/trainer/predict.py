@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from dec_kernels.trainer.data import UnreadableImageError, find_images, read_image
+from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.metrics import quantize, to_float
 from dec_kernels.trainer.models import load_weights, rrdbnet_from
@@ -183,7 +184,7 @@ def _memory_advice(path: Path, tile: int | None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise PredictionError(f"out of memory at {path}: lower --tile, which is {tile or 'off'}") from error
 

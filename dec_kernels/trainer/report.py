@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
 def bicubic(pair: Pair) -> Tensor:
     """The low-resolution image upscaled by MATLAB's bicubic: (3, scale * h, scale * w) uint8."""
-    return to_uint8(imresize(to_float(pair.lr), pair.hr.shape[-1] / pair.lr.shape[-1]))
+    return to_uint8(imresize(to_float(pair.lr), pair.scale))
 
 
 def nearest(pair: Pair) -> Tensor:
@@ -60,10 +60,7 @@ def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Te
     """Measure each method's images (method -> image -> (3, H, W) uint8), with their mean under ``MEAN``."""
     figures: Figures = {}
     for method, images in results.items():
-        rows = {
-            pair.name: measure(images[pair.name], pair.hr, border=pair.hr.shape[-1] // pair.lr.shape[-1])
-            for pair in pairs
-        }
+        rows = {pair.name: measure(images[pair.name], pair.hr, border=pair.scale) for pair in pairs}
         figures[method] = rows | {MEAN: mean_figures(rows.values())}
     return figures
 
@@ -140,7 +137,7 @@ def draw_samples(path: Path, samples: Sequence[Sample]) -> None:
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=13, pad=7)
     figure.tight_layout(pad=0.6, w_pad=0.4, h_pad=0.9)
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def draw_grid(
@@ -209,7 +206,7 @@ def draw_curves(path: Path, logs: Mapping[str, tuple[Path, int]], bicubic_psnr: 
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=9)
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(path, figure)
 
 
 def smooth(values: Sequence[float]) -> list[float]:
@@ -218,7 +215,8 @@ def smooth(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values[max(0, i - radius) : i + radius + 1])) for i in range(len(values))]
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write ``figure`` as PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())

@@ -158,6 +158,15 @@ def test_on_its_own(
         assert image.height > 3 * 350
 
 
+def test_a_test_may_be_repeated(tmp_path: Path, images: DataLoader[int]) -> None:
+    module, again = Module(), trainer(tmp_path, EvaluationReport())
+    tables = []
+    for _ in range(2):
+        again.test(module, images, verbose=False)
+        tables.append(read(tmp_path / "test" / "images.csv"))
+    assert tables[0] == tables[1]
+
+
 def test_many_images_are_shown_by_their_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = Module()
     module.pairs = [module.pairs[2]._replace(name=f"number {n}") for n in range(21)]

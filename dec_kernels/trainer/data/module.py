@@ -19,6 +19,7 @@ from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
 from dec_kernels.trainer.data.images import read_image
 from dec_kernels.trainer.data.pairs import ImagePairs, Pair, lr_size
 from dec_kernels.trainer.data.sources import Photo, Source, find_photos
+from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.metrics import to_float
 
 BAD_FILES = ("refuse", "skip")
@@ -117,16 +118,10 @@ class SRDataModule(LightningDataModule):
                 raise TypeError(
                     f"{split} must be a list of sources, each a string or {{hr: FOLDER, lr: FOLDER}}, got {sources!r}"
                 )
-        for name, number, least in (
-            ("scale", scale, 1),
-            ("crop_size", crop_size, 1),
-            ("batch_size", batch_size, 1),
-            ("batches_per_epoch", batches_per_epoch, 1),
-            ("seed", seed, 0),
-            ("num_workers", num_workers, 0),
-        ):
-            if number < least:
-                raise ValueError(f"{name} must be at least {least}, got {number}")
+        require_at_least(
+            1, scale=scale, crop_size=crop_size, batch_size=batch_size, batches_per_epoch=batches_per_epoch
+        )
+        require_at_least(0, seed=seed, num_workers=num_workers)
         if crop_size % scale:
             raise ValueError(f"crop_size must be a multiple of scale {scale}, got {crop_size}")
         for name, choice, choices in (("bad_files", bad_files, BAD_FILES), ("cache", cache, CACHES)):

@@ -20,6 +20,10 @@ class Pair(NamedTuple):
     hr: Tensor
     lr: Tensor
 
+    @property
+    def scale(self) -> int:
+        return self.hr.shape[-1] // self.lr.shape[-1]
+
 
 def make_pair(name: str, image: Tensor, scale: int) -> Pair:
     """Crop (3, H, W) uint8 or uint16 at the bottom and right to multiples of ``scale``, and make its LR image.

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
-_SLOPE = 0.2  # of every leaky ReLU here
+from dec_kernels.trainer.errors import require_at_least
+from dec_kernels.trainer.models.layers import SLOPE, lrelu
 
 
 class VGGDiscriminator(nn.Sequential):
@@ -30,7 +31,7 @@ class VGGDiscriminator(nn.Sequential):
         halvings = {128: 5, 256: 6}
         if input_size not in halvings:
             raise ValueError(f"input_size must be 128 or 256, got {input_size}")
-        _require_positive(num_in_ch=num_in_ch, num_feat=num_feat)
+        require_at_least(1, num_in_ch=num_in_ch, num_feat=num_feat)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         channels = num_in_ch
         for n in range(halvings[input_size]):
@@ -38,14 +39,14 @@ class VGGDiscriminator(nn.Sequential):
             layers[f"conv{n}_0"] = nn.Conv2d(channels, width, 3, padding=1, bias=n == 0)
             if n > 0:
                 layers[f"bn{n}_0"] = nn.BatchNorm2d(width)
-            layers[f"lrelu{n}_0"] = nn.LeakyReLU(_SLOPE, inplace=True)
+            layers[f"lrelu{n}_0"] = nn.LeakyReLU(SLOPE, inplace=True)
             layers[f"conv{n}_1"] = nn.Conv2d(width, width, 4, stride=2, padding=1, bias=False)
             layers[f"bn{n}_1"] = nn.BatchNorm2d(width)
-            layers[f"lrelu{n}_1"] = nn.LeakyReLU(_SLOPE, inplace=True)
+            layers[f"lrelu{n}_1"] = nn.LeakyReLU(SLOPE, inplace=True)
             channels = width
         layers["flatten"] = nn.Flatten()
         layers["linear1"] = nn.Linear(channels * 4 * 4, 100)
-        layers["lrelu"] = nn.LeakyReLU(_SLOPE, inplace=True)
+        layers["lrelu"] = nn.LeakyReLU(SLOPE, inplace=True)
         layers["linear2"] = nn.Linear(100, 1)
         super().__init__(layers)
         self.input_shape = (num_in_ch, input_size, input_size)
@@ -73,7 +74,7 @@ class UNetDiscriminator(nn.Module):
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64) -> None:
         super().__init__()
-        _require_positive(num_in_ch=num_in_ch, num_feat=num_feat)
+        require_at_least(1, num_in_ch=num_in_ch, num_feat=num_feat)
 
         def same(channels: int, width: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(channels, width, 3, padding=1, bias=False))
@@ -100,25 +101,15 @@ class UNetDiscriminator(nn.Module):
                 f"image must have {self.num_in_ch} channels and a height and width that are multiples of 8, "
                 f"got shape {tuple(image.shape)}"
             )
-        full = _lrelu(self.conv0(image))
-        half = _lrelu(self.conv1(full))
-        quarter = _lrelu(self.conv2(half))
-        eighth = _lrelu(self.conv3(quarter))
-        features = quarter + _lrelu(self.conv4(_double(eighth)))
-        features = half + _lrelu(self.conv5(_double(features)))
-        features = full + _lrelu(self.conv6(_double(features)))
-        return self.conv9(_lrelu(self.conv8(_lrelu(self.conv7(features)))))
+        full = lrelu(self.conv0(image))
+        half = lrelu(self.conv1(full))
+        quarter = lrelu(self.conv2(half))
+        eighth = lrelu(self.conv3(quarter))
+        features = quarter + lrelu(self.conv4(_double_smoothly(eighth)))
+        features = half + lrelu(self.conv5(_double_smoothly(features)))
+        features = full + lrelu(self.conv6(_double_smoothly(features)))
+        return self.conv9(lrelu(self.conv8(lrelu(self.conv7(features)))))
 
 
-def _require_positive(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, got {count}")
-
-
-def _lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, negative_slope=_SLOPE)
-
-
-def _double(x: Tensor) -> Tensor:
+def _double_smoothly(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear")

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dec_kernels.trainer.errors import require_at_least
+from dec_kernels.trainer.models.layers import double, lrelu
+
 _RESIDUAL_SCALE = 0.2  # ESRGAN, section 3.1: keeps a deep stack of residual blocks stable without batch norm
 _INIT_SCALE = 0.1  # likewise: dense blocks start close to the identity
 
@@ -29,7 +32,7 @@ class ResidualDenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            features = torch.cat((features, _lrelu(conv(features))), dim=1)
+            features = torch.cat((features, lrelu(conv(features))), dim=1)
         return x + _RESIDUAL_SCALE * self.conv5(features)
 
 
@@ -76,15 +79,14 @@ class RRDBNet(nn.Module):
         super().__init__()
         if scale not in (1, 2, 4):
             raise ValueError(f"scale must be 1, 2 or 4, got {scale}")
-        for name, size in (
-            ("num_in_ch", num_in_ch),
-            ("num_out_ch", num_out_ch),
-            ("num_feat", num_feat),
-            ("num_block", num_block),
-            ("num_grow_ch", num_grow_ch),
-        ):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        require_at_least(
+            1,
+            num_in_ch=num_in_ch,
+            num_out_ch=num_out_ch,
+            num_feat=num_feat,
+            num_block=num_block,
+            num_grow_ch=num_grow_ch,
+        )
         self.scale = scale
         self.multiple = 4 // scale
         self.conv_first = nn.Conv2d(num_in_ch * self.multiple**2, num_feat, 3, padding=1)
@@ -104,14 +106,6 @@ class RRDBNet(nn.Module):
             )
         first = self.conv_first(F.pixel_unshuffle(lr, self.multiple))
         features = first + self.conv_body(self.body(first))
-        features = _lrelu(self.conv_up1(_double(features)))
-        features = _lrelu(self.conv_up2(_double(features)))
-        return self.conv_last(_lrelu(self.conv_hr(features)))
-
-
-def _lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, negative_slope=0.2)
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+        features = lrelu(self.conv_up1(double(features)))
+        features = lrelu(self.conv_up2(double(features)))
+        return self.conv_last(lrelu(self.conv_hr(features)))

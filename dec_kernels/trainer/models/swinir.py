@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dec_kernels.trainer.errors import require_at_least
+from dec_kernels.trainer.models.layers import double, lrelu
+
 _RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
 _NUM_FEAT = 64  # channels of the reconstruction, in every published network
 _MASKED = -100.0  # what the published networks add to the logits of pixels that must not attend to each other
@@ -151,8 +154,7 @@ class SwinIR(nn.Module):
             raise ValueError(f"depths and num_heads must be as many counts of at least 1, got {depths}, {num_heads}")
         if embed_dim < 1 or any(embed_dim % heads for heads in num_heads):
             raise ValueError(f"embed_dim must be a multiple of each of num_heads, {num_heads}, got {embed_dim}")
-        if window_size < 2:
-            raise ValueError(f"window_size must be at least 2, got {window_size}")
+        require_at_least(2, window_size=window_size)
         if mlp_ratio * embed_dim < 1:
             raise ValueError(f"mlp_ratio must give the perceptrons a hidden layer, got {mlp_ratio}")
         if not 0 <= drop_path_rate < 1:
@@ -223,9 +225,9 @@ class SwinIR(nn.Module):
         features = self.conv_before_upsample(features)
         if self.upsampler == "pixelshuffle":
             return self.conv_last(self.upsample(features))
-        features = _lrelu(self.conv_up1(_double(features)))
-        features = _lrelu(self.conv_up2(_double(features)))
-        return self.conv_last(_lrelu(self.conv_hr(features)))
+        features = lrelu(self.conv_up1(double(features)))
+        features = lrelu(self.conv_up2(double(features)))
+        return self.conv_last(lrelu(self.conv_hr(features)))
 
 
 def _split(x: Tensor, size: int) -> Tensor:
@@ -276,11 +278,3 @@ def _channels_last(x: Tensor) -> Tensor:
 
 def _channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
-
-
-def _lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, negative_slope=0.2)
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from dec_kernels.trainer.report import write_json
+from dec_kernels.trainer.report import save_figure, write_json
 from dec_kernels.trainer.shipped import SWEEPS, TRAININGS, find_config, names_in
 from dec_kernels.trainer.sweep.figure import Results, draw, results_table
 from dec_kernels.trainer.sweep.spec import Sweep, folder_of, load_sweep, to_arguments
@@ -66,7 +66,7 @@ def report(sweep: Sweep, out: Path, results: Results) -> int:
     for name, error in errors.items():
         _complain(f"{name} failed: {error}")
     try:
-        draw(sweep, results).savefig(out / "figure.png")
+        save_figure(out / "figure.png", draw(sweep, results))
     except ValueError as error:
         _complain(f"no figure: {error}")
         return 1
