@@ -95,7 +95,7 @@ class LastCheckpoint(RunCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR."""
+    """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR, see ``means.score``."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out, BEST, monitor="val/psnr_y", mode="max", save_on_train_epoch_end=False)
+        super().__init__(out, BEST, monitor="val/score", mode="max", save_on_train_epoch_end=False)

@@ -221,13 +221,11 @@ def explain(error: BaseException) -> str | None:
         return str(error).strip().splitlines()[-1]  # behind a worker's traceback, if there is one
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
-    if isinstance(error, NonFiniteError):
-        return f"{error}. Lower model.learning_rate, or set model.nonfinite to skip"
     if "Error(s) in loading state_dict" in str(error):
         return f"the checkpoint is that of another model: {str(error)[:500]}"
     if wrapped := _NOT_OF_UNION.findall(str(error)):  # a constructor's own words, inside of the parser's
         return wrapped[0]
-    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError)):
+    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError, NonFiniteError)):
         return str(error)
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
 

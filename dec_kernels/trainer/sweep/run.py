@@ -143,6 +143,8 @@ def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Com
         if error is None:
             summary = _read(folder / "summary.json")
             results[name] |= {"step": summary["step"], "epoch": summary["epoch"], "figures": summary["val"]}
+            if "left_out" in summary:  # those of older trainings are without
+                results[name]["left_out"] = summary["left_out"]
         else:
             results[name]["error"] = error
         write_json(out / "results.json", {"title": sweep.title, "base": sweep.base, "runs": results})
