@@ -228,7 +228,7 @@ def test_exact_images_are_left_out_of_the_mean_and_counted(
     assert "inf" in printed
 
     module = Exact(*SIZES)
-    trainer(tmp_path, EvaluationReport(), max_steps=1).fit(module, DataLoader(range(4)), images)  # type: ignore[arg-type]
+    trainer(tmp_path, EvaluationReport(), max_epochs=1).fit(module, DataLoader(range(4)), images)  # type: ignore[arg-type]
     summary = valid(tmp_path / "summary.json")
     assert summary["val"]["psnr_y"] is None
     assert summary["val"]["ssim_y"] == pytest.approx(1)
