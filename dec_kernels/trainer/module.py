@@ -26,7 +26,7 @@ from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, gener
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.means import mean_figures, score
 from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, to_float, to_uint8
-from dec_kernels.trainer.models import load_weights
+from dec_kernels.trainer.models import check_generator, load_weights
 from dec_kernels.trainer.tiles import check_tiles, upscale
 
 
@@ -128,6 +128,7 @@ class SuperResolution(LightningModule):
         require_at_least(1, cycles=cycles, nonfinite_limit=nonfinite_limit)
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {ema_decay}")
+        check_generator(generator)
         if tile is not None:
             check_tiles(generator, tile, overlap)
         if nonfinite not in ("stop", "skip"):
@@ -183,6 +184,10 @@ class SuperResolution(LightningModule):
         if self.nonfinite == "skip" and not self._terms_of_step:
             self._buffers_before_step = {name: buffer.clone() for name, buffer in self._trained_buffers()}
         sr = self.generator(batch["lr"]).to(hr.dtype)  # autocast makes it 16 bits
+        if sr.shape != hr.shape:
+            raise ValueError(
+                f"the generator makes {tuple(sr.shape)} of {tuple(batch['lr'].shape)}, and {tuple(hr.shape)} is wanted"
+            )
         terms = {"l1": F.l1_loss(self._watched(sr, "l1"), hr)}
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(self._watched(sr, "perceptual"), hr)

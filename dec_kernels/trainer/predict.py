@@ -28,7 +28,7 @@ from dec_kernels.trainer.data import UnreadableImageError, find_images, read_ima
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.metrics import quantize, to_float
-from dec_kernels.trainer.models import load_weights, rrdbnet_from
+from dec_kernels.trainer.models import check_generator, load_weights, rrdbnet_from
 from dec_kernels.trainer.tiles import upscale
 
 TILE = 256
@@ -113,7 +113,8 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``config`` describes no network, or the weights are not for it.
+        ValueError: ``config`` describes no network, or the weights are not for it; or the network is for other images
+            than RGB.
     """
     if config is None:
         try:
@@ -125,6 +126,10 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
     else:
         network = _described_network(config)
         load_weights(network, weights)
+    try:
+        check_generator(network)
+    except ValueError as error:
+        raise ValueError(f"the network in {config or weights}: {error}") from error
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
@@ -134,7 +139,7 @@ def _described_network(config: Path) -> nn.Module:
         generator = content["model"]["generator"]
         # A training's one scale is the data's; its saved config need not repeat it.
         init_args = {**generator.get("init_args", {}), "scale": content["data"]["scale"]}
-    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{config} is no config.yaml of a training: no model.generator with data.scale") from error
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--generator", type=nn.Module, required=True)
