@@ -215,13 +215,13 @@ def _config_path(name: str) -> str:
 
 
 def _require_mapping(config: Path) -> None:
-    """The parser's words for these name no file, or are a traceback."""
+    """The parser's words for what is no config name no file, or are a traceback."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"the config {config} is no text in UTF-8: {error}") from error
-    except yaml.YAMLError:
-        return  # the parser says where
+    except yaml.YAMLError as error:
+        raise ValueError(f"the config {config} is no YAML: {error}") from error
     if not isinstance(content, dict):
         kind = "nothing" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"the config {config} must hold keys and their values, and it holds {kind}")

@@ -125,11 +125,12 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
             ) from error
     else:
         network = _described_network(config)
-        load_weights(network, weights)
     try:
         check_generator(network)
     except ValueError as error:
         raise ValueError(f"the network in {config or weights}: {error}") from error
+    if config is not None:
+        load_weights(network, weights)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 

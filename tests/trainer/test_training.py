@@ -265,6 +265,42 @@ def test_settings_that_do_not_fit_the_checkpoint_change_nothing(
     assert (tmp_path / "run" / "config.yaml").read_text() == settings
 
 
+@pytest.mark.parametrize("kept", [0, 3000])
+def test_a_damaged_checkpoint_is_named_and_nothing_begins_anew(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: int
+) -> None:
+    out = tmp_path / "run"
+    last = fit_once(config, out)
+    best = out / "checkpoints" / "best.ckpt"
+    damaged = last.read_bytes()[:kept]
+    last.write_bytes(damaged)
+    before = best.read_bytes()
+    assert fit(config, out, "--resume", "auto") == 1
+    printed = capsys.readouterr().err
+    assert f"dec-train: the checkpoint {last} is damaged" in printed
+    assert f"--resume {best} goes on from step" in printed
+    assert "Traceback" not in printed
+    assert last.read_bytes() == damaged
+    assert best.read_bytes() == before
+    assert fit(config, out, "--resume", str(best), "--trainer.max_epochs=3") == 0
+    assert torch.load(last, weights_only=True)["global_step"] == 18
+
+    best.write_bytes(damaged)
+    assert main(["test", "--config", str(config), "--out", str(out)]) == 1
+    assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
+    save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "w.pth")
+    for command in (["test", "--ckpt_path"], ["fit", "--resume"]):
+        arguments = [*command, str(tmp_path / "w.pth"), "--config", str(config), "--out", str(tmp_path / "other")]
+        assert main(arguments) == 1
+        assert f"{tmp_path / 'w.pth'} is no checkpoint of a training: name" in capsys.readouterr().err
+
+
+def test_an_older_run_keeps_its_best_checkpoint(config: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(fit_once(config, tmp_path / "run"), weights_only=True)
+    (key,) = (name for name in checkpoint["callbacks"] if name.startswith("BestCheckpoint"))
+    assert "'monitor': 'val/psnr_y'" in key
+
+
 def test_a_try_leaves_no_run(config: Path, tmp_path: Path) -> None:
     assert fit(config, tmp_path / "run", "--trainer.fast_dev_run=true") == 0
     assert fit(config, tmp_path / "run") == 0

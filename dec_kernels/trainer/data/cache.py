@@ -61,7 +61,7 @@ class DiskCache:
         try:
             with _LOADING:
                 pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn of writing to it
-        except (EOFError, FileNotFoundError, ValueError):
+        except (EOFError, FileNotFoundError, NotADirectoryError, ValueError):
             return None
         return pixels if pixels.ndim == 3 and pixels.dtype in (np.uint8, np.uint16) else None
 
