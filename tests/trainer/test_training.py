@@ -288,6 +288,8 @@ def test_a_damaged_checkpoint_is_named_and_nothing_begins_anew(
     best.write_bytes(damaged)
     assert main(["test", "--config", str(config), "--out", str(out)]) == 1
     assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
+    assert main(["validate", "--config", str(config), "--out", str(out), "--ckpt_path", str(best)]) == 1
+    assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
     save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "w.pth")
     for command in (["test", "--ckpt_path"], ["fit", "--resume"]):
         arguments = [*command, str(tmp_path / "w.pth"), "--config", str(config), "--out", str(tmp_path / "other")]
