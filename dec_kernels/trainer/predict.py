@@ -220,7 +220,7 @@ def _say(message: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``dec-train predict``: 0 if all is well, 1 if images are unreadable, 2 if nothing can be done."""
     parser = argparse.ArgumentParser(prog="dec-train predict", description="Upscale image files into PNG files.")
-    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN .pth")
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN file")
     parser.add_argument("--input", required=True, help="image file, or folder, searched at any depth")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--config", type=Path, help="config.yaml of the training; not needed for an RRDBNet")
