@@ -20,11 +20,10 @@ import rich
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from dec_kernels.trainer.data import UnreadableImageError, find_images, read_image
+from dec_kernels.images import UnreadableImageError, find_images, has_alpha, read_image
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.metrics import quantize, to_float
@@ -194,12 +193,6 @@ def to_png(image: Tensor) -> bytes:
     bgr = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
     _, content = cv2.imencode(".png", bgr)
     return content.tobytes()
-
-
-def has_alpha(path: Path) -> bool:
-    """Whether an image file has an alpha channel, or a colour that stands for transparency."""
-    with Image.open(path) as image:
-        return image.has_transparency_data
 
 
 def _listed(paths: Sequence[Path]) -> str:
