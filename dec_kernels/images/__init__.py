@@ -4,7 +4,7 @@
 ``profile`` says what an ICC profile means.
 """
 
-from dec_kernels.images.find import SKIMAGE, SUFFIXES, Listing, find_images, list_images, some_of
+from dec_kernels.images.find import SKIMAGE, SUFFIXES, Listing, find_images, list_images, printable, some_of
 from dec_kernels.images.header import (
     MAX_PIXELS,
     Header,
@@ -16,10 +16,11 @@ from dec_kernels.images.header import (
     read_header,
 )
 from dec_kernels.images.profile import other_than_srgb
-from dec_kernels.images.read import read_image
+from dec_kernels.images.read import READER, read_image
 
 __all__ = [
     "MAX_PIXELS",
+    "READER",
     "SKIMAGE",
     "SUFFIXES",
     "Header",
@@ -32,6 +33,7 @@ __all__ = [
     "list_images",
     "max_pixels",
     "other_than_srgb",
+    "printable",
     "read_header",
     "read_image",
     "some_of",

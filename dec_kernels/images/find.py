@@ -61,7 +61,12 @@ def list_images(source: str) -> Listing:
 
 def some_of(paths: Sequence[Path]) -> str:
     """How many there are and the first one, for messages."""
-    return f"{len(paths)} files, {paths[0]} first" if len(paths) > 1 else f"1 file, {paths[0]}"
+    return f"{len(paths)} files, {printable(paths[0])} first" if len(paths) > 1 else f"1 file, {printable(paths[0])}"
+
+
+def printable(path: Path) -> str:
+    """A path as text for tables and files: bytes that are not UTF-8 are written as ``\\xe9`` is."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _in_folder(folder: Path) -> Listing:

@@ -141,11 +141,11 @@ def _header(image: Image.Image, path: Path) -> Header:
 
 
 def _orientation(image: Image.Image, path: Path) -> int:
-    """EXIF's, or else XMP's. What is none of its eight numbers, as text, 0 or 9, leaves the image as it is stored."""
+    """EXIF's, or else XMP's. Where that is damaged, or none of its eight numbers, the image stays as it is stored."""
     try:
         exif = _png_exif(path) if image.format == "PNG" else image.getexif()
-    except Exception as error:
-        raise ValueError(f"its EXIF is damaged: {_reason(error)}") from error
+    except Exception:
+        return 1
     found = exif.get(ORIENTATION)
     return next((orientation for orientation in range(1, 9) if orientation == found), 1)
 

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from dec_kernels.images.header import ORIENTATION, opened
 
+READER = 1
+"""Another number wherever :func:`read_image` comes to give other pixels of the same file: what keeps pixels notices."""
+
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 _SHORT = 3  # TIFF's number for the type
 

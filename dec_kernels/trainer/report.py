@@ -16,12 +16,12 @@ from rich.table import Table
 from torch import Tensor
 
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.metrics import METRICS, measure, to_float, to_uint8
 from dec_kernels.trainer.resize import imresize
 
 BICUBIC = "Bicubic"
-MEAN = "mean"
 
 Rows = dict[str, dict[str, float]]  # image (or MEAN) -> metric -> value
 Figures = dict[str, Rows]  # method -> rows

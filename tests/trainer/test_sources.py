@@ -41,12 +41,12 @@ def test_names_photographs_by_their_place(photographs: Path, tmp_path: Path) -> 
 def test_knows_the_layouts_of_datasets(tmp_path: Path, split: str, hr: str, lr: str) -> None:
     for name in ("DIV2K_train_HR/0001.png", "DIV2K_valid_HR/0801.png") if "DIV2K" in hr else (hr,):
         save(tmp_path / name)
-    ((photo,), problems) = find_photos([str(tmp_path)], split, 4)
+    ((photo,), *rest) = find_photos([str(tmp_path)], split, 4)
     assert photo == (Path(hr).stem, tmp_path / hr, None)
     save(tmp_path / lr)
-    assert find_photos([str(tmp_path)], split, 4) == ([photo._replace(lr=tmp_path / lr)], problems)
-    assert find_photos([str(tmp_path)], split, 2) == ([photo], [])
-    assert find_photos([str((tmp_path / hr).parent)], split, 4) == ([photo], [])
+    assert find_photos([str(tmp_path)], split, 4) == ([photo._replace(lr=tmp_path / lr)], *rest)
+    assert find_photos([str(tmp_path)], split, 2) == ([photo], [], [])
+    assert find_photos([str((tmp_path / hr).parent)], split, 4) == ([photo], [], [])
 
 
 def test_refuses_parts_that_a_dataset_has_not(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_pairs_by_name(tmp_path: Path) -> None:
         save(hr / name)
     for name in ("same.jpg", "a/suffixx4.png", "two.png", "twox4.png", "b/elsewhere.png", "alonex2.png"):
         save(lr / name)
-    photos, problems = find_photos([{"hr": str(hr), "lr": str(lr)}], "train", 4)
+    photos, problems, _ = find_photos([{"hr": str(hr), "lr": str(lr)}], "train", 4)
     assert photos == [
         ("a/suffix", hr / "a" / "suffix.png", lr / "a" / "suffixx4.png"),
         ("same", hr / "same.png", lr / "same.jpg"),
@@ -81,7 +81,7 @@ def test_pairs_by_name(tmp_path: Path) -> None:
         f"{hr / 'alone.png'} has no",
         f"{hr / 'two.png'} has several",
     ]
-    photos, _ = find_photos([{"hr": str(hr), "lr": str(lr)}], "train", 2)
+    photos, *_ = find_photos([{"hr": str(hr), "lr": str(lr)}], "train", 2)
     assert photos[0] == ("alone", hr / "alone.png", lr / "alonex2.png")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
         find_photos([{"hr": str(hr), "lr": str(tmp_path / "nowhere")}], "train", 4)
