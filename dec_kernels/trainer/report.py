@@ -13,6 +13,7 @@ import numpy as np
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
 from dec_kernels.trainer.data import Pair
@@ -87,7 +88,7 @@ def metrics_table(figures: Figures, title: str = "PSNR in dB; a border of `scale
                 value = rows[image][name]
                 text = METRICS[name].text(value)
                 cells.append(f"[bold]{text}[/bold]" if value == best[name] else text)
-            table.add_row(label, method, *cells)
+            table.add_row(Text(label), method, *cells)  # no markup: brackets in a name are its own
             label = ""
         table.add_section()
     return table
