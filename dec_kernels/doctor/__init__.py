@@ -16,7 +16,7 @@ import torch
 
 from dec_kernels.doctor import arguments as command_line
 
-EXTRA = ("matplotlib", "numpy", "PIL", "rich")
+EXTRA = ("cv2", "matplotlib", "numpy", "PIL", "rich")
 
 
 def add_parser(subparsers: Any) -> None:
