@@ -18,11 +18,10 @@ import rich
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from dec_kernels.trainer.data import UnreadableImageError, find_images, read_image
+from dec_kernels.images import UnreadableImageError, find_images, has_alpha, read_image
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
 from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
@@ -227,12 +226,6 @@ def _why_not_finite(network: nn.Module, weights: Path, precision: str) -> str:
     found = f"what the network makes of it with --precision {precision} has NaN or infinite pixels"
     others = {"fp16": "bf16 and 32 have", "bf16": "32 has"}
     return f"{found}; --precision {others[precision]} more range" if precision in others else found
-
-
-def has_alpha(path: Path) -> bool:
-    """Whether an image file has an alpha channel, or a colour that stands for transparency."""
-    with Image.open(path) as image:
-        return image.has_transparency_data
 
 
 def _listed(paths: Sequence[Path]) -> str:

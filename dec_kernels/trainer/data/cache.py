@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dec_kernels.trainer.data.images import read_image
+from dec_kernels.images import read_image
 
 _LOADING = threading.Lock()  # Python 3.11 fails to parse the headers of arrays in several threads at once
 
 Reader = Callable[[Path], Tensor]
-"""Pixels of an image file as :func:`~dec_kernels.trainer.data.images.read_image` returns them; not to be written to."""
+"""Pixels of an image file as :func:`~dec_kernels.images.read_image` returns them; not to be written to."""
 
 
 class CacheError(RuntimeError):

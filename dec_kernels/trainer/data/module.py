@@ -14,9 +14,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dec_kernels.images import read_image
 from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
-from dec_kernels.trainer.data.images import read_image
 from dec_kernels.trainer.data.pairs import ImagePairs, Pair, lr_size
 from dec_kernels.trainer.data.sources import Photo, Source, find_photos
 from dec_kernels.trainer.errors import require_at_least

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dec_kernels.images import image_size
 from dec_kernels.trainer.data.cache import Reader
-from dec_kernels.trainer.data.images import image_size
 from dec_kernels.trainer.data.sources import Photo
 from dec_kernels.trainer.resize import downscale
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from dec_kernels.trainer.data.images import SKIMAGE, find_images
+from dec_kernels.images import SKIMAGE, find_images
 
 
 class PairFolders(TypedDict):
