@@ -21,7 +21,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from dec_kernels.images import UnreadableImageError, find_images, has_alpha, read_image
+from dec_kernels.images import UnreadableImageError, find_images, read_header, read_image
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
 from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
@@ -56,7 +56,8 @@ def predict(
 ) -> dict[Path, str]:
     """Upscale image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
 
-    Gray images become RGB. Alpha channels are dropped, and the files that had one are named.
+    Gray images become RGB. An ICC profile for RGB goes into the result. One for gray or CMYK pixels, which PNG does not
+    allow beside RGB, is dropped, as alpha channels are. What was carried over and what was dropped is said.
 
     With tiles, memory holds an image as it was read, what the network needs for one tile with its overlap, and twice a
     row of tiles of the result: the rows go into the file as they come. Without tiles, the network needs the more the
@@ -93,24 +94,34 @@ def predict(
         check_tiles(network, tile, overlap)
     failed: dict[Path, str] = {}
     transparent: list[Path] = []
+    profiled: list[Path] = []
+    misfitting: list[Path] = []
     started = time.monotonic()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=rich.get_console()) as progress:
         task = progress.add_task("", total=len(targets), speed="")
         for done, (path, target) in enumerate(targets.items(), start=1):
             try:
+                header = read_header(path)
+                profile = header.profile if _is_for_rgb(header.profile) else None
                 with _memory_advice(str(path), _less_memory(tile, overlap)):
-                    _upscale_file(network, path, target, where, tile, overlap, PRECISIONS[precision])
+                    _upscale_file(network, path, target, profile, where, tile, overlap, PRECISIONS[precision])
             except UnreadableImageError as error:
                 failed[path] = str(error)
             except NonFiniteImageError:
                 failed[path] = f"{path} is not upscaled: {_why_not_finite(network, weights, precision)}"
             else:
-                if has_alpha(path):
+                if header.alpha:
                     transparent.append(path)
+                if header.profile is not None:
+                    (misfitting if profile is None else profiled).append(path)
             progress.update(task, completed=done, speed=f"{done / (time.monotonic() - started):.2f} it/s")
     if transparent:
         _say(f"upscaled without the alpha channel: {_listed(transparent)}")
+    if profiled:
+        _say(f"{len(profiled)} of the results have the ICC profile of their image: {_listed(profiled)}")
+    if misfitting:
+        _say(f"upscaled without the ICC profile, which is not for RGB: {_listed(misfitting)}")
     return failed
 
 
@@ -180,6 +191,7 @@ def _upscale_file(
     network: nn.Module,
     path: Path,
     target: Path,
+    profile: bytes | None,
     device: torch.device,
     tile: int | None,
     overlap: int,
@@ -198,7 +210,7 @@ def _upscale_file(
     height, width = (scale * side for side in image.shape[-2:])
     with torch.autocast(device.type, dtype, enabled=dtype is not None), replacing(target) as file:
         bands = upscale_bands(network, image[None], tile, overlap, start, finish)
-        write_png(file, (band[0] for band in bands), height, width, image.dtype)
+        write_png(file, (band[0] for band in bands), height, width, image.dtype, profile)
 
 
 @contextmanager
@@ -226,6 +238,10 @@ def _why_not_finite(network: nn.Module, weights: Path, precision: str) -> str:
     found = f"what the network makes of it with --precision {precision} has NaN or infinite pixels"
     others = {"fp16": "bf16 and 32 have", "bf16": "32 has"}
     return f"{found}; --precision {others[precision]} more range" if precision in others else found
+
+
+def _is_for_rgb(profile: bytes | None) -> bool:
+    return profile is not None and profile[16:20] == b"RGB "  # ICC's header has the kind of pixels there
 
 
 def _listed(paths: Sequence[Path]) -> str:
