@@ -59,9 +59,9 @@ def predict(
     Gray images become RGB. An ICC profile for RGB goes into the result. One for gray or CMYK pixels, which PNG does not
     allow beside RGB, is dropped, as alpha channels are. What was carried over and what was dropped is said.
 
-    With tiles, memory holds an image as it was read, what the network needs for one tile with its overlap, and twice a
-    row of tiles of the result: the rows go into the file as they come. Without tiles, the network needs the more the
-    larger the image.
+    With tiles, memory holds an image as it was read, what the network needs for one tile with its overlap, and up to
+    three rows of tiles of the result, which go into the file as they come: beside the tile, less than 0.4 bytes a byte
+    of output at scale 4. Without tiles, the network needs the more the larger the image.
 
     Args:
         images: an image file, or a folder, searched at any depth.

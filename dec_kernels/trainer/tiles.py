@@ -52,7 +52,8 @@ def upscale_bands(
     cases. Where the height or width is no multiple of ``generator.multiple``, the image is continued by reflection at
     the bottom and right, and the output cropped.
 
-    Beside ``lr``, memory holds what the network needs for one tile with its overlap, and twice a row of finished tiles.
+    Beside ``lr``, memory holds what the network needs for one tile with its overlap, and a row of finished tiles: twice
+    when it is put together, and a third time if the one before it is still at hand.
 
     Args:
         generator: (B, C, h, w) to (B, C, scale * h, scale * w), for h and w that are multiples of its attribute
