@@ -21,6 +21,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from dec_kernels.console import command_line
 from dec_kernels.images import UnreadableImageError, find_images, read_header, read_image
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
@@ -147,7 +148,7 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
 def _described_network(config: Path) -> nn.Module:
     try:
-        content = yaml.safe_load(config.read_text())
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
         generator = content["model"]["generator"]
         # A training's one scale is the data's; its saved config need not repeat it.
         init_args = {**generator.get("init_args", {}), "scale": content["data"]["scale"]}
@@ -253,6 +254,7 @@ def _say(message: str) -> None:
     print(f"dec-train predict: {message}", file=sys.stderr)
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``dec-train predict``: 0 if all is well, 1 if images gave no result, 2 if nothing can be done."""
     parser = argparse.ArgumentParser(prog="dec-train predict", description="Upscale image files into PNG files.")
@@ -278,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             precision=args.precision,
             overwrite=args.overwrite,
         )
+    except BrokenPipeError:
+        raise
     except (OSError, PredictionError, ValueError) as error:
         _say(str(error))
         return 2
