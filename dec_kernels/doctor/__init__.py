@@ -62,7 +62,7 @@ def _write_json(content: dict[str, Any], to: str | None) -> None:
     if to == "-":
         print(text)
     elif to:
-        Path(to).write_text(text + "\n")
+        Path(to).write_text(text + "\n", encoding="utf-8")
 
 
 def _require_folder(path: Path) -> None:

@@ -29,6 +29,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
+from dec_kernels.console import command_line
 from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.models import save_weights
 from dec_kernels.trainer.progress import LiveProgress
@@ -191,6 +192,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dec_kernels.trainer.demo", description=__doc__.split("\n")[0])

@@ -265,7 +265,7 @@ class SuperResolution(LightningModule):
         """(B, 3, h, w) floating in [0, 1] to (B, 3, scale * h, scale * w) uint8, computed in float32."""
         network = self.generator if self.averaged is None else self.averaged.module
         with torch.autocast(lr.device.type, enabled=False):
-            return to_uint8(upscale(network, lr, self.tile, self.overlap))
+            return upscale(network, lr, self.tile, self.overlap, finish=to_uint8)
 
     def upscale_image(self, lr: Tensor) -> Tensor:
         """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dec_kernels.trainer.metrics import METRICS, measure, quantize, rgb_to_y, to_float, to_uint8
+from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, quantize, rgb_to_y, to_float, to_uint8
 from tests.trainer.conftest import DATA
 
 
@@ -53,6 +53,21 @@ def test_16_bits() -> None:
     assert to_float(every)[-1] == 1
     wanted = torch.arange(65536).double().div(257).round()  # 65535 = 257 * 255
     assert torch.equal(to_uint8(every).double(), wanted)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pixels_that_are_no_numbers_are_refused(value: float, dtype: torch.dtype) -> None:
+    image = torch.rand(3, 8, 8).to(dtype)
+    for whole in (torch.uint8, torch.uint16):
+        assert quantize(image[:0], whole).shape == (0, 8, 8)
+        quantize(image, whole)
+    image[1, 2, 3] = image[2, 7, 7] = value
+    for whole in (torch.uint8, torch.uint16):
+        with pytest.raises(NonFiniteImageError, match="2 of 192 values of the image are NaN or infinite"):
+            quantize(image, whole)
+    with pytest.raises(NonFiniteImageError, match="2 of 192 values"):
+        to_uint8(image)
 
 
 def test_16_bit_images_are_measured_as_8_bit_ones() -> None:

@@ -114,7 +114,7 @@ def load_sweep(name: str) -> Sweep:
         FileNotFoundError: there is neither.
         ValueError: the file is no sweep; the message says where.
     """
-    text = find_config(name, SWEEPS, "sweep").read_text()
+    text = find_config(name, SWEEPS, "sweep").read_text(encoding="utf-8")
     try:
         content = yaml.load(text, _UniqueKeys)
         parts = _mapping(content, "the file")
