@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from dec_kernels.console import command_line
-from dec_kernels.images import UnreadableImageError, find_images, read_header, read_image
+from dec_kernels.images import SUFFIXES, UnreadableImageError, list_images, read_header, read_image, some_of
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
 from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
@@ -169,7 +169,10 @@ def _targets(images: str | Path, output: Path) -> dict[Path, Path]:
     if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
         raise PredictionError(f"--output {output} lies in --input {images}: the next run would upscale its results")
     sources: dict[Path, Path] = {}
-    for path in find_images(str(images)):
+    listing = list_images(str(images))
+    if listing.passed_over:
+        _say(f"passed over {some_of(listing.passed_over)}: only {', '.join(SUFFIXES)} are read")
+    for path in listing.images:
         inner = path.relative_to(folder) if folder.is_dir() else Path(path.name)
         target = output / inner.with_suffix(".png")
         if target in sources:
