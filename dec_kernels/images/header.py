@@ -20,6 +20,7 @@ MAX_PIXELS = "DEC_KERNELS_MAX_PIXELS"
 """The environment variable that says how many pixels an image may have."""
 
 _DEFAULT_MAX_PIXELS = 178_956_970  # from here on Pillow takes a file for an attack
+_OPENCVS_LIMIT = 2**30  # pixels
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")  # what Pillow turns into RGB unharmed
 ORIENTATION = 0x0112  # EXIF's tag
@@ -122,6 +123,11 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, Header]]:
                     f"it has {height} x {width} pixels, and the limit is {limit}: "
                     f"{MAX_PIXELS}={height * width} in the environment allows it"
                 )
+            if header.bits == 16 and height * width > _OPENCVS_LIMIT:
+                raise ValueError(
+                    f"it has {height} x {width} pixels, and OpenCV, which reads 16 bits a channel, takes "
+                    f"{_OPENCVS_LIMIT} at most"
+                )
             yield image, header
     except Exception as error:  # decoders of broken files raise nearly anything
         raise UnreadableImageError(f"cannot read {path} as an image: {_reason(error)}") from error
@@ -197,7 +203,7 @@ def _bits(image: Image.Image) -> int:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"it is none of {', '.join(_FORMATS)}, or damaged at its beginning"
+        return f"it is none of {', '.join(_FORMATS)}, or of a kind that Pillow does not read, or its header is damaged"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

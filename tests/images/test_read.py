@@ -129,3 +129,45 @@ def test_pixels_are_a_view_of_what_was_decoded(tmp_path: Path) -> None:
     image = read_image(tmp_path / "a.png")
     assert image.dtype == torch.uint8
     assert image.permute(1, 2, 0).is_contiguous()
+
+
+def test_reads_bmp_of_16_bits_a_pixel(tmp_path: Path) -> None:
+    """Five or six bits a channel, which Pillow names as PNGs of 16 bits a channel are named."""
+    values = [COLORS[..., channel].astype(np.uint16) >> (8 - bits) for channel, bits in enumerate((5, 6, 5))]
+    stored = (values[0] << 11 | values[1] << 5 | values[2])[::-1].astype("<u2").tobytes()
+    height, width = COLORS.shape[:2]
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 3, len(stored), 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    start = struct.pack("<2sIHHI", b"BM", 66 + len(stored), 0, 0, 66)
+    (tmp_path / "x.bmp").write_bytes(start + header + masks + stored)
+    wanted = np.stack([v * 255 // (2**bits - 1) for v, bits in zip(values, (5, 6, 5), strict=True)], axis=-1)
+    assert pixels(tmp_path / "x.bmp").dtype == np.uint8
+    assert np.array_equal(pixels(tmp_path / "x.bmp"), wanted)
+
+
+def test_the_first_of_several_images(tmp_path: Path) -> None:
+    other = Image.fromarray(COLORS[::-1])
+    for name, options in (("x.png", {}), ("x.webp", {"lossless": True}), ("x.tif", {})):
+        Image.fromarray(COLORS).save(tmp_path / name, save_all=True, append_images=[other], **options)
+        with Image.open(tmp_path / name) as image:
+            assert image.n_frames == 2
+        assert np.array_equal(pixels(tmp_path / name), COLORS)
+
+
+def test_a_suffix_may_lie(tmp_path: Path) -> None:
+    Image.fromarray(COLORS).save(tmp_path / "x.webp", "PNG")
+    cv2.imwrite(str(tmp_path / "deep.png"), DEEP[..., ::-1])
+    (tmp_path / "deep.png").rename(tmp_path / "deep.jpg")
+    assert np.array_equal(pixels(tmp_path / "x.webp"), COLORS)
+    assert np.array_equal(pixels(tmp_path / "deep.jpg"), DEEP)
+
+
+@pytest.mark.parametrize("name", ["x.png", "deep.png"])
+def test_pixels_of_another_size_than_the_header_says_are_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite(str(tmp_path / name), DEEP if "deep" in name else COLORS)
+    for decoder in ("_decoded_8", "_decoded_16"):
+        monkeypatch.setattr(f"dec_kernels.images.read.{decoder}", lambda file: COLORS.swapaxes(0, 1))
+    with pytest.raises(UnreadableImageError, match=rf"cannot read .*{name} as an image: .*\(10, 14\).*\(14, 10\)"):
+        read_image(tmp_path / name)
