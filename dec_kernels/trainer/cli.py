@@ -228,7 +228,7 @@ def explain(error: BaseException) -> str | None:
         return f"the checkpoint is that of another model: {str(error)[:500]}"
     if wrapped := _NOT_OF_UNION.findall(str(error)):  # a constructor's own words, inside of the parser's
         return wrapped[0]
-    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError)):
+    if isinstance(error, (MisconfigurationException, FileNotFoundError, PermissionError, CacheError)):
         return str(error)
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
 

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,10 @@ def test_any_name_that_a_file_system_takes(tmp_path: Path) -> None:
     assert sorted(os.fsencode(path.name) for path in paths) == sorted(names)
     assert all(image_size(path) == (4, 3) for path in paths)
     assert {printable(Path(path.name)) for path in paths} >= {r"caf\xe9.png", "日本.png"}
+
+
+def test_neither_the_trainer_nor_scikit_image_is_needed(tmp_path: Path) -> None:
+    hide = "import sys; sys.modules |= dict.fromkeys(('dec_kernels.trainer', 'lightning', 'skimage'))"
+    use = f"from dec_kernels.images import find_images; print(len(find_images({str(save(tmp_path / 'x.png'))!r})))"
+    result = subprocess.run([sys.executable, "-c", f"{hide}; {use}"], capture_output=True, text=True, check=False)
+    assert result.stdout == "1\n", result.stderr
