@@ -16,7 +16,7 @@ import torch
 from dec_kernels.doctor import arguments as command_line
 from dec_kernels.jsontext import to_json
 
-EXTRA = ("matplotlib", "numpy", "PIL", "rich")
+EXTRA = ("cv2", "matplotlib", "numpy", "PIL", "rich")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -62,7 +62,7 @@ def _write_json(content: dict[str, Any], to: str | None) -> None:
     if to == "-":
         print(text, end="")
     elif to:
-        Path(to).write_text(text)
+        Path(to).write_text(text, encoding="utf-8")
 
 
 def _require_folder(path: Path) -> None:

@@ -31,6 +31,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from dec_kernels.console import command_line
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
@@ -267,6 +268,7 @@ def _as_list(setting: Any) -> list[Any]:
     return setting if isinstance(setting, list) else [] if setting is None else [setting]
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``dec-train``: runs it with ``argv``, sys.argv's if None, and returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -283,6 +285,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return sweep.main(args[1:], main)
         TrainerCLI(args)
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise
         if isinstance(end.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
             return 130

@@ -27,7 +27,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
+from rich.text import Text
 
+from dec_kernels.console import command_line
 from dec_kernels.trainer.cli import TrainerCLI, explain
 from dec_kernels.trainer.models import save_weights
 from dec_kernels.trainer.progress import LiveProgress
@@ -174,9 +176,10 @@ def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, start
         console.print(f"DECLoss pulled at the output {content['dec_pull']:.2f} times as hard as L1.", highlight=False)
     content["seconds"] = round(time.monotonic() - started, 1)
     write_json(out / "metrics.json", content)
-    console.print(f"{content['seconds']:.0f} s. Pictures, figures, logs and weights are in {out}:", highlight=False)
+    # As text, since the folder's name may hold brackets.
+    console.print(Text(f"{content['seconds']:.0f} s. Pictures, figures, logs and weights are in {out}:"))
     for path in sorted(out.iterdir()):
-        console.print(f"  {path.name}{'/' if path.is_dir() else ''}", highlight=False)
+        console.print(Text(f"  {path.name}{'/' if path.is_dir() else ''}"))
 
 
 def _first_step(stage: Stage, trained: dict[Stage, TrainerCLI]) -> int:
@@ -190,6 +193,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dec_kernels.trainer.demo", description=__doc__.split("\n")[0])

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_LONGEST_NAME = 255  # bytes, on all usual file systems
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -17,7 +19,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     nothing unfinished is left behind; where the program is killed, PATH.part is, until the next time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
+    name = path.name
+    while len(os.fsencode(name + ".part")) > _LONGEST_NAME:
+        name = name[:-1]
+    unfinished = path.with_name(name + ".part")
     try:
         with unfinished.open("wb") as file:
             yield file

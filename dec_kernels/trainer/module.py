@@ -20,13 +20,14 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dec_kernels import DECLoss
-from dec_kernels.trainer.data import Batch, EvaluationBatch
+from dec_kernels.trainer.data import Batch, EvaluationBatch, SRDataModule
 from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.means import mean_figures, score
 from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, to_float, to_uint8
 from dec_kernels.trainer.models import check_generator, load_weights
+from dec_kernels.trainer.sizes import check_crop, check_for_lpips
 from dec_kernels.trainer.tiles import check_tiles, upscale
 
 
@@ -170,6 +171,13 @@ class SuperResolution(LightningModule):
             load_weights(self.generator, self.weights)
             if self.averaged is not None:
                 self.averaged.module.load_state_dict(self.generator.state_dict())
+        data = self.trainer.datamodule if self._trainer else None  # type: ignore[attr-defined]
+        if isinstance(data, SRDataModule):
+            if stage == "fit":
+                check_crop(self.generator, data.crop_size, data.scale)
+            for split in ("val", "test"):
+                if self.lpips is not None and split in data.pairs:
+                    check_for_lpips(data.pairs[split])
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.generator(lr)
@@ -329,7 +337,7 @@ class SuperResolution(LightningModule):
         """
         network = self.generator if self.averaged is None else self.averaged.module
         with torch.autocast(lr.device.type, enabled=False):
-            return to_uint8(upscale(network, lr, self.tile, self.overlap))
+            return upscale(network, lr, self.tile, self.overlap, finish=to_uint8)
 
     def upscale_image(self, lr: Tensor) -> Tensor:
         """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8; see :meth:`upscale`."""

@@ -31,6 +31,11 @@ class SuggestingParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         unknown = _UNKNOWN.search(message)
         suggestion = "." + nearest(unknown[1], self._names(message)) if unknown else ""
+        if "Expected a <class 'list'>" in message:
+            suggestion += (
+                "\nA list is written [NAME, NAME], in quotes for the shell, and a name that is a number, or that holds "
+                'brackets, commas, colons or #, in quotes of its own: \'["2024", "a [b], c"]\'.'
+            )
         sys.stderr.write(f"dec-train: {message}{suggestion}\n`dec-train fit --help` lists all that can be set.\n")
         raise SystemExit(2)
 

@@ -58,12 +58,12 @@ class LiveProgress(Callback):
         self.console = console
         self.steps = dict(steps)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             _Speed(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             disable=not console.is_terminal,
             expand=True,
@@ -120,6 +120,7 @@ class LiveProgress(Callback):
             self.console.print(
                 f"{self.name}: {done}/{total}, {speed:.1f} it/s, {left} s left, {self._figures(trainer)}",
                 highlight=False,
+                markup=False,
                 soft_wrap=True,
             )
 

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.means import LeftOut, describe, left_out, mean_figures
 from dec_kernels.trainer.metrics import METRICS, measure, to_float, to_uint8
 from dec_kernels.trainer.resize import imresize
 
 BICUBIC = "Bicubic"
-MEAN = "mean"
 
 Rows = dict[str, dict[str, float]]  # image (or MEAN) -> metric -> value
 Figures = dict[str, Rows]  # method -> rows
@@ -107,7 +107,7 @@ def metrics_table(
                 value = rows[image][name]
                 text = METRICS[name].text(value)
                 cells.append(f"[bold]{text}[/bold]" if value == best[name] else text)
-            table.add_row(label, method, *cells)
+            table.add_row(Text(label), method, *cells)  # no markup: brackets in a name are its own
             label = ""
         table.add_section()
     return table

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from PIL import Image
+from PIL import Image, ImageCms
 from torch import Tensor, nn
 
 from dec_kernels.trainer.cli import TrainerCLI
@@ -440,3 +440,94 @@ def test_images_too_small_to_be_measured_are_found_before_the_training(tmp_path:
     save(tmp_path / "val" / "small.png", 18, 64)
     with pytest.raises(ValueError, match=r"1 of 1 images of data\.val cannot be used:\n.*small\.png"):
         SRDataModule([str(tmp_path / "train.png")], [str(tmp_path / "val")], crop_size=32).setup("fit")
+
+
+def test_refuses_the_name_of_the_mean(tmp_path: Path) -> None:
+    save(tmp_path / "mean.png")
+    data = SRDataModule([str(tmp_path)], [str(tmp_path)], [str(tmp_path)], crop_size=32)
+    with pytest.raises(ValueError, match=r"data\.val has an image called 'mean'.*: rename .*mean\.png"):
+        data.setup("fit")
+    with pytest.raises(ValueError, match=r"data\.test has an image called 'mean'"):
+        data.setup("test")
+    data = SRDataModule([str(tmp_path)], [str(save(tmp_path / "other.png"))], crop_size=32)
+    data.setup("fit")  # one to train on stands in no table
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_takes_any_name_that_a_file_system_takes(tmp_path: Path, cache: Any) -> None:
+    names = [b"caf\xe9", b"x" * 249, b"[b]", "日本".encode()]
+    (tmp_path / "x").mkdir()
+    for name in names:
+        with open(os.fsencode(tmp_path / "x") + b"/" + name + b".png", "wb") as file:
+            Image.fromarray(RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(file, "PNG")
+    sources = [str(tmp_path / "x")]
+    data = SRDataModule(sources, sources, crop_size=32, cache=cache, cache_dir=str(tmp_path / "cache"))
+    crops = RandomCrops(fitted_pairs(data), 32, seed=0)
+    assert all(crops[k]["hr"].shape == (3, 32, 32) for k in range(20))
+    found = [pair.name for pair in data.pairs["val"]]
+    assert sorted(found) == sorted(["caf\\xe9", "x" * 249, "[b]", "日本"])
+    assert all(name.encode() for name in found)
+
+
+def test_says_what_it_passes_over(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    for name in ("b.avif", "c.gif"):
+        (tmp_path / name).write_bytes(b"")
+    data = SRDataModule([str(tmp_path)], [str(tmp_path / "a.png")], crop_size=32)
+    with pytest.warns(UserWarning, match=r"data\.train passes over 2 files, .*b\.avif first: only \.bmp, .* are read"):
+        data.setup("fit")
+
+
+def test_says_which_profiles_are_not_srgb(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hr, lr = save(tmp_path / "hr" / "a.png"), save(tmp_path / "lr" / "a.png", 10, 12)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for path, profile in ((hr, srgb), (lr, b"of nothing")):
+        with Image.open(path) as image:
+            image.load()
+            image.save(path, icc_profile=profile)
+    data = SRDataModule([{"hr": str(hr.parent), "lr": str(lr.parent)}], [str(hr)], crop_size=32)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+    (line,) = [record.message for record in caplog.records if "ICC" in record.message]
+    assert line.startswith(f"data.train: 1 files have an ICC profile other than sRGB, {lr} (one that cannot be read)")
+    assert "as they are stored" in line
+
+
+@pytest.mark.parametrize("cache", ["disk", "none"])
+@pytest.mark.parametrize("change", ["resized", "removed"])
+def test_a_file_that_changes_in_training_is_named(tmp_path: Path, cache: Any, change: str) -> None:
+    changed, _ = save(tmp_path / "x.png", 64, 64), save(tmp_path / "good.png", 64, 64)
+    settings = {"crop_size": 32, "cache": cache, "cache_dir": str(tmp_path / "c")}
+    datas = [SRDataModule([str(tmp_path)], ["skimage:coffee"], bad_files=bad, **settings) for bad in ("refuse", "skip")]
+    crops = [data.train_dataloader().dataset for data in datas if not data.setup("fit")]
+    changed.unlink()
+    if change == "resized":
+        save(changed, 40, 48)
+    message = r"x\.png has 40 x 48 pixels now, and had 64 x 64" if change == "resized" else r"cannot read .*x\.png"
+    with pytest.raises(UnreadableImageError, match=message):
+        [crops[0][k] for k in range(10)]
+    with pytest.warns(UserWarning, match=f"left out of the training: .*{message}"):
+        assert all(crops[1][k]["hr"].shape == (3, 32, 32) for k in range(10))
+
+
+def test_a_wrong_limit_on_pixels_is_said_once(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = SRDataModule([str(photographs)], [str(photographs)], crop_size=32, bad_files="skip")
+    monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "lots")
+    with pytest.raises(ValueError, match=r"^DEC_KERNELS_MAX_PIXELS in the environment .*got 'lots'$"):
+        data.setup("fit")
+    monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "1600")
+    with pytest.warns(UserWarning, match=r"2 of 3 images of data\.val cannot be used") as caught:
+        data.setup("validate")
+    assert "DEC_KERNELS_MAX_PIXELS=3072 in the environment allows it" in str(caught[0].message)
+    assert [pair.name for pair in data.pairs["val"]] == ["b"]
+
+
+def test_the_disk_cache_notices_another_reader(
+    tmp_path: Path, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache = save(tmp_path / "x.png"), DiskCache(tmp_path / "c")
+    cache(path)
+    cache(path)
+    monkeypatch.setattr("dec_kernels.trainer.data.cache.READER", "another")
+    cache(path)
+    assert decoded == [path, path]

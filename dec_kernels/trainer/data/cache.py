@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dec_kernels.trainer.data.images import read_image
+from dec_kernels.images import READER, UnreadableImageError, read_image
 
 _LOADING = threading.Lock()  # Python 3.11 fails to parse the headers of arrays in several threads at once
 
 Reader = Callable[[Path], Tensor]
-"""Pixels of an image file as :func:`~dec_kernels.trainer.data.images.read_image` returns them; not to be written to."""
+"""Pixels of an image file as :func:`~dec_kernels.images.read_image` returns them; not to be written to."""
 
 
 class CacheError(RuntimeError):
@@ -40,8 +40,8 @@ class MemoryCache:
 class DiskCache:
     """Keeps the pixels of every image that was read once in a folder, as .npy files that are mapped into memory.
 
-    An entry belongs to the image file's path, size and time of change: a changed file gets a new entry. The folder may
-    be used by several processes at once, and deleted whenever none of them runs.
+    An entry belongs to the image file's path, size and time of change, and to ``READER``: a changed file gets a new
+    entry. The folder may be used by several processes at once, and deleted whenever none of them runs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,9 +66,13 @@ class DiskCache:
         return pixels if pixels.ndim == 3 and pixels.dtype in (np.uint8, np.uint16) else None
 
     def _entry(self, path: Path) -> Path:
-        stat = path.stat()
-        key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
-        return self.folder / f"{path.stem}-{key}.npy"
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise UnreadableImageError(f"cannot read {path} as an image: {error.strerror}") from error
+        # The file's own name may be too long for a suffix behind it, and its bytes need not be UTF-8.
+        name = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{READER}"
+        return self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.npy"
 
     def _store(self, entry: Path, pixels: np.ndarray) -> None:
         try:

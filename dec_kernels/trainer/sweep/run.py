@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from dec_kernels.console import CLOSED_PIPE
 from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.files import require_folder
 from dec_kernels.trainer.report import save_figure, write_json
@@ -99,7 +100,7 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
     for argument in handed_on:
         if argument.partition("=")[0] in set_here:
             raise ValueError(f"{argument.partition('=')[0]} is what the sweep sets itself")
-    base = yaml.safe_load(find_config(sweep.base, TRAININGS, "config").read_text())
+    base = yaml.safe_load(find_config(sweep.base, TRAININGS, "config").read_text(encoding="utf-8"))
     records: dict[str, Record] = {}
     for name, settings in sweep.runs.items():
         record = {"base": base, "arguments": [*to_arguments(settings), *handed_on]}
@@ -114,7 +115,7 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
 def _read(path: Path) -> Any:
     """The JSON in ``path``, or None where there is no such file."""
     try:
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
@@ -169,6 +170,8 @@ def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) 
     except Exception as error:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
+    if status == CLOSED_PIPE:
+        raise BrokenPipeError
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status != 0:

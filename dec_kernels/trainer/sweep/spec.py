@@ -116,7 +116,7 @@ def load_sweep(name: str) -> Sweep:
     """
     file = find_config(name, SWEEPS, "sweep")
     try:
-        content = yaml.load(file.read_text(), _UniqueKeys)
+        content = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
         parts = _mapping(content, "the file")
         if "figure" in parts:
             figure = _mapping(parts["figure"], "figure")
