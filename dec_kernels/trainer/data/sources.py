@@ -117,11 +117,10 @@ def _find(source: Source, split: str, scale: int) -> _Result:
         hr, lr = (Path(source[key]).expanduser() for key in ("hr", "lr"))
         return _matched(hr, hr, lr, scale)
     folder = Path(source).expanduser()
-    if source.lstrip("[ ").startswith("{") and not os.path.exists(
-        folder
-    ):  # with another key, the parser takes it for text
+    exists = os.path.exists(folder)
+    if source.lstrip("[ ").startswith("{") and not exists:  # with another key, the parser takes it for text
         raise ValueError(f"data.{split}: a pair of folders is written {{hr: FOLDER, lr: FOLDER}}, got {source!r}")
-    if source.startswith("[") and not os.path.exists(folder):  # so does it with what is no text in the list
+    if source.startswith("[") and not exists:  # so does it with what is no text in the list
         raise ValueError(
             f"data.{split}: a list of names is written [NAME, NAME], and a name that is a number, or that holds "
             f'brackets, commas, colons or #, in quotes, as ["2024", "a [b], c"]; got {source!r}'
