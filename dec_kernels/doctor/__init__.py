@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dec_kernels.doctor import arguments as command_line
+from dec_kernels.jsontext import to_json
 
 EXTRA = ("cv2", "matplotlib", "numpy", "PIL", "rich")
 
@@ -58,11 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_json(content: dict[str, Any], to: str | None) -> None:
-    text = json.dumps(content, indent=1)
+    text = to_json(content)
     if to == "-":
-        print(text)
+        print(text, end="")
     elif to:
-        Path(to).write_text(text + "\n", encoding="utf-8")
+        Path(to).write_text(text, encoding="utf-8")
 
 
 def _require_folder(path: Path) -> None:

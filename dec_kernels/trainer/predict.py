@@ -26,7 +26,7 @@ from dec_kernels.images import SUFFIXES, UnreadableImageError, list_images, read
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
 from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
-from dec_kernels.trainer.models import load_weights, rrdbnet_from
+from dec_kernels.trainer.models import check_generator, load_weights, rrdbnet_from
 from dec_kernels.trainer.png import write_png
 from dec_kernels.trainer.tiles import check_tiles, upscale_bands
 
@@ -131,7 +131,8 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``config`` describes no network, or the weights are not for it.
+        ValueError: ``config`` describes no network, or the weights are not for it; or the network is for other images
+            than RGB.
     """
     if config is None:
         try:
@@ -142,6 +143,11 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
             ) from error
     else:
         network = _described_network(config)
+    try:
+        check_generator(network)
+    except ValueError as error:
+        raise ValueError(f"the network in {config or weights}: {error}") from error
+    if config is not None:
         load_weights(network, weights)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -152,7 +158,7 @@ def _described_network(config: Path) -> nn.Module:
         generator = content["model"]["generator"]
         # A training's one scale is the data's; its saved config need not repeat it.
         init_args = {**generator.get("init_args", {}), "scale": content["data"]["scale"]}
-    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{config} is no config.yaml of a training: no model.generator with data.scale") from error
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--generator", type=nn.Module, required=True)

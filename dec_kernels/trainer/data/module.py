@@ -153,8 +153,14 @@ class SRDataModule(LightningDataModule):
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
             ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
-                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number.
+                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number, or
+                ``trainer.overfit_batches`` is set.
         """
+        if self.trainer and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+            raise ValueError(
+                "trainer.overfit_batches cannot be used: crops are drawn at random and without an end, so that there "
+                "are no batches to repeat. Name one or a few images in data.train to overfit to them"
+            )
         for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]:
             if split not in self.pairs:
                 self.pairs[split] = self._find(split)
