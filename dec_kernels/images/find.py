@@ -47,7 +47,7 @@ def list_images(source: str) -> Listing:
     """As :func:`find_images`, with the images of a folder that are in other formats."""
     if source.startswith(SKIMAGE):
         return Listing([_shipped(source.removeprefix(SKIMAGE))], [])
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_file():
         return Listing([path], [])
     if not path.is_dir():

@@ -118,3 +118,13 @@ def test_any_name_that_a_file_system_takes(tmp_path: Path) -> None:
     assert sorted(os.fsencode(path.name) for path in paths) == sorted(names)
     assert all(image_size(path) == (4, 3) for path in paths)
     assert {printable(Path(path.name)) for path in paths} >= {r"caf\xe9.png", "日本.png"}
+
+
+def test_a_name_that_begins_as_a_home_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no user of that name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~old pictures").mkdir()
+    (tmp_path / "~old pictures" / "a.png").touch()
+    assert find_images("~old pictures") == [Path("~old pictures/a.png")]
+    with pytest.raises(FileNotFoundError, match="no file or folder '~older pictures'"):
+        find_images("~older pictures")

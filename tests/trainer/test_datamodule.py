@@ -531,3 +531,14 @@ def test_the_disk_cache_notices_another_reader(
     monkeypatch.setattr("dec_kernels.trainer.data.cache.READER", "another")
     cache(path)
     assert decoded == [path, path]
+
+
+def test_without_a_home_only_the_cache_in_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    SRDataModule(["a"], ["b"])
+    with pytest.raises(ValueError, match=r"no home folder for cache_dir ~/\.cache/dec-kernels: name another"):
+        SRDataModule(["a"], ["b"], cache="disk")

@@ -137,12 +137,11 @@ class SRDataModule(LightningDataModule):
         self.bad_files = bad_files
         self.cache = cache
         self.pairs: dict[str, ImagePairs] = {}
-        readers: dict[str, Reader] = {
-            "memory": MemoryCache(),
-            "disk": DiskCache(Path(cache_dir).expanduser()),
-            "none": read_image,
-        }
-        self._read = readers[cache]
+        self._read: Reader = read_image
+        if cache == "memory":
+            self._read = MemoryCache()
+        if cache == "disk":
+            self._read = DiskCache(_in_home(cache_dir))
 
     def setup(self, stage: str) -> None:
         """Find and check the images that ``stage`` (fit, validate or test) needs.
@@ -268,3 +267,10 @@ def _check_names(split: str, photos: Sequence[Photo]) -> None:
         if name == MEAN:
             (path,) = (photo.hr for photo in photos if photo.name == name)
             raise ValueError(f"data.{split} has an image called {name!r}, as tables call the mean: rename {path}")
+
+
+def _in_home(cache_dir: str) -> Path:
+    try:
+        return Path(cache_dir).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for cache_dir {cache_dir}: name another one") from error
