@@ -1,7 +1,7 @@
 """Runs command lines in this environment, each in a process forked off this one, so that imports are paid for once.
 
-Standard input is a JSON list of jobs {"command", "arguments", "output", "closed"}: the file that "out" and "err" are
-written to, with these suffixes, and which of them are pipes that nobody reads instead. The last line of the output is the
+Standard input is a JSON list of jobs {"command", "arguments", "output", "closed"}: "out" and "err" are written to the file
+"output" with these suffixes, or are pipes that nobody reads if "closed" names them. The last line of the output is the
 JSON list of the exit statuses.
 """
 
