@@ -47,7 +47,7 @@ def list_images(source: str) -> Listing:
     """As :func:`find_images`, with the images of a folder that are in other formats."""
     if source.startswith(SKIMAGE):
         return Listing([_shipped(source.removeprefix(SKIMAGE))], [])
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if os.path.isfile(path):  # unlike Path's own, without an error for a name that is too long
         return Listing([path], [])
     if not os.path.isdir(path):

@@ -25,6 +25,7 @@ from traceback import walk_tb
 from typing import Any
 
 import lightning.pytorch as pl
+import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -39,11 +40,13 @@ from dec_kernels.trainer.checkpoints import (
     BestCheckpoint,
     CheckpointError,
     LastCheckpoint,
+    require_checkpoint,
 )
 from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
 from dec_kernels.trainer.data.cache import CacheError
 from dec_kernels.trainer.errors import is_out_of_memory, require_at_least
 from dec_kernels.trainer.evaluation import EvaluationReport
+from dec_kernels.trainer.files import require_folder
 from dec_kernels.trainer.loggers import LastingCSVLogger
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution
 from dec_kernels.trainer.parser import SuggestingParser, nearest
@@ -94,6 +97,7 @@ class Trainer(pl.Trainer):
         else:
             raise FileNotFoundError(f"resume must be 'never', 'auto' or the file of a checkpoint, got {resume!r}")
         if checkpoint is not None:
+            require_checkpoint(Path(checkpoint), out)
             model.weights = None  # the checkpoint has what has become of them
         super().fit(model, datamodule=datamodule, ckpt_path=checkpoint)
 
@@ -156,6 +160,7 @@ class TrainerCLI(LightningCLI):
         out = Path(self._get(self.config, "out"))
         every = self._get(self.config, "checkpoint_every")
         require_at_least(1, checkpoint_every=every)
+        require_folder(out, "--out")
         kwargs["default_root_dir"] = out
         kwargs["plugins"] = [*_as_list(chosen["plugins"]), AtomicCheckpointIO()]
         if self.subcommand not in (None, "fit"):
@@ -203,9 +208,24 @@ def _with_shipped_configs(args: Sequence[str]) -> list[str]:
 
 def _config_path(name: str) -> str:
     if Path(name).suffix:
-        return name  # a file's name: if it is not there, the parser says so
+        if Path(name).is_file():  # if it is not there, the parser says so
+            _require_mapping(Path(name))
+        return name
     with as_file(find_config(name, TRAININGS, "config")) as path:
         return str(path)
+
+
+def _require_mapping(config: Path) -> None:
+    """The parser's words for what is no config name no file, or are a traceback."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the config {config} is no text in UTF-8: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"the config {config} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"the config {config} must hold keys and their values, and it holds {kind}")
 
 
 def explain(error: BaseException) -> str | None:
@@ -222,13 +242,13 @@ def explain(error: BaseException) -> str | None:
         return str(error).strip().splitlines()[-1]  # behind a worker's traceback, if there is one
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
-    if isinstance(error, NonFiniteError):
-        return f"{error}. Lower model.learning_rate, or set model.nonfinite to skip"
     if "Error(s) in loading state_dict" in str(error):
-        return f"the checkpoint is that of another model: {str(error)[:500]}"
+        return f"the checkpoint is that of another model: {' '.join(str(error).split())[:500]}"
     if wrapped := _NOT_OF_UNION.findall(str(error)):  # a constructor's own words, inside of the parser's
         return wrapped[0]
-    if isinstance(error, (MisconfigurationException, FileNotFoundError, PermissionError, CacheError)):
+    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError, NonFiniteError)):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
 

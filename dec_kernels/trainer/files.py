@@ -34,6 +34,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def require_folder(path: Path, name: str) -> None:
+    """See that ``path``, which the user has named as ``name``, is a folder to write into, or can be made; makes none.
+
+    Raises:
+        ValueError: it is a file or lies in one, or cannot be written to.
+    """
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{name} {path} must be a folder, and {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{name} {path}: the folder {existing} cannot be written to")
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write ``content`` by :func:`replacing`.
 

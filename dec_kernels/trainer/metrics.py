@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -25,7 +26,9 @@ class Metric(NamedTuple):
         return f"{value:.{self.digits}f}"
 
     def best(self, values: Iterable[float]) -> float:
-        return max(values) if self.higher_is_better else min(values)
+        """Infinity is a value like others; NaN is none, and what there is without values."""
+        numbers = [value for value in values if not math.isnan(value)]
+        return max(numbers, default=math.nan) if self.higher_is_better else min(numbers, default=math.nan)
 
 
 METRICS = {

@@ -8,6 +8,7 @@ The network is that of ``--config``, a training's ``config.yaml``; without it, t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -24,9 +25,9 @@ from torch import Tensor, nn
 from dec_kernels.console import command_line
 from dec_kernels.images import SUFFIXES, UnreadableImageError, list_images, read_header, read_image, some_of
 from dec_kernels.trainer.errors import is_out_of_memory
-from dec_kernels.trainer.files import replacing
+from dec_kernels.trainer.files import replacing, require_folder
 from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
-from dec_kernels.trainer.models import load_weights, rrdbnet_from
+from dec_kernels.trainer.models import check_generator, load_weights, rrdbnet_from
 from dec_kernels.trainer.png import write_png
 from dec_kernels.trainer.tiles import check_tiles, upscale_bands
 
@@ -83,11 +84,13 @@ def predict(
         FileExistsError: a result exists already and ``overwrite`` is not set; nothing was done.
         PredictionError: two images would have one result, or a result would be found among the images; there is no
             such device, or it has too little memory.
-        ValueError: the weights are not the network's, or ``tile`` or ``overlap`` is not what it needs.
+        ValueError: ``output`` cannot be written to, the weights are not the network's, or ``tile`` or ``overlap`` is
+            not what it needs.
     """
     targets = _targets(images, output)
     if existing := [target for target in targets.values() if target.exists() and not overwrite]:
         raise FileExistsError(f"--output has these already: {_listed(existing)}. --overwrite replaces them")
+    require_folder(output, "--output")
     where = _device(device)
     with _memory_advice("the network", "--device cpu may have more"):
         network = load_network(weights, config).to(where)
@@ -131,7 +134,8 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``config`` describes no network, or the weights are not for it.
+        ValueError: ``config`` describes no network, or the weights are not for it; or the network is for other images
+            than RGB.
     """
     if config is None:
         try:
@@ -142,6 +146,11 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
             ) from error
     else:
         network = _described_network(config)
+    try:
+        check_generator(network)
+    except ValueError as error:
+        raise ValueError(f"the network in {config or weights}: {error}") from error
+    if config is not None:
         load_weights(network, weights)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
@@ -152,7 +161,7 @@ def _described_network(config: Path) -> nn.Module:
         generator = content["model"]["generator"]
         # A training's one scale is the data's; its saved config need not repeat it.
         init_args = {**generator.get("init_args", {}), "scale": content["data"]["scale"]}
-    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{config} is no config.yaml of a training: no model.generator with data.scale") from error
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--generator", type=nn.Module, required=True)
@@ -165,7 +174,7 @@ def _described_network(config: Path) -> nn.Module:
 
 def _targets(images: str | Path, output: Path) -> dict[Path, Path]:
     """Each file to read, and the file to write for it."""
-    folder = Path(images).expanduser()
+    folder = Path(os.path.expanduser(images))
     if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
         raise PredictionError(f"--output {output} lies in --input {images}: the next run would upscale its results")
     sources: dict[Path, Path] = {}

@@ -72,6 +72,24 @@ _AT_SCALE_2 = ("--model.tile=9", "--data.crop_size=34")
         ("--checkpoint_every=0", "checkpoint_every must be at least 1, got 0"),
         ("--trainer.max_epochs=-1", "the learning rate's schedule needs an end"),
         ("--trainer.accelerator=gpu", "No supported gpu backend found"),
+        ("--trainer.overfit_batches=1", "trainer.overfit_batches cannot be used: crops are drawn at random"),
+        ("--model.generator=torch.nn.Identity", "must have the attribute scale, a whole number of at least 1"),
+        (
+            "--model.generator.init_args.num_in_ch=1",
+            "must make RGB of RGB, 3 channels of 3, and this RRDBNet makes 3 o",
+        ),
+        ("--model.generator.init_args.num_out_ch=1", "this RRDBNet makes 1 of 3"),
+        ("--out={file}", "tiny.yaml must be a folder, and"),
+        ("--out={file}/deeper", "tiny.yaml is a file"),
+        ("--model.weights={folder}", "model.weights: there is no file"),
+        ("--model.weights={file}", "tiny.yaml is damaged, or holds more than tensors"),
+        ("--resume={file}", "the checkpoint {file} is damaged"),
+        ("--resume={folder}", "resume must be 'never', 'auto' or the file of a checkpoint, got"),
+        ("--data.cache_dir={file}", "data.cache_dir {file} cannot take"),
+        ("--config={folder}/empty.yaml", "empty.yaml must hold keys and their values, and it holds nothing"),
+        ("--config={folder}/list.yaml", "list.yaml must hold keys and their values, and it holds a list"),
+        ("--config={folder}/bytes.yaml", "bytes.yaml is no text in UTF-8"),
+        ("--config={folder}/broken.yaml", "broken.yaml is no YAML: while parsing"),
         ("--resume=nowhere.ckpt", "resume must be 'never', 'auto' or the file of a checkpoint, got 'nowhere.ckpt'"),
     ],
 )
@@ -87,7 +105,13 @@ def test_bad_settings_end_in_a_sentence(
         raise OSError("no route to host")
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
+    for name, content in (("empty", b""), ("list", b"- a"), ("bytes", bytes(range(256))), ("broken", b"a: [")):
+        (tmp_path / f"{name}.yaml").write_bytes(content)
+    for word, path in (("{file}", tiny_config), ("{folder}", tmp_path)):
+        argument, message = argument.replace(word, str(path)), message.replace(word, str(path))
     arguments = ["--data.scale=2", argument] if argument in _AT_SCALE_2 else [argument]
+    if "cache_dir" in argument:
+        arguments.append("--data.cache=disk")
     assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), *arguments]) in (1, 2)
     printed = capsys.readouterr().err
     assert message in printed

@@ -224,6 +224,24 @@ def test_the_disk_cache_notices_changed_files(tmp_path: Path, decoded: list[Path
     assert decoded == [path, path, other]
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", bytes(500), "cut", "flat", "floats"])
+def test_the_disk_cache_replaces_damaged_entries(tmp_path: Path, decoded: list[Path], content: bytes | str) -> None:
+    path, cache = save(tmp_path / "x.png"), DiskCache(tmp_path / "c")
+    wanted = cache(path).clone()
+    (entry,) = (tmp_path / "c").iterdir()
+    arrays = {"flat": np.zeros(9, np.uint8), "floats": np.zeros((2, 2, 3))}
+    if isinstance(content, bytes):
+        entry.write_bytes(content)
+    elif content == "cut":
+        entry.write_bytes(entry.read_bytes()[:-1])
+    else:
+        np.save(entry, arrays[content])
+    for _ in range(2):
+        assert torch.equal(cache(path), wanted)
+    assert decoded == [path, path]
+    assert list((tmp_path / "c").iterdir()) == [entry]
+
+
 def test_the_disk_cache_is_filled_by_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, folder = save(tmp_path / "x.png", 200, 300), tmp_path / "c"
     wanted = read_image(path)
@@ -513,3 +531,14 @@ def test_the_disk_cache_notices_another_reader(
     monkeypatch.setattr("dec_kernels.trainer.data.cache.READER", "another")
     cache(path)
     assert decoded == [path, path]
+
+
+def test_without_a_home_only_the_cache_in_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    SRDataModule(["a"], ["b"])
+    with pytest.raises(ValueError, match=r"no home folder for cache_dir ~/\.cache/dec-kernels: name another"):
+        SRDataModule(["a"], ["b"], cache="disk")

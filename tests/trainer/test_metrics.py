@@ -90,6 +90,10 @@ def test_each_metric_knows_its_best_value() -> None:
     values = [0.25, 0.5, 0.125]
     assert METRICS["lpips"].best(values) == 0.125
     assert all(METRICS[name].best(values) == 0.5 for name in METRICS if name != "lpips")
+    assert METRICS["psnr_y"].best([1.0, math.inf, math.nan]) == METRICS["psnr_y"].best([math.nan, math.inf]) == math.inf
+    assert METRICS["lpips"].best([math.nan, 0.5, math.nan]) == 0.5
+    assert math.isnan(METRICS["lpips"].best([math.nan]))
+    assert METRICS["psnr_y"].text(math.inf) == "inf"
     assert METRICS["psnr_y"].text(27.125) == "27.12"
     assert METRICS["lpips"].text(0.12345) == "0.1235"
 

@@ -184,7 +184,11 @@ def test_refuses_another_networks_file(state: dict[str, Tensor], tmp_path: Path)
     for content, message in (
         (begins, r"(?s)w\.pth holds the weights of another network, not vgg19-dcbb9e9d: .*19\.weight"),
         (state["features.0.bias"], r"w\.pth holds no weights but a Tensor"),
-        ({"features.0.weight": torch.zeros(64, 3, 5, 5)}, "size mismatch for 0.weight"),
+        ({"features.0.weight": 3, 4: torch.zeros(1)}, r"32 missing in the file: 0\.weight"),
+        (
+            {"features.0.weight": torch.zeros(64, 3, 5, 5)},
+            r"1 of another shape: 0\.weight \(64, 3, 5, 5\) for \(64, 3,",
+        ),
     ):
         torch.save(content, tmp_path / "w.pth")
         with pytest.raises(ValueError, match=message):

@@ -183,6 +183,9 @@ data: {{scale: 2, train: [somewhere]}}
     [
         ("model: 3", "is no config.yaml of a training"),
         ("[", "is no config.yaml of a training"),
+        ("", "is no config.yaml of a training"),
+        (bytes(range(256)), "is no config.yaml of a training"),
+        ("model: {generator: {class_path: torch.nn.Identity}}\ndata: {scale: 2}", "Option 'scale' is not accepted"),
         ("model: {generator: {class_path: no.such.Network}}\ndata: {scale: 2}", "No module named 'no'"),
         (f"model: {{generator: {{class_path: {RRDBNET}}}}}\ndata: {{scale: 3}}", "scale must be 1, 2 or 4, got 3"),
         (
@@ -192,9 +195,9 @@ data: {{scale: 2, train: [somewhere]}}
     ],
 )
 def test_bad_configs(
-    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, problem: str
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | bytes, problem: str
 ) -> None:
-    (tmp_path / "config.yaml").write_text(content)
+    (tmp_path / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     args = ("--weights", weights, "--input", images, "--output", tmp_path / "out", "--config", tmp_path / "config.yaml")
     assert run(*args) == 2
     assert problem in capsys.readouterr().err
@@ -401,6 +404,18 @@ def test_icc_profiles_are_carried_over_where_png_allows(
         listed["upscaled without the ICC profile, which is not for RGB"]
         == f"{images / 'gray.png'}, {images / 'print.jpg'}"
     )
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_for_other_images_than_rgb(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], channels: int
+) -> None:
+    save_weights(RRDBNet(channels, channels, num_feat=2, num_block=1, num_grow_ch=1), tmp_path / "w.pth")
+    assert run("--weights", tmp_path / "w.pth", "--input", images, "--output", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"the network in {tmp_path / 'w.pth'}: " in error
+    assert f"this RRDBNet makes {channels} of {channels}" in error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("precision", "largest"), [("bf16", 4), ("fp16", 1)])

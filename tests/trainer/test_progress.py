@@ -1,4 +1,5 @@
 import io
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,26 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     assert lines[-1].startswith("second: 5/5, ")
     assert lines[-1].endswith("it/s, 0 s left, L1 0.5000  held out 28.00 dB")
     assert "\x1b" not in console.file.getvalue()
+
+
+def test_speed_and_losses_are_always_numbers() -> None:
+    """A resumed training of accumulated batches, with a loss that is NaN for once."""
+    console = Console(file=io.StringIO(), force_terminal=False)
+    progress = LiveProgress({"only": 20}, console)
+    trainer = SimpleNamespace(global_step=10, callback_metrics={})
+    with progress:
+        progress.begin("only")
+        progress.on_train_start(trainer, None)
+        progress.started -= 10
+        for batch, loss in enumerate((0.5, math.nan, 0.5, 0.5)):
+            trainer.global_step = 10 + batch // 2
+            trainer.callback_metrics = {"train/l1": torch.tensor(loss)}
+            progress.on_train_batch_end(trainer, None, None, None, batch)
+        trainer.global_step = 20
+        progress.on_train_batch_end(trainer, None, None, None, 4)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "only: 10/20, 0.0 it/s, - s left, L1 0.5000"
+    assert lines[-1] == "only: 20/20, 1.0 it/s, 0 s left, L1 0.5000"
 
 
 def test_bars_in_a_terminal() -> None:

@@ -49,11 +49,21 @@ class DiskCache:
 
     def __call__(self, path: Path) -> Tensor:
         entry = self._entry(path)
-        if not entry.exists():
+        pixels = self._load(entry)
+        if pixels is None:
             self._store(entry, read_image(path).permute(1, 2, 0).numpy())
-        with _LOADING:
-            pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn that it must not write to it
+            pixels = self._load(entry)
+            assert pixels is not None
         return torch.from_numpy(pixels).permute(2, 0, 1)
+
+    def _load(self, entry: Path) -> np.ndarray | None:
+        """The pixels in ``entry``; None if it is not there, or is what a machine that crashed has left of it."""
+        try:
+            with _LOADING:
+                pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn of writing to it
+        except (EOFError, FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return pixels if pixels.ndim == 3 and pixels.dtype in (np.uint8, np.uint16) else None
 
     def _entry(self, path: Path) -> Path:
         try:
@@ -80,6 +90,8 @@ class DiskCache:
         try:
             with os.fdopen(handle, "wb") as file:
                 np.save(file, pixels)
+                file.flush()
+                os.fsync(file.fileno())  # or the name may be on the disk before the pixels are
             os.replace(unfinished, entry)
         except BaseException:
             os.unlink(unfinished)

@@ -137,12 +137,11 @@ class SRDataModule(LightningDataModule):
         self.bad_files = bad_files
         self.cache = cache
         self.pairs: dict[str, ImagePairs] = {}
-        readers: dict[str, Reader] = {
-            "memory": MemoryCache(),
-            "disk": DiskCache(Path(cache_dir).expanduser()),
-            "none": read_image,
-        }
-        self._read = readers[cache]
+        self._read: Reader = read_image
+        if cache == "memory":
+            self._read = MemoryCache()
+        if cache == "disk":
+            self._read = DiskCache(_in_home(cache_dir))
 
     def setup(self, stage: str) -> None:
         """Find and check the images that ``stage`` (fit, validate or test) needs.
@@ -153,8 +152,14 @@ class SRDataModule(LightningDataModule):
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
             ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
-                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number.
+                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number, or
+                ``trainer.overfit_batches`` is set.
         """
+        if self.trainer and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+            raise ValueError(
+                "trainer.overfit_batches cannot be used: crops are drawn at random and without an end, so that there "
+                "are no batches to repeat. Name one or a few images in data.train to overfit to them"
+            )
         for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]:
             if split not in self.pairs:
                 self.pairs[split] = self._find(split)
@@ -262,3 +267,10 @@ def _check_names(split: str, photos: Sequence[Photo]) -> None:
         if name == MEAN:
             (path,) = (photo.hr for photo in photos if photo.name == name)
             raise ValueError(f"data.{split} has an image called {name!r}, as tables call the mean: rename {path}")
+
+
+def _in_home(cache_dir: str) -> Path:
+    try:
+        return Path(cache_dir).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for cache_dir {cache_dir}: name another one") from error

@@ -114,9 +114,9 @@ def _name(photo: _Placed, above: str) -> str:
 
 def _find(source: Source, split: str, scale: int) -> _Result:
     if not isinstance(source, str):
-        hr, lr = (Path(source[key]).expanduser() for key in ("hr", "lr"))
+        hr, lr = (Path(os.path.expanduser(source[key])) for key in ("hr", "lr"))
         return _matched(hr, hr, lr, scale)
-    folder = Path(source).expanduser()
+    folder = Path(os.path.expanduser(source))
     exists = os.path.exists(folder)
     if source.lstrip("[ ").startswith("{") and not exists:  # with another key, the parser takes it for text
         raise ValueError(f"data.{split}: a pair of folders is written {{hr: FOLDER, lr: FOLDER}}, got {source!r}")

@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from dec_kernels.trainer.means import describe
 from dec_kernels.trainer.metrics import METRICS
 from dec_kernels.trainer.sweep.spec import Sweep
 
@@ -28,8 +30,12 @@ def measured(results: Results, metric: str) -> dict[str, float]:
 
 
 def results_table(sweep: Sweep, results: Results) -> Table:
-    """The figures for the terminal, a row for each run; the best of each column is bold."""
-    table = Table(title=escape(f"{sweep.title} (PSNR in dB)"), title_justify="left")
+    """The figures for the terminal, a row for each run, the best of each column in bold; what means are without."""
+    left = {name: results[name]["left_out"] for name in sweep.runs if "left_out" in results.get(name, {})}
+    notes = "\n".join(note for name in left for note in describe(name, left[name]))
+    table = Table(
+        title=escape(f"{sweep.title} (PSNR in dB)"), title_justify="left", caption=Text(notes), caption_justify="left"
+    )
     table.add_column("run")
     columns = {metric: figures for metric in METRICS if (figures := measured(results, metric))}
     for metric in columns:
