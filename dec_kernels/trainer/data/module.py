@@ -168,7 +168,7 @@ class SRDataModule(LightningDataModule):
         max_pixels()  # a wrong one is to be said once, and not of each file
         photos, problems, passed_over = find_photos(self.sources[split], split, self.scale)
         if passed_over:
-            rank_zero_warn(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
+            rank_zero_info(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
         count = len(photos) + len(problems)
         # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
         smallest = self.crop_size if split == "train" else 2 * self.scale + 11
@@ -254,8 +254,8 @@ def _say_profiles(split: str, facts: Sequence[Facts]) -> None:
     if found:
         name = next(iter(found.values()))
         rank_zero_info(
-            f"data.{split}: an ICC profile other than sRGB ({name}) in {some_of([*found])}; values are taken as they are "
-            "stored"
+            f"data.{split}: an ICC profile other than sRGB ({name}) in {some_of([*found])}; "
+            "values are taken as they are stored"
         )
 
 
