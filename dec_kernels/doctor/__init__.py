@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     spec = command_line.spec(arguments)
     _require_folder(arguments.plot)
-    if arguments.json:
+    if arguments.json not in (None, "-"):
         _require_folder(Path(arguments.json))
     device = arguments.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = read.find(arguments.sr, arguments.hr, spec.max_val)
@@ -69,6 +70,8 @@ def _require_folder(path: Path) -> None:
     """Before the work, not after it."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {path.parent} to write {path.name} into cannot be written to")
 
 
 def _require_extra() -> None:

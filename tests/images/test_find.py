@@ -127,3 +127,13 @@ def test_neither_the_trainer_nor_scikit_image_is_needed(tmp_path: Path) -> None:
     use = f"from dec_kernels.images import find_images; print(len(find_images({str(save(tmp_path / 'x.png'))!r})))"
     result = subprocess.run([sys.executable, "-c", f"{hide}; {use}"], capture_output=True, text=True, check=False)
     assert result.stdout == "1\n", result.stderr
+
+
+def test_a_name_that_begins_as_a_home_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no user of that name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~old pictures").mkdir()
+    (tmp_path / "~old pictures" / "a.png").touch()
+    assert find_images("~old pictures") == [Path("~old pictures/a.png")]
+    with pytest.raises(FileNotFoundError, match="no file or folder '~older pictures'"):
+        find_images("~older pictures")

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dec_kernels.images import SUFFIXES, max_pixels, printable, read_image, some_of
+from dec_kernels.images import SUFFIXES, max_pixels, read_image, some_of
 from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
 from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
@@ -137,12 +137,11 @@ class SRDataModule(LightningDataModule):
         self.bad_files = bad_files
         self.cache = cache
         self.pairs: dict[str, ImagePairs] = {}
-        readers: dict[str, Reader] = {
-            "memory": MemoryCache(),
-            "disk": DiskCache(Path(cache_dir).expanduser()),
-            "none": read_image,
-        }
-        self._read = readers[cache]
+        self._read: Reader = read_image
+        if cache == "memory":
+            self._read = MemoryCache()
+        if cache == "disk":
+            self._read = DiskCache(_in_home(cache_dir))
 
     def setup(self, stage: str) -> None:
         """Find and check the images that ``stage`` (fit, validate or test) needs.
@@ -153,7 +152,7 @@ class SRDataModule(LightningDataModule):
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
             ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
-                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number; or
+                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number, or
                 ``trainer.overfit_batches`` is set.
         """
         if self.trainer and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
@@ -169,7 +168,7 @@ class SRDataModule(LightningDataModule):
         max_pixels()  # a wrong one is to be said once, and not of each file
         photos, problems, passed_over = find_photos(self.sources[split], split, self.scale)
         if passed_over:
-            rank_zero_warn(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
+            rank_zero_info(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
         count = len(photos) + len(problems)
         # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
         smallest = self.crop_size if split == "train" else 2 * self.scale + 11
@@ -253,10 +252,10 @@ def _is_source(source: object) -> bool:
 def _say_profiles(split: str, facts: Sequence[Facts]) -> None:
     found = {path: name for each in facts for path, name in each.profiles.items()}
     if found:
-        path, name = next(iter(found.items()))
+        name = next(iter(found.values()))
         rank_zero_info(
-            f"data.{split}: {len(found)} files have an ICC profile other than sRGB, {printable(path)} ({name}) first: "
-            "their values are taken as they are stored"
+            f"data.{split}: an ICC profile other than sRGB ({name}) in {some_of([*found])}; "
+            "values are taken as they are stored"
         )
 
 
@@ -268,3 +267,10 @@ def _check_names(split: str, photos: Sequence[Photo]) -> None:
         if name == MEAN:
             (path,) = (photo.hr for photo in photos if photo.name == name)
             raise ValueError(f"data.{split} has an image called {name!r}, as tables call the mean: rename {path}")
+
+
+def _in_home(cache_dir: str) -> Path:
+    try:
+        return Path(cache_dir).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for cache_dir {cache_dir}: name another one") from error
