@@ -33,7 +33,9 @@ MARK = "# Written by `dec-kernels install-shim "
 
 # A training that does not use the loss must never end because of this file. An old PyTorch makes the import of
 # dec_kernels end in errors of many kinds, so all of them are caught.
-SHIM = MARK + '''{name}`. To undo it, delete this file.
+SHIM = (
+    MARK
+    + """{name}`. To undo it, delete this file.
 import warnings
 
 try:
@@ -41,10 +43,11 @@ try:
 except Exception as error:
     warnings.warn(
         "DECLoss is not available in this training, since importing dec_kernels failed: "
-        f"{{type(error).__name__}}: {{error}}. {install}",
-        stacklevel=2,
+        f"{{type(error).__name__}}: {{error}}. "
+        "{install}"
     )
-'''
+"""
+)
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -4,12 +4,13 @@ traiNNer-redux imports only the losses in its own folder: ``dec-kernels install-
 there that imports this module.
 """
 
-from typing import Any
+from typing import Literal
 
 from torch import Tensor
 
 import dec_kernels
 from dec_kernels.integrations import missing, register
+from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Temperature
 
 try:
     from traiNNer.utils.registry import LOSS_REGISTRY
@@ -22,17 +23,50 @@ except ImportError as error:
 class DECLoss(dec_kernels.DECLoss):
     """`dec_kernels.DECLoss` in traiNNer-redux's convention: the trainer multiplies by abs(loss_weight), not the loss.
 
+    The arguments are those of `dec_kernels.DECLoss`, as a config can hold them. traiNNer-redux makes its JSON schema and
+    its documentation from this signature, so each stands here with its type and its default.
+
     Args:
         loss_weight: the factor that the trainer applies; below 0, it passes the upscaled input as the target.
-        options: all other arguments of `dec_kernels.DECLoss`.
+        process_group: "world" takes negatives from all processes.
 
     Raises:
         TypeError, ValueError: those of `dec_kernels.DECLoss`.
     """
 
-    def __init__(self, loss_weight: float = 1.0, **options: Any) -> None:
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        patch_size: int = 8,
+        threshold: float = 34.0,
+        t_pos: float = 0.5,
+        t_neg: float = 1.5,
+        max_val: float = 1.0,
+        distance: Distance = "l2",
+        temperature: Temperature = "outside",
+        scope: Scope = "batch",
+        remainder: Remainder = "crop",
+        reduction: Reduction = "mean",
+        precision: Precision = "auto",
+        backend: Backend = "auto",
+        process_group: Literal["world"] | None = None,
+    ) -> None:
         dec_kernels.DECLoss(loss_weight=loss_weight)  # checks it: YAML reads 1e-2 as a string
-        super().__init__(**options)
+        super().__init__(
+            patch_size,
+            threshold,
+            t_pos,
+            t_neg,
+            max_val=max_val,
+            distance=distance,
+            temperature=temperature,
+            scope=scope,
+            remainder=remainder,
+            reduction=reduction,
+            precision=precision,
+            backend=backend,
+            process_group=process_group,
+        )
         self.loss_weight = loss_weight
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
