@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from dec_kernels.distributed import ALONE, WORLD, announcing, name_of
+from dec_kernels.backends import asked_for
+from dec_kernels.backends.precision import preset_of
+from dec_kernels.distributed import ALONE, WORLD, announcing, group_of, name_of
 from dec_kernels.op import gather_images, similarity_sums
-from dec_kernels.spec import Spec
+from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
+
+
+class _Argument:
+    """An argument of `DECLoss` as its attribute: reads the module's `Spec`, and replaces it by one that is checked."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, module: DECLoss | None, owner: type) -> Any:
+        return self if module is None else getattr(module.spec, self._name)
+
+    def __set__(self, module: DECLoss, value: Any) -> None:
+        spec = replace(module.spec, **{self._name: value})
+        _check_scope(spec, module.process_group)
+        module.spec = spec
 
 
 class DECLoss(nn.Module):
@@ -65,6 +85,9 @@ class DECLoss(nn.Module):
         - Results are the same bits from run to run, for a given number of threads.
         - Second derivatives are refused.
 
+    Every argument is an attribute too, that can be read and set, for example by a schedule of ``loss_weight``; what is
+    set is checked as here.
+
     Raises:
         TypeError, ValueError: an argument is not of the kind or in the range above; a group with scope="image".
 
@@ -74,6 +97,20 @@ class DECLoss(nn.Module):
         >>> criterion(sr, torch.rand(4, 3, 64, 64)).backward()
     """
 
+    patch_size = _Argument()
+    threshold = _Argument()
+    t_pos = _Argument()
+    t_neg = _Argument()
+    max_val = _Argument()
+    distance = _Argument()
+    temperature = _Argument()
+    scope = _Argument()
+    remainder = _Argument()
+    loss_weight = _Argument()
+    reduction = _Argument()
+    precision = _Argument()
+    backend = _Argument()
+
     def __init__(
         self,
         patch_size: int = 8,
@@ -82,14 +119,14 @@ class DECLoss(nn.Module):
         t_neg: float = 1.5,
         *,
         max_val: float = 1.0,
-        distance: str = "l2",
-        temperature: str = "outside",
-        scope: str = "batch",
-        remainder: str = "crop",
+        distance: Distance = "l2",
+        temperature: Temperature = "outside",
+        scope: Scope = "batch",
+        remainder: Remainder = "crop",
         loss_weight: float = 1.0,
-        reduction: str = "mean",
-        precision: str = "auto",
-        backend: str = "auto",
+        reduction: Reduction = "mean",
+        precision: Precision = "auto",
+        backend: Backend = "auto",
         process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
@@ -108,9 +145,19 @@ class DECLoss(nn.Module):
             precision,
             backend,
         )
-        # The group's name, since with the group the module could be neither copied nor saved; None: the world's.
-        self.group = None if process_group == WORLD else name_of(process_group)
+        self.process_group = process_group
+
+    @property
+    def process_group(self) -> torch.distributed.ProcessGroup | str | None:
+        """As the argument. Its name is what is kept: with the group the module could be neither copied nor saved."""
+        if self.group is None:
+            return WORLD
+        return None if self.group == ALONE else group_of(self.group)
+
+    @process_group.setter
+    def process_group(self, process_group: torch.distributed.ProcessGroup | str | None) -> None:
         _check_scope(self.spec, process_group)
+        self.group = None if process_group == WORLD else name_of(process_group)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss of `sr` against the target `hr`.
@@ -148,14 +195,14 @@ def dec_loss(
     t_neg: float = 1.5,
     *,
     max_val: float = 1.0,
-    distance: str = "l2",
-    temperature: str = "outside",
-    scope: str = "batch",
-    remainder: str = "crop",
+    distance: Distance = "l2",
+    temperature: Temperature = "outside",
+    scope: Scope = "batch",
+    remainder: Remainder = "crop",
     loss_weight: float = 1.0,
-    reduction: str = "mean",
-    precision: str = "auto",
-    backend: str = "auto",
+    reduction: Reduction = "mean",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
@@ -183,17 +230,16 @@ def dec_loss(
 def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
     with announcing(group):
         sr, hr = _checked(sr, hr, spec)
-        constants = spec.constants(sr.shape[1] * spec.patch_size**2, _precision(spec, sr.device))
+        constants = spec.constants(sr.shape[1] * spec.patch_size**2, preset_of(spec.precision, sr.device))
+        backend = asked_for(spec.backend)
     all_sr, all_hr = sr.detach(), hr
     if group != ALONE:
         # A rank without a backward would leave the others waiting in theirs.
         switches = f"{spec.switches()}; gradient={torch.is_grad_enabled() and sr.requires_grad}"
         all_sr, all_hr = gather_images(
-            all_sr, hr, group, spec.patch_size, constants.precision, spec.backend, switches, spec.numbers()
+            all_sr, hr, group, spec.patch_size, constants.precision, backend, switches, spec.numbers()
         )
-    qpos, qneg = similarity_sums(
-        sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, spec.backend
-    )
+    qpos, qneg = similarity_sums(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)
     terms = spec.loss_weight * _log_ratio(qpos, qneg)
     if spec.reduction == "none":
         return terms
@@ -207,13 +253,6 @@ def _log_ratio(qpos: Tensor, qneg: Tensor) -> Tensor:
     ratio = torch.where(both, qneg, 1).log() - torch.where(both, qpos, 1).log()
     # 0 * NaN: a NaN must show even in a row without negatives.
     return torch.where(both, ratio, 0 * (qpos + qneg).detach())
-
-
-def _precision(spec: Spec, device: torch.device) -> str:
-    """The preset; "auto" under autocast is what its dtype allows, and elsewhere for the operator to find out."""
-    if spec.precision == "auto" and torch.is_autocast_enabled(device.type):
-        return "bf16" if torch.get_autocast_dtype(device.type) == torch.bfloat16 else "tf32"
-    return spec.precision
 
 
 def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:

@@ -44,10 +44,11 @@ def similarity_sums(
         own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
         sr, hr: images whose patches are columns, (size * B, C, H, W) each, of every rank of the group in turn.
         group: its name; "" for a process by itself, whose `sr` is `own`.
+        precision: a preset. What "auto" is has to be found out before: the backward takes the same.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
+    constants = Constants(radius, t_pos, t_neg, inside, precision)
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
+        chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         qpos, qneg = chosen.forward(rows, constants)
@@ -75,9 +76,9 @@ def similarity_sums_backward(
 
     alpha = dL/dQpos and beta = dL/dQneg are those of every patch of `sr`, in image order.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
+    constants = Constants(radius, t_pos, t_neg, inside, precision)
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
+        chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         dz = chosen.backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
@@ -109,13 +110,13 @@ def gather_images(
         RuntimeError: no backend can run here.
     """
     with distributed.announcing(group):
-        _choose(backend, sr, patch_size, False, _preset(precision))
+        backend_for(backend, sr, patch_size, False, precision)
     values = "; ".join(
         f"{name}={float(value)!r}".removesuffix(".0") for name, value in zip(NUMBERS, numbers, strict=True)
     )
     distributed.compare(
         f"shape={tuple(sr.shape)}; dtype={sr.dtype}; device={sr.device.type}; {values}; "
-        f"precision={_preset(precision)}; {switches}",
+        f"precision={precision}; {switches}",
         group,
     )
     return distributed.gather(sr, group), distributed.gather(hr, group)
@@ -127,7 +128,7 @@ def gather_gradients(gradients: Tensor, group: str) -> Tensor:
     return distributed.gather(gradients, group)
 
 
-def _choose(
+def backend_for(
     backend: str, sr: Tensor, patch_size: int, per_image: bool, precision: str
 ) -> tuple[ModuleType, torch.dtype]:
     """The backend that runs, and the dtype that it computes in."""
@@ -136,14 +137,6 @@ def _choose(
     dtype = _result_dtype(sr)
     name = choose(backend, Task(sr.device, dtype, channels * patch_size**2, columns, precision))
     return BACKENDS[name], torch.float64 if name == "reference" else dtype
-
-
-def _preset(precision: str) -> str:
-    """What "auto" stands for; asked at run time, since a compiled graph does not follow the setting."""
-    if precision != "auto":
-        return precision
-    # "highest" asks for float32's error, which tf32x3 has, and for nothing slower: without TF32 it is "ieee".
-    return {"highest": "tf32x3", "high": "tf32", "medium": "bf16"}[torch.get_float32_matmul_precision()]
 
 
 def _result_dtype(sr: Tensor) -> torch.dtype:
