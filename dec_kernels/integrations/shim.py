@@ -1,4 +1,4 @@
-"""``dec-kernels install-shim``: the files that a trainer needs which looks for losses and models in its own folders only."""
+"""``dec-kernels install-shim``: what a trainer needs that looks for losses and models in its own folders only."""
 
 import argparse
 from pathlib import Path
@@ -64,7 +64,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the shims of `arguments.trainer` into the checkout at `arguments.path`; those of older versions are updated.
+    """Write the shims of `arguments.trainer` into the checkout at `arguments.path`, over those of older versions.
 
     Returns:
         0, the exit status.

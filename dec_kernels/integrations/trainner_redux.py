@@ -10,7 +10,7 @@ from torch import Tensor
 
 import dec_kernels
 from dec_kernels.integrations import missing, register
-from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Temperature
+from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
 try:
     from traiNNer.utils.registry import LOSS_REGISTRY
@@ -23,8 +23,8 @@ except ImportError as error:
 class DECLoss(dec_kernels.DECLoss):
     """`dec_kernels.DECLoss` in traiNNer-redux's convention: the trainer multiplies by abs(loss_weight), not the loss.
 
-    The arguments are those of `dec_kernels.DECLoss`, as a config can hold them. traiNNer-redux makes its JSON schema and
-    its documentation from this signature, so each stands here with its type and its default.
+    The arguments are those of `dec_kernels.DECLoss`, as a config can hold them. traiNNer-redux makes the JSON schema of
+    its configs from this signature, so each stands here with its type and its default.
 
     Args:
         loss_weight: the factor that the trainer applies; below 0, it passes the upscaled input as the target.
@@ -51,7 +51,6 @@ class DECLoss(dec_kernels.DECLoss):
         backend: Backend = "auto",
         process_group: Literal["world"] | None = None,
     ) -> None:
-        dec_kernels.DECLoss(loss_weight=loss_weight)  # checks it: YAML reads 1e-2 as a string
         super().__init__(
             patch_size,
             threshold,
@@ -68,6 +67,15 @@ class DECLoss(dec_kernels.DECLoss):
             process_group=process_group,
         )
         self.loss_weight = loss_weight
+
+    @property
+    def loss_weight(self) -> float:
+        """The trainer's factor, which can be set; it is no part of the loss."""
+        return self._loss_weight
+
+    @loss_weight.setter
+    def loss_weight(self, loss_weight: float) -> None:
+        self._loss_weight = Spec(loss_weight=loss_weight).loss_weight  # checks it: YAML reads 1e-2 as a string
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss without its weight; images and errors as in `dec_kernels.DECLoss`."""

@@ -6,7 +6,7 @@ augmentation and validation. Weights of losses are applied inside them.
 """
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +40,7 @@ class base:
 
 @MODEL_REGISTRY.register()
 class image(base):
-    slots = ("pix", "ncc", "kl", "ldl", "ff")
+    slots: ClassVar = {"pix": "pixel_opt", "ncc": "ncc_opt", "kl": "kl_opt", "ldl": "ldl_opt", "ff": "ff_opt"}
 
     def __init__(self, opt: dict[str, Any]) -> None:
         super().__init__(opt)
@@ -51,9 +51,8 @@ class image(base):
     def init_training_settings(self) -> None:
         train = self.opt["train"]
         self.accum_iters = self.opt["datasets"]["train"].get("accumulate", 1)
-        for slot in self.slots:
-            options = train.get(f"{slot}_opt")
-            setattr(self, f"cri_{slot}", build_loss(options) if options else None)
+        for slot, name in self.slots.items():
+            setattr(self, f"cri_{slot}", build_loss(train[name]) if train.get(name) else None)
         self.optimizer_g = torch.optim.Adam(self.net_g.parameters(), lr=train["optim_g"]["lr"])
 
     def feed_data(self, data: dict[str, Tensor]) -> None:
