@@ -121,10 +121,11 @@ def test_iterations_of_the_discriminator_alone_compute_no_dec(
 
 @pytest.mark.parametrize("stock", MODELS)
 def test_validation_computes_no_dec(make: Callable[..., Any], stock: str) -> None:
-    model = make(f"DEC{stock}", {"dec_opt": DEC})
+    without, model = make(stock, {}), make(f"DEC{stock}", {"dec_opt": DEC})
     model.cri_dec = None
-    model.test()
-    assert model.output.shape == model.gt.shape
+    for each in (without, model):
+        each.test()
+    torch.testing.assert_close(model.output, without.output, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("stock", MODELS)
