@@ -116,7 +116,7 @@ def backends_on(device: torch.device) -> Facts:
         for name, backend in backends.BACKENDS.items()
     }
     return facts | {
-        'precision="auto"': f"{preset_of('auto', device)}; PyTorch's setting for float32 products: {setting_of(device)}",
+        'precision="auto"': f"{preset_of('auto', device)}; PyTorch's own products are set to: {setting_of(device)}",
         f"auto (D = {DIM}, float32, {ROWS} rows)": automatic(device),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from dec_kernels.backends import asked_for
 from dec_kernels.backends.precision import preset_of
@@ -81,9 +82,10 @@ class DECLoss(nn.Module):
         - A patch of norm zero has similarity 0 with everything and a zero gradient.
         - A row with no negative or no positive contributes 0 to the loss and to the gradient; the mean stays over n.
         - i = j is always positive.
-        - NaN or infinity in `sr` or `hr` makes the loss NaN.
+        - NaN or infinity in `sr` or `hr` makes the loss NaN. So does an HR patch with a norm above 1e36, with torch
+          and C++ on a GPU: there the host would have to wait to look at the values first.
         - Results are the same bits from run to run, for a given number of threads.
-        - Second derivatives are refused.
+        - Second derivatives, forward-mode derivatives and `torch.vmap` are refused.
 
     Every argument is an attribute too, that can be read and set, for example by a schedule of ``loss_weight``; what is
     set is checked as here.
@@ -164,15 +166,19 @@ class DECLoss(nn.Module):
 
         Args:
             sr: (B, C, H, W), float16, bfloat16, float32 or float64, any strides.
-            hr: same shape, dtype (under autocast: any float dtype) and device; must not require a gradient.
+            hr: same shape, dtype (under autocast: any float dtype) and device; must not require a gradient. It may have
+                been made under `torch.inference_mode` (not so inside of a graph of torch.compile).
 
         Returns:
             A scalar, or n values with reduction="none"; float64 for float64 images, otherwise float32.
 
         Raises:
-            TypeError: `sr` or `hr` is not a floating-point tensor, or their dtypes differ.
-            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; or the ranks of
-                the process group differ in shapes, dtypes or arguments.
+            TypeError: `sr` or `hr` is not a dense tensor of one of these dtypes with values (nested, sparse and meta
+                tensors are not), or their dtypes differ.
+            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient, or holds values
+                beyond 1e34 (on the CPU, other dtypes than float64); or the ranks of the process group differ in shapes,
+                dtypes or arguments.
+            NotImplementedError: a forward-mode derivative, `torch.vmap` or a second derivative is asked for.
         """
         return _loss(sr, hr, self.spec, name_of(WORLD) if self.group is None else self.group)
 
@@ -232,6 +238,8 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
         sr, hr = _checked(sr, hr, spec)
         constants = spec.constants(sr.shape[1] * spec.patch_size**2, preset_of(spec.precision, sr.device))
         backend = asked_for(spec.backend)
+    if not torch.compiler.is_dynamo_compiling() and hr.is_inference() and sr.requires_grad:
+        hr = hr.clone()  # as autograd can save it
     all_sr, all_hr = sr.detach(), hr
     if group != ALONE:
         # A rank without a backward would leave the others waiting in theirs.
@@ -259,17 +267,15 @@ def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     for name, images in (("sr", sr), ("hr", hr)):
         if not isinstance(images, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")
-        if not images.is_floating_point():
-            raise TypeError(
-                f"{name} must be a floating-point tensor with values up to max_val={spec.max_val}, got {images.dtype}; "
-                f"convert integer images first, for example {name}.float() / 255"
-            )
+        _check_kind(name, images, spec)
         if images.dim() != 4:
             raise ValueError(f"{name} must be (B, C, H, W), got {images.dim()} dimensions: {tuple(images.shape)}")
     if sr.shape != hr.shape:
         raise ValueError(f"sr and hr must have the same shape, got sr {tuple(sr.shape)} and hr {tuple(hr.shape)}")
     if sr.device != hr.device:
         raise ValueError(f"sr and hr must be on the same device, got sr on {sr.device} and hr on {hr.device}")
+    if sr.is_meta:
+        raise TypeError("sr and hr must hold values, got tensors on the device meta")
     if hr.requires_grad:
         raise ValueError("hr is the target and gets no gradient, but it requires one: pass hr.detach()")
     if torch.is_autocast_enabled(sr.device.type):
@@ -288,6 +294,26 @@ def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
             "remainder='crop' would leave the rest out"
         )
     return sr, hr
+
+
+def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
+    if images.is_nested or images.layout != torch.strided or images.is_quantized:
+        kind = "nested" if images.is_nested else "quantized" if images.is_quantized else images.layout
+        raise TypeError(f"{name} must be a dense tensor, got a tensor that is {kind}")
+    if images.dtype not in _DTYPES:
+        wanted = ", ".join(map(str, _DTYPES))
+        raise TypeError(
+            f"{name} must be a floating-point tensor, {wanted}, with values up to max_val={spec.max_val}, got "
+            f"{images.dtype}; convert it first, for example integer images by {name}.float() / 255"
+        )
+    if not torch.compiler.is_dynamo_compiling() and forward_ad.unpack_dual(images).tangent is not None:
+        raise NotImplementedError(
+            f"DECLoss has no forward-mode derivative (jvp, jacfwd, dual tensors), and {name} carries a tangent: "
+            "take the derivative by backward()"
+        )
+
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _check_scope(spec: Spec, process_group: object) -> None:

@@ -11,6 +11,7 @@ rank that owns it, since that says how every loss depends on that column's sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from dec_kernels import distributed
 from dec_kernels.backends import BACKENDS, Task, choose
-from dec_kernels.patches import Batch
+from dec_kernels.patches import MAX_PIXEL, Batch
 from dec_kernels.spec import NUMBERS, Constants
 
 
@@ -48,6 +49,7 @@ def similarity_sums(
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
+        _check_range(hr)
         chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
@@ -139,6 +141,18 @@ def backend_for(
     return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
+def _check_range(hr: Tensor) -> None:
+    """On the CPU only: elsewhere the host would have to wait for the device, and such patches make the loss NaN."""
+    if hr.device.type != "cpu" or hr.dtype == torch.float64:
+        return
+    largest = torch.linalg.vector_norm(hr, math.inf).item()
+    if MAX_PIXEL < largest < math.inf:
+        raise ValueError(
+            f"hr holds values up to {largest:g}; beyond {MAX_PIXEL:g} the norm of a patch does not fit into float32: "
+            "scale the images down, or pass them as float64"
+        )
+
+
 def _result_dtype(sr: Tensor) -> torch.dtype:
     return torch.float64 if sr.dtype == torch.float64 else torch.float32
 
@@ -189,5 +203,13 @@ def _refuse(ctx, grad):
     )
 
 
+def _refuse_vmap(info, in_dims, *inputs):
+    raise NotImplementedError(
+        "DECLoss is no function of one sample that torch.vmap could batch: it compares all patches with each other. "
+        "scope='image' takes each image of a batch by itself."
+    )
+
+
+similarity_sums.register_vmap(_refuse_vmap)
 similarity_sums.register_autograd(_backward, setup_context=_setup_context)
 similarity_sums_backward.register_autograd(_refuse, setup_context=_refuse_context)
