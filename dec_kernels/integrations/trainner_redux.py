@@ -6,6 +6,7 @@ there that imports this module.
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 import dec_kernels
@@ -79,8 +80,8 @@ class DECLoss(dec_kernels.DECLoss):
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss without its weight; images and errors as in `dec_kernels.DECLoss`."""
-        # The trainer makes the target of a negative weight in inference mode, where autograd cannot save it.
-        return super().forward(sr, hr.clone() if self.loss_weight < 0 else hr)
+        # A teacher, or a weight below 0, makes the target in inference mode. A compiled graph cannot ask for that.
+        return super().forward(sr, hr.clone() if torch.compiler.is_dynamo_compiling() else hr)
 
 
 class DetailEnhancedContrastiveLoss(DECLoss):

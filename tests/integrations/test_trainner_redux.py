@@ -61,15 +61,14 @@ def test_the_trainer_weights_it_once(images: tuple[Tensor, Tensor], compile: boo
 
 
 @pytest.mark.parametrize("compile", [False, True])
-def test_a_negative_weight_takes_the_target_made_in_inference_mode(
-    images: tuple[Tensor, Tensor], compile: bool
-) -> None:
+@pytest.mark.parametrize("loss_weight", [-0.01, 0.01], ids=["the upscaled input", "a teacher's output"])
+def test_targets_made_in_inference_mode(images: tuple[Tensor, Tensor], loss_weight: float, compile: bool) -> None:
     sr, hr = images
     with torch.inference_mode():
-        lq_target = hr.clamp(0.4, 0.6)
-    losses = init_losses([{"type": "DECLoss", "loss_weight": -0.01}], compile)
-    logged = generator_step(losses, sr, hr, lq_target, amp=None)
-    torch.testing.assert_close(logged["l_g_dec"], 0.01 * dec_loss(sr, lq_target.clone()))
+        target = hr.clamp(0.4, 0.6)
+    losses = init_losses([{"type": "DECLoss", "loss_weight": loss_weight}], compile)
+    logged = generator_step(losses, sr, *((target, hr) if loss_weight > 0 else (hr, target)), amp=None)
+    torch.testing.assert_close(logged["l_g_dec"], 0.01 * dec_loss(sr, target.clone()))
     assert sr.grad.isfinite().all()
 
 
