@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 
 class Trainer(NamedTuple):
-    """Attributes:
-    shims: for each file in a checkout, the adapter that it imports. The trainer imports every file that ends in
-        _loss.py in its folder of losses, and neosr every file in its folder of models.
-    install: how dec-kernels gets into the Python environment that the trainer runs in.
+    """What a trainer needs.
+
+    Attributes:
+        shims: for each file in a checkout, the adapter that it imports. The trainer imports every file that ends in
+            _loss.py in its folder of losses, and neosr every file in its folder of models.
+        install: how dec-kernels gets into the Python environment that the trainer runs in.
     """
 
     shims: dict[str, str]
