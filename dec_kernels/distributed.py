@@ -56,11 +56,11 @@ def name_of(process_group: dist.ProcessGroup | str | None) -> str:
 
 
 def rank_in(group: str) -> int:
-    return 0 if group == ALONE else _named(group).rank()
+    return 0 if group == ALONE else group_of(group).rank()
 
 
 def size_of(group: str) -> int:
-    return 1 if group == ALONE else _named(group).size()
+    return 1 if group == ALONE else group_of(group).size()
 
 
 def gather(x: Tensor, group: str) -> Tensor:
@@ -72,7 +72,7 @@ def gather(x: Tensor, group: str) -> Tensor:
         return x.clone(memory_format=torch.contiguous_format)
     # As bytes, since gloo knows few dtypes.
     everything = torch.empty(size_of(group) * x.nbytes, dtype=torch.uint8, device=x.device)
-    _all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=_named(group))
+    _all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=group_of(group))
     return everything.view(x.dtype).view(-1, *x.shape[1:])
 
 
@@ -94,7 +94,7 @@ def compare(call: str, group: str) -> None:
     texts = _exchange(_CALL + call, group)
     if all(text == texts[0] for text in texts) and texts[0].startswith(_CALL):
         return
-    ranks = dist.get_process_group_ranks(_named(group))
+    ranks = dist.get_process_group_ranks(group_of(group))
     failed = {rank: text for rank, text in zip(ranks, texts, strict=True) if text.startswith(_ERROR)}
     if failed:
         raise ValueError("; ".join(f"on rank {rank} {text}" for rank, text in failed.items()))
@@ -153,11 +153,12 @@ def _exchange(text: str, group: str) -> list[str]:
     content = text.encode()[:_CALL_BYTES].ljust(_CALL_BYTES, b"\0")
     ours = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     theirs = [torch.empty_like(ours) for _ in range(size_of(group))]
-    _between_hosts(_named(group)).allgather([theirs], [ours]).wait()
+    _between_hosts(group_of(group)).allgather([theirs], [ours]).wait()
     return [bytes(text.tolist()).rstrip(b"\0").decode(errors="replace") for text in theirs]
 
 
-def _named(group: str) -> dist.ProcessGroup:
+def group_of(group: str) -> dist.ProcessGroup:
+    """The process group of that name."""
     return dist.distributed_c10d._resolve_process_group(group)  # type: ignore[arg-type]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dec_kernels import dec_loss
-from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, choose, cpp, explain
+from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, asked_for, choose, cpp, explain
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 TASK = Task(CPU, FLOAT, 192, 8192, "ieee")
@@ -42,16 +42,31 @@ def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: py
 
 def test_the_environment_variable_takes_the_place_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, "torch")
-    assert choose("auto", TASK) == "torch"
-    assert choose("cpp", TASK) == "cpp"
+    assert choose(asked_for("auto"), TASK) == "torch"
+    assert choose(asked_for("cpp"), TASK) == "cpp"
     monkeypatch.setenv(ENVIRONMENT, "triton")
     with pytest.raises(RuntimeError, match="backend='triton' cannot run"):
-        choose("auto", TASK)
+        choose(asked_for("auto"), TASK)
     monkeypatch.setenv(ENVIRONMENT, "cuda")
     with pytest.raises(ValueError, match=r"DEC_KERNELS_BACKEND must be one of .* got 'cuda'"):
-        choose("auto", TASK)
+        asked_for("auto")
     monkeypatch.setenv(ENVIRONMENT, "")
-    assert choose("auto", TASK) == "cpp"
+    assert choose(asked_for("auto"), TASK) == "cpp"
+
+
+def test_the_backward_takes_the_backend_of_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    for name in ("torch", "cpp"):
+        backward = BACKENDS[name].backward
+        monkeypatch.setattr(
+            BACKENDS[name], "backward", lambda *a, name=name, backward=backward: called.append(name) or backward(*a)
+        )
+    for before, after, expected in (("torch", "cpp", "torch"), ("", "torch", "cpp")):
+        monkeypatch.setenv(ENVIRONMENT, before)
+        loss = dec_loss(torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16))
+        monkeypatch.setenv(ENVIRONMENT, after)
+        loss.backward()
+        assert called.pop() == expected
 
 
 def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
