@@ -31,7 +31,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dec_kernels.console import command_line
+from dec_kernels.console import USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
@@ -248,6 +248,8 @@ def explain(error: BaseException) -> str | None:
         return wrapped[0]
     if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError, NonFiniteError)):
         return str(error)
+    if isinstance(error, UnicodeError):
+        return f"{error}. {USE_UTF8}"
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
