@@ -153,6 +153,11 @@ class TrainerCLI(LightningCLI):
         self.names_weights = any(arg.partition("=")[0] == "--model.weights" for arg in given)
         self.config = parser.parse_args(_with_shipped_configs(given))
 
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would look for settings in the checkpoint, where this trainer keeps none, and end in a traceback if
+        # it is damaged.
+        pass
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         chosen = self._get(self.config_init, "trainer")
         if self._get(self.config, "out") is None:

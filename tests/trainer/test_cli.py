@@ -1,9 +1,11 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from dec_kernels.trainer.cli import TrainerCLI, main
 from dec_kernels.trainer.models import RRDBNet, load_weights
@@ -44,6 +46,9 @@ def test_unknown_keys_in_a_file_are_errors(
     assert "lerning_rate" in capsys.readouterr().err
 
 
+_AT_SCALE_2 = ("--model.tile=9", "--data.crop_size=34")
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -56,7 +61,10 @@ def test_unknown_keys_in_a_file_are_errors(
         ("--model.weights=nowhere.pth", "nowhere.pth"),
         ("--data.crop_size=33", "crop_size must be a multiple of scale 4, got 33"),
         ("--data.crop_size=64", "3 of 3 images of data.train cannot be used"),
+        ("--data.crop_size=34", "model.generator cannot be trained on 17 x 17 pixels, which data.crop_size 34 leaves"),
         ("--data.train=[nowhere]", "nowhere"),
+        ("--data.train=photos [x]", "Got value: photos [x]\nA list is written [NAME, NAME], "),
+        ("--data.train=[2024]", "data.train: a list of names is written [NAME, NAME], and a name that is a number"),
         ("--data.train=[{hr: a, lq: b}]", "data.train: a pair of folders is written {hr: FOLDER, lr: FOLDER}, got"),
         ("--model.tile=9", "tile must be a positive multiple of the network's 2, got 9"),
         ("--model.perceptual=dec_kernels.trainer.losses.PerceptualLoss", "or give its path as model.perceptual"),
@@ -100,7 +108,7 @@ def test_bad_settings_end_in_a_sentence(
         (tmp_path / f"{name}.yaml").write_bytes(content)
     for word, path in (("{file}", tiny_config), ("{folder}", tmp_path)):
         argument, message = argument.replace(word, str(path)), message.replace(word, str(path))
-    arguments = ["--data.scale=2", argument] if "tile" in argument else [argument]
+    arguments = ["--data.scale=2", argument] if argument in _AT_SCALE_2 else [argument]
     if "cache_dir" in argument:
         arguments.append("--data.cache=disk")
     assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), *arguments]) in (1, 2)
@@ -131,3 +139,27 @@ def test_other_commands_say_which_there_are(capsys: pytest.CaptureFixture[str]) 
 def test_one_scale_for_data_and_network(tiny_config: Path) -> None:
     cli = TrainerCLI(["--config", str(tiny_config), "--data.scale", "2"], run=False)
     assert cli.model(torch.rand(1, 3, 8, 8)).shape[-1] == 16
+
+
+def test_images_of_any_name_are_evaluated_on(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = os.fsencode(tmp_path / "a [b], c")
+    for name in (b"caf\xe9", b"[x]", b"[/b]", b"x" * 249, b"$\\frac$"):
+        path = folder + b"/" + name + b".png"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            Image.effect_noise((64, 48), 50).convert("RGB").save(file, "PNG")
+    run = tmp_path / "run [1]"
+    sources = f'["{tmp_path}/a [b], c"]'
+    settings = ["--config", str(tiny_config), "--out", str(run), "--data.val", sources, "--data.test", sources]
+    assert main(["fit", *settings]) == 0
+    assert main(["test", *settings]) == 0
+    printed = capsys.readouterr().out
+    names = ["$\\frac$", "[/b]", "[x]", "caf\\xe9", "x" * 249, "mean"]
+    for table in (next((run / "validation").glob("*.csv")), run / "test" / "images.csv"):
+        with table.open() as file:
+            assert [row["image"] for row in csv.DictReader(file)] == names
+    for name in names:
+        assert name[:20] in printed
+    assert (run / "test" / "samples.png").exists()

@@ -111,6 +111,19 @@ def test_unreadable_files_are_named_and_the_others_upscaled(
     assert f"cannot read {images / 'text.jpg'} as an image" in errors
 
 
+def test_what_is_passed_over_is_counted_and_links_are_followed_once(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "other.gif").write_bytes(b"")
+    (images / "deep" / "up").symlink_to(images)
+    (images / "broken.tif").symlink_to(tmp_path / "nowhere")
+    assert run("--weights", weights, "--input", images, "--output", tmp_path / "out") == 1
+    assert results(tmp_path / "out") == {"colour.png", "deep/gray.png", "deep/deeper/fine.png", "glass.png"}
+    errors = capsys.readouterr().err
+    assert f"passed over 1 file, {images / 'other.gif'}: only .bmp, " in errors
+    assert f"cannot read {images / 'broken.tif'} as an image" in errors
+
+
 @pytest.mark.parametrize("name", ["ä" * 125 + ".png", "x" * 251 + ".jpg", "a [b] %s.png"])
 def test_names_that_are_unusual(images: Path, weights: Path, tmp_path: Path, name: str) -> None:
     (images / "colour.png").rename(images / name)
@@ -200,6 +213,7 @@ def test_other_mistakes(
         ("--weights", tmp_path / "none.pth", "none.pth"),
         ("--weights", tmp_path / "other.pth", "other.pth holds no RRDBNet.*--config"),
         ("--input", tmp_path / "none", "no file or folder"),
+        ("--output", weights, r"--output .*\.pth must be a folder, and .* is a file"),
         ("--tile", 7, "tile must be a positive multiple of the network's 2, got 7"),
         ("--overlap", -2, "overlap must be"),
         ("--device", "cuda", "PyTorch sees no CUDA device"),

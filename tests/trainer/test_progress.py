@@ -2,15 +2,16 @@ import io
 import math
 from types import SimpleNamespace
 
+import pytest
 import torch
 from rich.console import Console
 
 from dec_kernels.trainer.progress import LiveProgress
 
 
-def show(console: Console) -> LiveProgress:
+def show(console: Console, first: str = "first") -> LiveProgress:
     """Two trainings of 20 and 5 steps, as Lightning would report them."""
-    progress = LiveProgress({"first": 20, "second": 5}, console)
+    progress = LiveProgress({first: 20, "second": 5}, console)
     with progress:
         for name, total in progress.steps.items():
             progress.begin(name)
@@ -61,3 +62,10 @@ def test_bars_in_a_terminal() -> None:
     text = console.file.getvalue()
     for part in ("first", "second", "all", "25/25", "it/s", "L1 0.5000", "held out 28.00 dB"):
         assert part in text
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_brackets_in_names_are_no_markup(is_terminal: bool) -> None:
+    console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100, legacy_windows=False)
+    show(console, "a[/b] [x]")
+    assert "a[/b] [x]" in console.file.getvalue()

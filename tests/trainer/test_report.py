@@ -83,6 +83,12 @@ def test_the_best_of_each_block_is_bold() -> None:
     assert "SSIM" not in text
 
 
+def test_brackets_in_names_are_no_markup() -> None:
+    names = ["[x]", "[/b]", "a\\", "a\\[b]", ":smile:", "[bold]y"]
+    text = table({"a": {name: {"psnr_y": 30.0} for name in names}})
+    assert all(f" {name} " in text for name in names)
+
+
 def test_files_of_figures(tmp_path: Path) -> None:
     rows = {'a "name", quoted': {"psnr_y": 0.1 + 0.2, "ssim_y": 1.0}, "mean": {"psnr_y": math.inf, "ssim_y": 0.5}}
     write_csv(tmp_path / "new" / "rows.csv", rows)
