@@ -48,9 +48,9 @@ def list_images(source: str) -> Listing:
     if source.startswith(SKIMAGE):
         return Listing([_shipped(source.removeprefix(SKIMAGE))], [])
     path = Path(os.path.expanduser(source))
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path's own, without an error for a name that is too long
         return Listing([path], [])
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise FileNotFoundError(f"no file or folder {source!r} (a photograph of scikit-image is written {SKIMAGE}NAME)")
     found = _in_folder(path)
     if not found.images:
@@ -78,21 +78,28 @@ def _in_folder(folder: Path) -> Listing:
 
 
 def _files(folder: Path) -> list[Path]:
-    reached: dict[str, str] = {}  # real path -> name
+    files: dict[str, str] = {}  # real path -> name
+    folders: set[str] = set()  # real paths
     here, links = [str(folder)], deque[str]()
     while here or links:
         # Links last, so that no file that lies here takes its name from one.
         path = here.pop() if here else links.popleft()
         real = os.path.realpath(path)
-        if real in reached:
-            continue
-        reached[real] = path
-        if os.path.isdir(path):
-            for name in sorted(os.listdir(path)):
-                inner = os.path.join(path, name)
-                if not name.startswith("."):
-                    (links if os.path.islink(inner) else here).append(inner)
-    return sorted(Path(path) for path in reached.values() if not os.path.isdir(path))
+        if not os.path.isdir(path):
+            files.setdefault(real, path)
+        elif real not in folders:
+            folders.add(real)
+            with os.scandir(path) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_symlink():
+                        links.append(entry.path)
+                    elif entry.is_dir():
+                        here.append(entry.path)
+                    else:
+                        files.setdefault(os.path.join(real, entry.name), entry.path)
+    return sorted(map(Path, files.values()))
 
 
 def _shipped(name: str) -> Path:

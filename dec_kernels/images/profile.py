@@ -22,7 +22,8 @@ def other_than_srgb(profile: bytes | None) -> str | None:
         name = ImageCms.getProfileDescription(found).strip()
         mode = _MODES[found.profile.xcolor_space.strip()]
         image = _all_colours().convert(mode)
-        shown = ImageCms.profileToProfile(image, found, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        shown = ImageCms.profileToProfile(image, found, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
     except Exception:  # a damaged one, or one of another colour space
         return "one that cannot be read"
     difference = np.abs(np.asarray(shown).astype(int) - np.asarray(image.convert("RGB")))

@@ -122,6 +122,13 @@ def test_any_name_that_a_file_system_takes(tmp_path: Path) -> None:
     assert {printable(Path(path.name)) for path in paths} >= {r"caf\xe9.png", "日本.png"}
 
 
+def test_neither_the_trainer_nor_scikit_image_is_needed(tmp_path: Path) -> None:
+    hide = "import sys; sys.modules |= dict.fromkeys(('dec_kernels.trainer', 'lightning', 'skimage'))"
+    use = f"from dec_kernels.images import find_images; print(len(find_images({str(save(tmp_path / 'x.png'))!r})))"
+    result = subprocess.run([sys.executable, "-c", f"{hide}; {use}"], capture_output=True, text=True, check=False)
+    assert result.stdout == "1\n", result.stderr
+
+
 def test_a_name_that_begins_as_a_home_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no user of that name."""
     monkeypatch.chdir(tmp_path)
@@ -130,10 +137,3 @@ def test_a_name_that_begins_as_a_home_does(tmp_path: Path, monkeypatch: pytest.M
     assert find_images("~old pictures") == [Path("~old pictures/a.png")]
     with pytest.raises(FileNotFoundError, match="no file or folder '~older pictures'"):
         find_images("~older pictures")
-
-
-def test_neither_the_trainer_nor_scikit_image_is_needed(tmp_path: Path) -> None:
-    hide = "import sys; sys.modules |= dict.fromkeys(('dec_kernels.trainer', 'lightning', 'skimage'))"
-    use = f"from dec_kernels.images import find_images; print(len(find_images({str(save(tmp_path / 'x.png'))!r})))"
-    result = subprocess.run([sys.executable, "-c", f"{hide}; {use}"], capture_output=True, text=True, check=False)
-    assert result.stdout == "1\n", result.stderr

@@ -1,4 +1,5 @@
 import csv
+import errno
 import os
 from pathlib import Path
 
@@ -163,3 +164,23 @@ def test_images_of_any_name_are_evaluated_on(
     for name in names:
         assert name[:20] in printed
     assert (run / "test" / "samples.png").exists()
+
+
+def test_a_folder_that_may_not_be_read_ends_in_a_sentence(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> list[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "secret"))
+
+    monkeypatch.setattr("dec_kernels.images.find._files", refuse)
+    assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path)]) == 1
+    assert "secret'" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_no_folder(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "x" * 300
+    for value in (f"[{long}]", f"[{{hr: {long}, lr: {long}}}]"):
+        assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), f"--data.train={value}"]) == 1
+        assert f"'{long}'" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dec_kernels.images import SUFFIXES, max_pixels, printable, read_image, some_of
+from dec_kernels.images import SUFFIXES, max_pixels, read_image, some_of
 from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
 from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
@@ -168,7 +168,7 @@ class SRDataModule(LightningDataModule):
         max_pixels()  # a wrong one is to be said once, and not of each file
         photos, problems, passed_over = find_photos(self.sources[split], split, self.scale)
         if passed_over:
-            rank_zero_warn(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
+            rank_zero_info(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
         count = len(photos) + len(problems)
         # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
         smallest = self.crop_size if split == "train" else 2 * self.scale + 11
@@ -252,10 +252,10 @@ def _is_source(source: object) -> bool:
 def _say_profiles(split: str, facts: Sequence[Facts]) -> None:
     found = {path: name for each in facts for path, name in each.profiles.items()}
     if found:
-        path, name = next(iter(found.items()))
+        name = next(iter(found.values()))
         rank_zero_info(
-            f"data.{split}: {len(found)} files have an ICC profile other than sRGB, {printable(path)} ({name}) first: "
-            "their values are taken as they are stored"
+            f"data.{split}: an ICC profile other than sRGB ({name}) in {some_of([*found])}; "
+            "values are taken as they are stored"
         )
 
 

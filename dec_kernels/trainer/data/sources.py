@@ -117,14 +117,15 @@ def _find(source: Source, split: str, scale: int) -> _Result:
         hr, lr = (Path(os.path.expanduser(source[key])) for key in ("hr", "lr"))
         return _matched(hr, hr, lr, scale)
     folder = Path(os.path.expanduser(source))
-    if source.lstrip("[ ").startswith("{") and not folder.exists():  # with another key, the parser takes it for text
+    exists = os.path.exists(folder)
+    if source.lstrip("[ ").startswith("{") and not exists:  # with another key, the parser takes it for text
         raise ValueError(f"data.{split}: a pair of folders is written {{hr: FOLDER, lr: FOLDER}}, got {source!r}")
-    if source.startswith("[") and not folder.exists():  # so does it with what is no text in the list
+    if source.startswith("[") and not exists:  # so does it with what is no text in the list
         raise ValueError(
             f"data.{split}: a list of names is written [NAME, NAME], and a name that is a number, or that holds "
             f'brackets, commas, colons or #, in quotes, as ["2024", "a [b], c"]; got {source!r}'
         )
-    if source.startswith(SKIMAGE) or not folder.is_dir():
+    if source.startswith(SKIMAGE) or not os.path.isdir(folder):
         return _Result([_Placed(None, Path(path.stem), path, None) for path in find_images(source)], [], [])
     for layout in _LAYOUTS:
         if any((folder / part.hr).is_dir() for part in layout.values()):
@@ -151,7 +152,7 @@ def _alone(folder: Path, hr: Path) -> _Result:
 
 def _matched(folder: Path, hr: Path, lr: Path, scale: int) -> _Result:
     for path in (hr, lr):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise FileNotFoundError(f"no folder {str(path)!r}")
     high, low = (list_images(str(side)) for side in (hr, lr))
     partners: dict[Path, list[Path]] = defaultdict(list)
