@@ -239,7 +239,8 @@ def explain(error: BaseException) -> str | None:
         return (
             "out of memory. In training, lower data.batch_size (trainer.accumulate_grad_batches makes up for it), "
             "data.crop_size or the network's size, or set trainer.precision to bf16-mixed; in validation and test, set "
-            f"model.tile, for example to 256. ({str(error).splitlines()[0]})"
+            "model.tile, for example to 256, or lower it, and leave out the largest images, whose figures take 0.3 GB "
+            f"a megapixel. ({(str(error) or type(error).__name__).splitlines()[0]})"
         )
     if isinstance(error, CheckpointError):
         return f"{error}. When there is space again, --resume auto goes on from there"
