@@ -17,7 +17,7 @@ import contextlib
 import logging
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,11 +56,11 @@ def name_of(process_group: dist.ProcessGroup | str | None) -> str:
 
 
 def rank_in(group: str) -> int:
-    return 0 if group == ALONE else _named(group).rank()
+    return 0 if group == ALONE else group_of(group).rank()
 
 
 def size_of(group: str) -> int:
-    return 1 if group == ALONE else _named(group).size()
+    return 1 if group == ALONE else group_of(group).size()
 
 
 def gather(x: Tensor, group: str) -> Tensor:
@@ -72,7 +72,7 @@ def gather(x: Tensor, group: str) -> Tensor:
         return x.clone(memory_format=torch.contiguous_format)
     # As bytes, since gloo knows few dtypes.
     everything = torch.empty(size_of(group) * x.nbytes, dtype=torch.uint8, device=x.device)
-    _all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=_named(group))
+    _all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=group_of(group))
     return everything.view(x.dtype).view(-1, *x.shape[1:])
 
 
@@ -94,7 +94,7 @@ def compare(call: str, group: str) -> None:
     texts = _exchange(_CALL + call, group)
     if all(text == texts[0] for text in texts) and texts[0].startswith(_CALL):
         return
-    ranks = dist.get_process_group_ranks(_named(group))
+    ranks = dist.get_process_group_ranks(group_of(group))
     failed = {rank: text for rank, text in zip(ranks, texts, strict=True) if text.startswith(_ERROR)}
     if failed:
         raise ValueError("; ".join(f"on rank {rank} {text}" for rank, text in failed.items()))
@@ -116,17 +116,21 @@ def compare(call: str, group: str) -> None:
     )
 
 
-@contextlib.contextmanager
-def announcing(group: str) -> Iterator[None]:
+class announcing:
     """An error inside is raised here, and reaches the other ranks, which wait for this one's call."""
-    try:
-        yield
-    except Exception as error:
+
+    # A class, since the compiler of PyTorch 2.6 does not look into generators.
+    def __init__(self, group: str) -> None:
+        self.group = group
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         # What fails while it is compiled is run again as it is, unless it had to be one graph. (As a decorator,
         # `disable` would import the compiler with this package.)
-        if not torch.compiler.is_dynamo_compiling():
-            torch.compiler.disable(_announce)(error, group)
-        raise
+        if isinstance(error, Exception) and not torch.compiler.is_dynamo_compiling():
+            torch.compiler.disable(_announce)(error, self.group)
 
 
 def _announce(error: Exception, group: str) -> None:
@@ -153,11 +157,12 @@ def _exchange(text: str, group: str) -> list[str]:
     content = text.encode()[:_CALL_BYTES].ljust(_CALL_BYTES, b"\0")
     ours = torch.frombuffer(bytearray(content), dtype=torch.uint8)
     theirs = [torch.empty_like(ours) for _ in range(size_of(group))]
-    _between_hosts(_named(group)).allgather([theirs], [ours]).wait()
+    _between_hosts(group_of(group)).allgather([theirs], [ours]).wait()
     return [bytes(text.tolist()).rstrip(b"\0").decode(errors="replace") for text in theirs]
 
 
-def _named(group: str) -> dist.ProcessGroup:
+def group_of(group: str) -> dist.ProcessGroup:
+    """The process group of that name."""
     return dist.distributed_c10d._resolve_process_group(group)  # type: ignore[arg-type]
 
 

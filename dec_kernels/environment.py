@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 import dec_kernels
-from dec_kernels import backends, op
+from dec_kernels import backends
 from dec_kernels.backends import cpp, triton
+from dec_kernels.backends.precision import preset_of, setting_of
 
 VARIABLES = (
     backends.ENVIRONMENT,
@@ -82,7 +83,6 @@ def machine() -> Facts:
 
 def settings() -> Facts:
     return {name: os.environ.get(name, "not set") for name in VARIABLES} | {
-        "float32 matmul precision": torch.get_float32_matmul_precision(),
         "deterministic algorithms": str(torch.are_deterministic_algorithms_enabled()),
     }
 
@@ -115,16 +115,20 @@ def backends_on(device: torch.device) -> Facts:
         name: "; ".join(backend.reasons(device, torch.float32, DIM)) or "ready"
         for name, backend in backends.BACKENDS.items()
     }
-    return facts | {f"auto (D = {DIM}, float32, {ROWS} rows)": automatic(device)}
+    return facts | {
+        'precision="auto"': f"{preset_of('auto', device)}; PyTorch's own products are set to: {setting_of(device)}",
+        f"auto (D = {DIM}, float32, {ROWS} rows)": automatic(device),
+    }
 
 
 def automatic(device: torch.device) -> str:
     """What "auto" takes, and why."""
     try:
-        taken = backends.choose("auto", backends.Task(device, torch.float32, DIM, ROWS, op._preset("auto")))
+        name = backends.asked_for("auto")
+        taken = backends.choose(name, backends.Task(device, torch.float32, DIM, ROWS, preset_of("auto", device)))
     except (RuntimeError, ValueError) as error:
         return f"error: {error}"
-    if os.environ.get(backends.ENVIRONMENT, "auto") in ("", "auto"):
+    if name == "auto":
         return f"{taken}, the fastest of those that are ready"
     return f"{taken}, since {backends.ENVIRONMENT} names it"
 

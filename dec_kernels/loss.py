@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
-from dec_kernels.distributed import ALONE, WORLD, announcing, name_of
+from dec_kernels.backends import asked_for
+from dec_kernels.backends.precision import preset_of
+from dec_kernels.distributed import ALONE, WORLD, announcing, group_of, name_of
 from dec_kernels.op import gather_images, similarity_sums
-from dec_kernels.spec import Spec
+from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
+
+
+class _Argument:
+    """An argument of `DECLoss` as its attribute: reads the module's `Spec`, and replaces it by one that is checked."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, module: DECLoss | None, owner: type) -> Any:
+        return self if module is None else getattr(module.spec, self._name)
+
+    def __set__(self, module: DECLoss, value: Any) -> None:
+        spec = replace(module.spec, **{self._name: value})
+        _check_scope(spec, module.process_group)
+        module.spec = spec
 
 
 class DECLoss(nn.Module):
@@ -41,8 +62,10 @@ class DECLoss(nn.Module):
         precision: how far the operands of the matrix products may be rounded; the mask is always exact, and sums, exp
             and log are always float32. "ieee" (float32), "tf32x3" (float32's error from three TF32 products), "tf32",
             "bf16". A device without TF32 computes both TF32 presets as "ieee". "auto" is bf16 or tf32 under autocast
-            to bfloat16 or float16, otherwise what `torch.get_float32_matmul_precision` says: "highest" tf32x3,
-            "high" tf32, "medium" bf16. float64 images are computed in float64.
+            to bfloat16 or float16, otherwise what PyTorch's own float32 products on that device are set to, through any
+            of its interfaces: "highest" (or "ieee") tf32x3, "high" (or "tf32") tf32, "medium" (or "bf16") bf16. The
+            backward takes what the forward found; a graph of torch.compile, what was set when it was compiled.
+            float64 images are computed in float64.
         backend: "auto" (the fastest that can run; the environment variable ``DEC_KERNELS_BACKEND`` replaces it),
             "reference", "torch", "cpp" or "triton". One that was asked for by name runs or raises.
         process_group: None, patches of this process alone; a `torch.distributed` group, columns j from every rank in it
@@ -61,9 +84,13 @@ class DECLoss(nn.Module):
         - A patch of norm zero has similarity 0 with everything and a zero gradient.
         - A row with no negative or no positive contributes 0 to the loss and to the gradient; the mean stays over n.
         - i = j is always positive.
-        - NaN or infinity in `sr` or `hr` makes the loss NaN.
+        - NaN or infinity in `sr` or `hr` makes the loss NaN. So does an HR patch with a norm above 1e36, with torch
+          and C++ on a GPU: there the host would have to wait to look at the values first.
         - Results are the same bits from run to run, for a given number of threads.
-        - Second derivatives are refused.
+        - Second derivatives, forward-mode derivatives and `torch.vmap` are refused.
+
+    Every argument is an attribute too, that can be read and set, for example by a schedule of ``loss_weight``; what is
+    set is checked as here.
 
     Raises:
         TypeError, ValueError: an argument is not of the kind or in the range above; a group with scope="image".
@@ -74,6 +101,20 @@ class DECLoss(nn.Module):
         >>> criterion(sr, torch.rand(4, 3, 64, 64)).backward()
     """
 
+    patch_size = _Argument()
+    threshold = _Argument()
+    t_pos = _Argument()
+    t_neg = _Argument()
+    max_val = _Argument()
+    distance = _Argument()
+    temperature = _Argument()
+    scope = _Argument()
+    remainder = _Argument()
+    loss_weight = _Argument()
+    reduction = _Argument()
+    precision = _Argument()
+    backend = _Argument()
+
     def __init__(
         self,
         patch_size: int = 8,
@@ -82,14 +123,14 @@ class DECLoss(nn.Module):
         t_neg: float = 1.5,
         *,
         max_val: float = 1.0,
-        distance: str = "l2",
-        temperature: str = "outside",
-        scope: str = "batch",
-        remainder: str = "crop",
+        distance: Distance = "l2",
+        temperature: Temperature = "outside",
+        scope: Scope = "batch",
+        remainder: Remainder = "crop",
         loss_weight: float = 1.0,
-        reduction: str = "mean",
-        precision: str = "auto",
-        backend: str = "auto",
+        reduction: Reduction = "mean",
+        precision: Precision = "auto",
+        backend: Backend = "auto",
         process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
@@ -108,24 +149,38 @@ class DECLoss(nn.Module):
             precision,
             backend,
         )
-        # The group's name, since with the group the module could be neither copied nor saved; None: the world's.
-        self.group = None if process_group == WORLD else name_of(process_group)
+        self.process_group = process_group
+
+    @property
+    def process_group(self) -> torch.distributed.ProcessGroup | str | None:
+        """As the argument. Its name is what is kept: with the group the module could be neither copied nor saved."""
+        if self.group is None:
+            return WORLD
+        return None if self.group == ALONE else group_of(self.group)
+
+    @process_group.setter
+    def process_group(self, process_group: torch.distributed.ProcessGroup | str | None) -> None:
         _check_scope(self.spec, process_group)
+        self.group = None if process_group == WORLD else name_of(process_group)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss of `sr` against the target `hr`.
 
         Args:
             sr: (B, C, H, W), float16, bfloat16, float32 or float64, any strides.
-            hr: same shape, dtype (under autocast: any float dtype) and device; must not require a gradient.
+            hr: same shape, dtype (under autocast: any float dtype) and device; must not require a gradient. It may have
+                been made under `torch.inference_mode` (not so inside of a graph of torch.compile).
 
         Returns:
             A scalar, or n values with reduction="none"; float64 for float64 images, otherwise float32.
 
         Raises:
-            TypeError: `sr` or `hr` is not a floating-point tensor, or their dtypes differ.
-            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; or the ranks of
-                the process group differ in shapes, dtypes or arguments.
+            TypeError: `sr` or `hr` is not a dense tensor of one of these dtypes with values (nested, sparse and meta
+                tensors are not), or their dtypes differ.
+            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient, or holds values
+                beyond 1e34 (on the CPU, other dtypes than float64); or the ranks of the process group differ in shapes,
+                dtypes or arguments.
+            NotImplementedError: a forward-mode derivative, `torch.vmap` or a second derivative is asked for.
         """
         return _loss(sr, hr, self.spec, name_of(WORLD) if self.group is None else self.group)
 
@@ -148,14 +203,14 @@ def dec_loss(
     t_neg: float = 1.5,
     *,
     max_val: float = 1.0,
-    distance: str = "l2",
-    temperature: str = "outside",
-    scope: str = "batch",
-    remainder: str = "crop",
+    distance: Distance = "l2",
+    temperature: Temperature = "outside",
+    scope: Scope = "batch",
+    remainder: Remainder = "crop",
     loss_weight: float = 1.0,
-    reduction: str = "mean",
-    precision: str = "auto",
-    backend: str = "auto",
+    reduction: Reduction = "mean",
+    precision: Precision = "auto",
+    backend: Backend = "auto",
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
@@ -183,17 +238,18 @@ def dec_loss(
 def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
     with announcing(group):
         sr, hr = _checked(sr, hr, spec)
-        constants = spec.constants(sr.shape[1] * spec.patch_size**2, _precision(spec, sr.device))
+        constants = spec.constants(sr.shape[1] * spec.patch_size**2, preset_of(spec.precision, sr.device))
+        backend = asked_for(spec.backend)
+    if not torch.compiler.is_dynamo_compiling() and hr.is_inference() and sr.requires_grad:
+        hr = hr.clone()  # as autograd can save it
     all_sr, all_hr = sr.detach(), hr
     if group != ALONE:
         # A rank without a backward would leave the others waiting in theirs.
         switches = f"{spec.switches()}; gradient={torch.is_grad_enabled() and sr.requires_grad}"
         all_sr, all_hr = gather_images(
-            all_sr, hr, group, spec.patch_size, constants.precision, spec.backend, switches, spec.numbers()
+            all_sr, hr, group, spec.patch_size, constants.precision, backend, switches, spec.numbers()
         )
-    qpos, qneg = similarity_sums(
-        sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, spec.backend
-    )
+    qpos, qneg = similarity_sums(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)
     terms = spec.loss_weight * _log_ratio(qpos, qneg)
     if spec.reduction == "none":
         return terms
@@ -209,28 +265,19 @@ def _log_ratio(qpos: Tensor, qneg: Tensor) -> Tensor:
     return torch.where(both, ratio, 0 * (qpos + qneg).detach())
 
 
-def _precision(spec: Spec, device: torch.device) -> str:
-    """The preset; "auto" under autocast is what its dtype allows, and elsewhere for the operator to find out."""
-    if spec.precision == "auto" and torch.is_autocast_enabled(device.type):
-        return "bf16" if torch.get_autocast_dtype(device.type) == torch.bfloat16 else "tf32"
-    return spec.precision
-
-
 def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     for name, images in (("sr", sr), ("hr", hr)):
         if not isinstance(images, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")
-        if not images.is_floating_point():
-            raise TypeError(
-                f"{name} must be a floating-point tensor with values up to max_val={spec.max_val}, got {images.dtype}; "
-                f"convert integer images first, for example {name}.float() / 255"
-            )
+        _check_kind(name, images, spec)
         if images.dim() != 4:
             raise ValueError(f"{name} must be (B, C, H, W), got {images.dim()} dimensions: {tuple(images.shape)}")
     if sr.shape != hr.shape:
         raise ValueError(f"sr and hr must have the same shape, got sr {tuple(sr.shape)} and hr {tuple(hr.shape)}")
     if sr.device != hr.device:
         raise ValueError(f"sr and hr must be on the same device, got sr on {sr.device} and hr on {hr.device}")
+    if sr.is_meta:
+        raise TypeError("sr and hr must hold values, got tensors on the device meta")
     if hr.requires_grad:
         raise ValueError("hr is the target and gets no gradient, but it requires one: pass hr.detach()")
     if torch.is_autocast_enabled(sr.device.type):
@@ -249,6 +296,26 @@ def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
             "remainder='crop' would leave the rest out"
         )
     return sr, hr
+
+
+def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
+    if images.is_nested or images.layout != torch.strided or images.is_quantized:
+        kind = "nested" if images.is_nested else "quantized" if images.is_quantized else images.layout
+        raise TypeError(f"{name} must be a dense tensor, got a tensor that is {kind}")
+    if images.dtype not in _DTYPES:
+        wanted = ", ".join(map(str, _DTYPES))
+        raise TypeError(
+            f"{name} must be a floating-point tensor, {wanted}, with values up to max_val={spec.max_val}, got "
+            f"{images.dtype}; convert it first, for example integer images by {name}.float() / 255"
+        )
+    if not torch.compiler.is_dynamo_compiling() and forward_ad.unpack_dual(images).tangent is not None:
+        raise NotImplementedError(
+            f"DECLoss has no forward-mode derivative (jvp, jacfwd, dual tensors), and {name} carries a tangent: "
+            "take the derivative by backward()"
+        )
+
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _check_scope(spec: Spec, process_group: object) -> None:

@@ -11,6 +11,7 @@ rank that owns it, since that says how every loss depends on that column's sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from dec_kernels import distributed
 from dec_kernels.backends import BACKENDS, Task, choose
-from dec_kernels.patches import Batch
+from dec_kernels.patches import MAX_PIXEL, Batch
 from dec_kernels.spec import NUMBERS, Constants
 
 
@@ -44,10 +45,12 @@ def similarity_sums(
         own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
         sr, hr: images whose patches are columns, (size * B, C, H, W) each, of every rank of the group in turn.
         group: its name; "" for a process by itself, whose `sr` is `own`.
+        precision: a preset. What "auto" is has to be found out before: the backward takes the same.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
+    constants = Constants(radius, t_pos, t_neg, inside, precision)
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
+        _check_range(hr)
+        chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         qpos, qneg = chosen.forward(rows, constants)
@@ -75,9 +78,9 @@ def similarity_sums_backward(
 
     alpha = dL/dQpos and beta = dL/dQneg are those of every patch of `sr`, in image order.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, _preset(precision))
+    constants = Constants(radius, t_pos, t_neg, inside, precision)
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        chosen, dtype = _choose(backend, sr, patch_size, per_image, constants.precision)
+        chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         dz = chosen.backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
@@ -109,13 +112,13 @@ def gather_images(
         RuntimeError: no backend can run here.
     """
     with distributed.announcing(group):
-        _choose(backend, sr, patch_size, False, _preset(precision))
+        backend_for(backend, sr, patch_size, False, precision)
     values = "; ".join(
         f"{name}={float(value)!r}".removesuffix(".0") for name, value in zip(NUMBERS, numbers, strict=True)
     )
     distributed.compare(
         f"shape={tuple(sr.shape)}; dtype={sr.dtype}; device={sr.device.type}; {values}; "
-        f"precision={_preset(precision)}; {switches}",
+        f"precision={precision}; {switches}",
         group,
     )
     return distributed.gather(sr, group), distributed.gather(hr, group)
@@ -127,7 +130,7 @@ def gather_gradients(gradients: Tensor, group: str) -> Tensor:
     return distributed.gather(gradients, group)
 
 
-def _choose(
+def backend_for(
     backend: str, sr: Tensor, patch_size: int, per_image: bool, precision: str
 ) -> tuple[ModuleType, torch.dtype]:
     """The backend that runs, and the dtype that it computes in."""
@@ -138,12 +141,16 @@ def _choose(
     return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
-def _preset(precision: str) -> str:
-    """What "auto" stands for; asked at run time, since a compiled graph does not follow the setting."""
-    if precision != "auto":
-        return precision
-    # "highest" asks for float32's error, which tf32x3 has, and for nothing slower: without TF32 it is "ieee".
-    return {"highest": "tf32x3", "high": "tf32", "medium": "bf16"}[torch.get_float32_matmul_precision()]
+def _check_range(hr: Tensor) -> None:
+    """On the CPU only: elsewhere the host would have to wait for the device, and such patches make the loss NaN."""
+    if hr.device.type != "cpu" or hr.dtype == torch.float64:
+        return
+    largest = torch.linalg.vector_norm(hr, math.inf).item()
+    if MAX_PIXEL < largest < math.inf:
+        raise ValueError(
+            f"hr holds values up to {largest:g}; beyond {MAX_PIXEL:g} the norm of a patch does not fit into float32: "
+            "scale the images down, or pass them as float64"
+        )
 
 
 def _result_dtype(sr: Tensor) -> torch.dtype:
@@ -196,5 +203,13 @@ def _refuse(ctx, grad):
     )
 
 
+def _refuse_vmap(info, in_dims, *inputs):
+    raise NotImplementedError(
+        "DECLoss is no function of one sample that torch.vmap could batch: it compares all patches with each other. "
+        "scope='image' takes each image of a batch by itself."
+    )
+
+
+similarity_sums.register_vmap(_refuse_vmap)
 similarity_sums.register_autograd(_backward, setup_context=_setup_context)
 similarity_sums_backward.register_autograd(_refuse, setup_context=_refuse_context)

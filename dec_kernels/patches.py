@@ -21,6 +21,11 @@ from dec_kernels.spec import Constants
 # Values that are made or reduced at a time, so that the temporaries stay small beside the rows themselves.
 _BLOCK = 2**19
 
+# Of float32 images. Sums over the values of a patch, and products of a patch with a unit vector, then have room in
+# float32, and so has the inverse of its norm.
+MAX_PIXEL = 1e34
+MAX_NORM = 1e36
+
 
 class Batch(NamedTuple):
     """Images whose patches are the rows of the problem, and those whose patches are its columns.
@@ -115,10 +120,12 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     p, z = _gather(hr_tiles, column_order, dtype), _gather(sr_tiles, column_order, dtype)
     rows, order = rows_among(column_order, batch)
     first, last = _band(means, of_rows(means, rows), p, constants.radius)
-    p_scale = _inverse(torch.cat([_norm(block) for block in _blocks(p)])).view_as(means)
-    z_norm = torch.cat([_norm(block) for block in _blocks(z)]).view_as(means)
-    z /= torch.where(z_norm == 0, 1, z_norm)[..., None]
-    return Patches(z, p, p_scale, column_order, rows, _inverse(of_rows(z_norm, rows)), first, last, order)
+    p_norm, z_norm = _norms(p), _norms(z)
+    if dtype == torch.float32:
+        p_norm = torch.where(p_norm > MAX_NORM, math.nan, p_norm)
+    _divide_(z, torch.where(z_norm == 0, 1, z_norm))
+    p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, rows), dtype)
+    return Patches(z, p, p_scale, column_order, rows, z_scale, first, last, order)
 
 
 def rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -187,12 +194,24 @@ def _block_rows(dim: int) -> int:
     return max(1, _BLOCK // dim)
 
 
-def _norm(rows: Tensor) -> Tensor:
-    """(n, D) -> (n,). Summed in float64, where the square of any float32 has room."""
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).to(rows.dtype)
+def _norms(rows: Tensor) -> Tensor:
+    """(G, m, D) -> (G, m) float64, where the squares of any float32 have room."""
+    norms = [torch.linalg.vector_norm(block, dim=1, dtype=torch.float64) for block in _blocks(rows)]
+    return torch.cat(norms).view(rows.shape[:2])
 
 
-def _inverse(norm: Tensor) -> Tensor:
+def _divide_(rows: Tensor, norms: Tensor) -> None:
+    """rows (G, m, D) /= norms (G, m) float64."""
+    # Norms that float32 cannot hold need the division in float64, which is slower. Elsewhere than on the CPU, finding
+    # out whether there are any would make the host wait.
+    if norms.device.type == "cpu" and not (norms > torch.finfo(rows.dtype).max).any():
+        rows /= norms.to(rows.dtype)[..., None]
+        return
+    for block, norm in zip(_blocks(rows), norms.view(-1, 1).split(_block_rows(rows.shape[-1])), strict=True):
+        block /= norm
+
+
+def _inverse(norm: Tensor, dtype: torch.dtype) -> Tensor:
     """1 / norm, and 0 for a norm of zero, or of so little that its inverse is infinite."""
-    inverse = 1 / norm
+    inverse = (1 / norm).to(dtype)
     return torch.where(inverse.isinf(), 0, inverse)

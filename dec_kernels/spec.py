@@ -1,20 +1,37 @@
 """The constants of the loss: validated once, then frozen."""
 
 import math
+import numbers
+import operator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
-DISTANCES = ("l2", "rmse")
-TEMPERATURES = ("outside", "inside")
-SCOPES = ("batch", "image")
-REMAINDERS = ("crop", "error")
-REDUCTIONS = ("mean", "sum", "none")
-PRECISIONS = ("auto", "ieee", "tf32x3", "tf32", "bf16")
-BACKENDS = ("auto", "reference", "torch", "cpp", "triton")
+Distance = Literal["l2", "rmse"]
+Temperature = Literal["outside", "inside"]
+Scope = Literal["batch", "image"]
+Remainder = Literal["crop", "error"]
+Reduction = Literal["mean", "sum", "none"]
+Precision = Literal["auto", "ieee", "tf32x3", "tf32", "bf16"]
+Backend = Literal["auto", "reference", "torch", "cpp", "triton"]
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "distance": get_args(Distance),
+    "temperature": get_args(Temperature),
+    "scope": get_args(Scope),
+    "remainder": get_args(Remainder),
+    "reduction": get_args(Reduction),
+    "precision": get_args(Precision),
+    "backend": get_args(Backend),
+}
 NUMBERS = ("patch_size", "threshold", "t_pos", "t_neg", "max_val", "loss_weight")
 
 # exp(1 / 0.02) is 5e21: n = 2**40 such terms and the squares of the row sums' reciprocals still fit in float32.
 MIN_INSIDE_TEMPERATURE = 0.02
+# Sums over n = 2**40 terms, their reciprocals, and both divided by t fit in float32 with every t in this range.
+TEMPERATURE_RANGE = (1e-20, 1e20)
+# Its square fits in float32, so that a distance whose square does not is beyond every radius.
+MAX_RADIUS = 1e18
+MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
 
 class Constants(NamedTuple):
@@ -53,33 +70,41 @@ class Spec:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        if isinstance(self.patch_size, bool) or not isinstance(self.patch_size, int):
-            raise TypeError(f"patch_size must be an int, got {self.patch_size!r}")
+        for name in NUMBERS:
+            value = getattr(self, name)
+            kind = int if name == "patch_size" else float
+            # By `type`, since a subclass such as numpy.float64 would not pass through the operators as it is.
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                # As a dataclass sets the fields of a frozen instance itself.
+                object.__setattr__(self, name, _integer(name, value) if kind is int else _real(name, value))
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {getattr(self, name)!r}")
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
-        for name in ("threshold", "t_pos", "t_neg", "max_val", "loss_weight"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a real number, got {value!r}")
-            if not abs(value) < math.inf:  # torch.compile can trace this, and not math.isfinite
-                raise ValueError(f"{name} must be finite, got {value}")
+        for name in NUMBERS[1:]:
+            if not abs(getattr(self, name)) < math.inf:  # torch.compile can trace this, and not math.isfinite
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         for name in ("t_pos", "t_neg", "max_val"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
-        _one_of("distance", self.distance, DISTANCES)
-        _one_of("temperature", self.temperature, TEMPERATURES)
-        _one_of("scope", self.scope, SCOPES)
-        _one_of("remainder", self.remainder, REMAINDERS)
-        _one_of("reduction", self.reduction, REDUCTIONS)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("backend", self.backend, BACKENDS)
-        if self.temperature == "inside":
-            for name in ("t_pos", "t_neg"):
-                if getattr(self, name) < MIN_INSIDE_TEMPERATURE:
-                    raise ValueError(
-                        f"{name} must be at least {MIN_INSIDE_TEMPERATURE} with temperature='inside', "
-                        f"where exp(1 / t) has to fit into float32; got {getattr(self, name)}"
-                    )
+        for name in ("t_pos", "t_neg"):
+            if self.temperature == "inside" and getattr(self, name) < MIN_INSIDE_TEMPERATURE:
+                raise ValueError(
+                    f"{name} must be at least {MIN_INSIDE_TEMPERATURE} with temperature='inside', "
+                    f"where exp(1 / t) has to fit into float32; got {getattr(self, name)}"
+                )
+            if not TEMPERATURE_RANGE[0] <= getattr(self, name) <= TEMPERATURE_RANGE[1]:
+                raise ValueError(
+                    f"{name} must be from {TEMPERATURE_RANGE[0]:g} to {TEMPERATURE_RANGE[1]:g}, "
+                    f"so that sums over t fit into float32; got {getattr(self, name)}"
+                )
+        if abs(self.loss_weight) > MAX_WEIGHT:
+            raise ValueError(
+                f"loss_weight must be from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}, "
+                f"so that its product with the loss fits into float32; got {self.loss_weight}"
+            )
+        self.radius(dim=1)
 
     def numbers(self) -> list[float]:
         """In the order of `NUMBERS`."""
@@ -92,12 +117,42 @@ class Spec:
 
     def constants(self, dim: int, precision: str) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""
-        radius = self.max_val * 10 ** (-self.threshold / 20)
+        inside = self.temperature == "inside"
+        return Constants(self.radius(dim), float(self.t_pos), float(self.t_neg), inside, precision)
+
+    def radius(self, dim: int) -> float:
+        """The l2 distance up to which rows of `dim` values are positives of each other (Eq. 37).
+
+        Raises:
+            ValueError: it is greater than `MAX_RADIUS`.
+        """
+        # Any exponent from 300 on is beyond the limit, and Python's power raises an error of its own from 308 on.
+        radius = self.max_val * 10 ** min(-self.threshold / 20, 300.0)
         if self.distance == "rmse":
             radius *= math.sqrt(dim)
-        return Constants(radius, float(self.t_pos), float(self.t_neg), self.temperature == "inside", precision)
+        if radius > MAX_RADIUS:
+            raise ValueError(
+                f"threshold={self.threshold} and max_val={self.max_val} make every distance up to {radius:.3g} a "
+                f"positive (Eq. 37); the largest radius is {MAX_RADIUS:g}, whose square fits into float32"
+            )
+        return radius
 
 
-def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+def _real(name: str, value: Any) -> float:
+    """A number of any library, or what holds one of them, as a float."""
+    content = _content(value)
+    if isinstance(content, bool) or not isinstance(content, numbers.Real):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    return float(content)
+
+
+def _integer(name: str, value: Any) -> int:
+    content = _content(value)
+    if isinstance(content, bool) or not isinstance(content, numbers.Integral):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    return operator.index(content)
+
+
+def _content(value: Any) -> Any:
+    """What `value.item()` is for a NumPy scalar, or an array or a tensor without dimensions; others as they are."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value

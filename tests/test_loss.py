@@ -1,11 +1,14 @@
 """The public face: arguments, inputs, policies. What every backend has to do alike runs on every backend."""
 
+import inspect
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from dec_kernels import DECLoss, dec_loss
 from dec_kernels.spec import Spec
@@ -102,6 +105,44 @@ def test_remainder_crop_is_the_cropped_image_and_error_refuses(backend: str) -> 
     with pytest.raises(ValueError, match="patch_size=4 does not divide images of 23 x 29"):
         dec_loss(sr, hr, 4, remainder="error")
     dec_loss(sr[:, :, :20, :28], hr[:, :, :20, :28], 4, remainder="error")
+
+
+def test_arguments_are_attributes_that_can_be_set(backend: str) -> None:
+    sr, hr = pair()
+    criterion = DECLoss(4, ETA, backend=backend)
+    plain = criterion(sr, hr)
+    assert criterion.loss_weight == 1.0
+    criterion.loss_weight = np.float32(0.5)
+    assert criterion.loss_weight == 0.5
+    torch.testing.assert_close(criterion(sr, hr), 0.5 * plain)
+    changed = {"threshold": 20.0, "distance": "rmse", "scope": "image", "reduction": "none", "t_neg": 1.0}
+    for name, value in changed.items():
+        setattr(criterion, name, value)
+        assert getattr(criterion, name) == value
+    expected = dec_loss(sr, hr, 4, backend=backend, loss_weight=0.5, **changed)
+    assert torch.equal(criterion(sr, hr), expected)
+    with pytest.raises(ValueError, match="t_pos must be greater than 0, got -1"):
+        criterion.t_pos = -1
+    with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
+        criterion.process_group = "world"
+    everywhere = DECLoss(process_group="world")
+    assert everywhere.process_group == "world"
+    with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
+        everywhere.scope = "image"
+    assert criterion.t_pos == 0.5
+    assert criterion.process_group is None
+    assert set(inspect.signature(DECLoss).parameters) <= set(dir(criterion))
+
+
+def test_a_schedule_of_the_weight_in_a_compiled_step() -> None:
+    torch.compiler.reset()
+    sr, hr = pair()
+    criterion = DECLoss(4, ETA)
+    plain = criterion(sr, hr)
+    compiled = torch.compile(lambda sr: criterion(sr, hr), fullgraph=True, backend="aot_eager")
+    for weight in torch.linspace(0.1, 2, 12):
+        criterion.loss_weight = weight
+        torch.testing.assert_close(compiled(sr), weight * plain)
 
 
 # Precision
@@ -204,6 +245,13 @@ IMAGES = torch.rand(2, 3, 16, 16)
         (IMAGES.byte(), IMAGES, TypeError, "sr must be a floating-point tensor.*torch.uint8.*sr.float"),
         (IMAGES, IMAGES.long(), TypeError, "hr must be a floating-point tensor.*torch.int64"),
         (IMAGES, IMAGES + 0j, TypeError, "hr must be a floating-point tensor.*torch.complex64"),
+        (IMAGES, IMAGES.to(torch.float8_e4m3fn), TypeError, "hr must be a floating-point tensor.*torch.float8_e4m3fn"),
+        (IMAGES.to("meta"), IMAGES.to("meta"), TypeError, "meta"),
+        (IMAGES.to_sparse(), IMAGES, TypeError, "sr must be a dense tensor.*sparse_coo"),
+        (IMAGES, IMAGES.to_mkldnn(), TypeError, "hr must be a dense tensor.*mkldnn"),
+        (torch.nested.nested_tensor(list(IMAGES)), IMAGES, TypeError, "sr must be a dense tensor.*nested"),
+        (torch.nested.nested_tensor(list(IMAGES), layout=torch.jagged), IMAGES, TypeError, "sr must be a .*nested"),
+        (torch.quantize_per_tensor(IMAGES, 0.1, 0, torch.quint8), IMAGES, TypeError, "sr must be a dense.*quantized"),
         (IMAGES.numpy(), IMAGES, TypeError, "sr must be a tensor, got ndarray"),
         (IMAGES, None, TypeError, "hr must be a tensor, got NoneType"),
         (IMAGES, IMAGES.to("meta"), ValueError, "same device, got sr on cpu and hr on meta"),
@@ -213,6 +261,47 @@ IMAGES = torch.rand(2, 3, 16, 16)
 def test_bad_images_are_refused_by_name_with_what_came(sr, hr, kind, message) -> None:
     with pytest.raises(kind, match=message):
         DECLoss()(sr, hr)
+
+
+def test_a_target_made_in_inference_mode(backend: str) -> None:
+    sr, hr = pair()
+    with torch.inference_mode():
+        target = hr.clone()
+    plain = evaluate(sr, hr, patch_size=4, threshold=ETA, backend=backend)
+    ours = evaluate(sr, target, patch_size=4, threshold=ETA, backend=backend)
+    assert torch.equal(ours.loss, plain.loss)
+    assert torch.equal(ours.gradient, plain.gradient)
+    with torch.autocast("cpu", torch.bfloat16):
+        evaluate(sr, target, patch_size=4, threshold=ETA, backend=backend)
+    dec_loss(sr, target, 4, backend=backend)
+
+
+@pytest.mark.parametrize("which", ["sr", "hr"])
+def test_forward_mode_derivatives_are_refused(which: str) -> None:
+    inputs = dict(zip(("sr", "hr"), pair(), strict=True))
+    tangent = torch.ones_like(inputs[which])
+
+    def of(x: Tensor) -> Tensor:
+        return dec_loss(**inputs | {which: x}, patch_size=4)
+
+    with pytest.raises(NotImplementedError, match=f"no forward-mode derivative.*{which} carries a tangent"):
+        torch.func.jvp(of, (inputs[which],), (tangent,))
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+        of(forward_ad.make_dual(inputs[which], tangent))
+
+
+def test_batching_by_vmap_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="vmap"):
+        torch.vmap(lambda sr, hr: dec_loss(sr[None], hr[None], 4))(*pair())
+
+
+def test_gradients_for_several_incoming_ones_at_once(compiled: str) -> None:
+    sr, hr = pair(1)
+    terms = dec_loss(sr.requires_grad_(), hr, 4, ETA, reduction="none", backend=compiled)
+    incoming = torch.eye(len(terms))[:3]
+    each = [torch.autograd.grad(terms, sr, weights, retain_graph=True)[0] for weights in incoming]
+    (batched,) = torch.autograd.grad(terms, sr, incoming, is_grads_batched=True)
+    assert torch.equal(batched, torch.stack(each))
 
 
 # Policies
@@ -287,13 +376,60 @@ def test_a_bad_hr_patch_leaves_the_terms_of_the_others(backend: str) -> None:
     assert terms[1:].isfinite().all()
 
 
-@pytest.mark.parametrize("scale", [1e-12, 1e12])
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30, 3e38])
 def test_sr_may_have_any_scale(backend: str, scale: float) -> None:
     sr, hr = pair()
     ours = evaluate(sr * scale, hr, patch_size=4, threshold=ETA, backend=backend)
     plain = evaluate(sr, hr, patch_size=4, threshold=ETA, backend=backend)
     torch.testing.assert_close(ours.loss, plain.loss)
-    assert error(ours.gradient * scale, plain.gradient) < 1e-5
+    if scale < 1e38:  # where the gradient itself is too small for float32
+        assert error(ours.gradient.double() * scale, plain.gradient) < 1e-5
+
+
+@pytest.mark.parametrize(("scale", "max_val"), [(1e-30, 1e-30), (1e12, 1.0), (1e17, 1e17), (1e30, 1.0)])
+def test_hr_may_have_any_scale_with_max_val_or_far_from_it(backend: str, scale: float, max_val: float) -> None:
+    sr, hr = pair()
+    ours = evaluate(sr, hr * scale, patch_size=4, threshold=ETA, max_val=max_val, backend=backend)
+    true = truth(sr, hr * scale, Spec(4, ETA, max_val=max_val))
+    assert error(ours.loss, true.loss) < 1e-5
+    assert error(ours.gradient, true.gradient) < 1e-5
+
+
+def test_hr_at_the_end_of_float32_s_range_is_refused(backend: str) -> None:
+    sr, hr = pair()
+    with pytest.raises(ValueError, match=r"hr holds values up to 1e\+38; beyond 1e\+34"):
+        dec_loss(sr, hr * 1e38, 4, backend=backend)
+
+
+def test_float64_images_may_go_beyond_float32_s_range(float64_backend: str) -> None:
+    sr, hr = pair(dtype=torch.float64)
+    plain = dec_loss(sr, hr, 4, 1000.0, backend=float64_backend)
+    torch.testing.assert_close(dec_loss(1e100 * sr, 1e100 * hr, 4, 1000.0, backend=float64_backend), plain)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"threshold": 8000.0},  # only duplicates are positives
+        {"max_val": 1e-300},
+        {"threshold": -300.0},  # all are
+        {"max_val": 1e18, "threshold": 0.0},
+        {"t_pos": 1e-20, "t_neg": 1e20},
+        {"t_pos": 1e20, "t_neg": 1e-20},
+        {"t_pos": 1e20, "t_neg": 1e20, "temperature": "inside"},
+        {"t_pos": 0.02, "t_neg": 1e20, "temperature": "inside"},
+        {"t_pos": 1e20, "t_neg": 0.5, "temperature": "inside"},
+        {"loss_weight": 1e30},
+        {"loss_weight": 1e-30},
+    ],
+)
+def test_numbers_at_the_ends_of_their_ranges(backend: str, arguments: dict) -> None:
+    sr, hr = pair()
+    arguments = {"threshold": ETA} | arguments
+    ours = evaluate(sr, hr, patch_size=4, backend=backend, **arguments)
+    true = truth(sr, hr, Spec(4, **arguments))
+    assert abs(ours.loss.item() - true.loss.item()) <= 1e-5 * abs(true.loss.item())
+    assert (ours.gradient.double() - true.gradient.double()).norm() <= 1e-4 * true.gradient.double().norm()
 
 
 def test_the_coldest_inside_temperature_stays_finite(backend: str) -> None:

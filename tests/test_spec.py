@@ -1,10 +1,16 @@
 import math
+import re
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
+from fractions import Fraction
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from dec_kernels import DECLoss
-from dec_kernels.spec import Spec
+from dec_kernels.spec import NUMBERS, Spec
 
 
 @pytest.mark.parametrize(
@@ -17,6 +23,14 @@ from dec_kernels.spec import Spec
         ("threshold", math.nan, ValueError),
         ("threshold", math.inf, ValueError),
         ("threshold", "34", TypeError),
+        ("threshold", np.bool_(True), TypeError),
+        ("threshold", np.array([34.0]), TypeError),
+        ("threshold", 1j, TypeError),
+        ("patch_size", np.float32(8.0), TypeError),
+        ("patch_size", torch.tensor(True), TypeError),
+        ("t_neg", 1e40, ValueError),
+        ("t_pos", 1e-21, ValueError),
+        ("loss_weight", -1e31, ValueError),
         ("t_pos", 0.0, ValueError),
         ("t_pos", -1, ValueError),
         ("t_neg", 0, ValueError),
@@ -34,7 +48,7 @@ from dec_kernels.spec import Spec
     ],
 )
 def test_a_bad_constant_is_refused_by_name_with_what_came(argument: str, value: object, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match=f"^{argument} must be .*{str(value).replace('.', '[.]')}"):
+    with pytest.raises(kind, match=f"^{argument} must be .*{re.escape(str(value))}"):
         DECLoss(**{argument: value})  # type: ignore[arg-type]
 
 
@@ -44,6 +58,28 @@ def test_inside_temperatures_below_what_float32_can_hold_are_refused(argument: s
         Spec(temperature="inside", **{argument: 0.019})  # type: ignore[arg-type]
     Spec(temperature="inside", **{argument: 0.02})  # type: ignore[arg-type]
     Spec(temperature="outside", **{argument: 0.019})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [{"threshold": -7000}, {"threshold": -361.0}, {"max_val": 1e30}])
+@pytest.mark.parametrize("distance", ["l2", "rmse"])
+def test_a_radius_that_float32_cannot_square_is_refused(distance: str, arguments: dict) -> None:
+    ((name, value),) = arguments.items()
+    with pytest.raises(ValueError, match=f"{name}={value}.*largest radius is 1e[+]18".replace("1e+30", "1e[+]30")):
+        DECLoss(distance=distance, **arguments)
+
+
+def test_the_radius_of_rmse_grows_with_the_patch() -> None:
+    criterion = DECLoss(threshold=-355, distance="rmse")
+    with pytest.raises(ValueError, match=r"threshold=-355.*largest radius"):
+        criterion(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("of", [np.float32, np.float64, np.float16, np.int64, np.array, torch.tensor, Fraction, int])
+def test_numbers_of_any_library(of: Callable[[float], Any]) -> None:
+    spec = Spec(patch_size=np.int64(4), threshold=of(30), t_pos=of(1), t_neg=of(2), max_val=of(1), loss_weight=of(3))
+    assert spec == Spec(4, 30, 1, 2, max_val=1, loss_weight=3)
+    assert all(type(getattr(spec, name)) in (int, float) for name in NUMBERS)
+    assert Spec(patch_size=torch.tensor(4)).patch_size == Spec(patch_size=np.uint8(4)).patch_size == 4
 
 
 def test_radius_in_l2_units() -> None:

@@ -78,7 +78,7 @@ def _chunks(z: Tensor, p: Tensor, mib: float):
 
 
 def _hr_products(p: Tensor, rows: slice, out: Tensor) -> None:
-    with matmul_precision("ieee", p.device):
+    with matmul_precision("ieee", p):
         torch.mm(p[rows], p.T, out=out)
 
 

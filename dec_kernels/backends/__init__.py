@@ -23,7 +23,8 @@ from torch import dtype as Dtype
 
 # Here `torch` and `triton` are the backends beside this file; PyTorch's own names come by themselves.
 from dec_kernels.backends import cpp, reference, torch, triton
-from dec_kernels.spec import BACKENDS as NAMES
+from dec_kernels.backends.precision import constant_in_graphs
+from dec_kernels.spec import CHOICES
 
 ENVIRONMENT = "DEC_KERNELS_BACKEND"
 BACKENDS: dict[str, ModuleType] = {"triton": triton, "cpp": cpp, "torch": torch, "reference": reference}
@@ -39,19 +40,29 @@ class Task(NamedTuple):
     precision: str
 
 
-def choose(name: str, task: Task) -> str:
-    """The backend that runs: `name` itself, or for "auto" the fastest that can.
-
-    The environment variable ``DEC_KERNELS_BACKEND`` takes the place of "auto"; a name in the code wins over it.
+def asked_for(name: str) -> str:
+    """The backend that is asked for: `name`, or for "auto" what the environment variable ``DEC_KERNELS_BACKEND`` says.
 
     Raises:
         ValueError: the environment variable names no backend.
+    """
+    if name != "auto":
+        return name
+    name = os.environ.get(ENVIRONMENT) or "auto"
+    if name not in CHOICES["backend"]:
+        raise ValueError(f"{ENVIRONMENT} must be one of {', '.join(map(repr, CHOICES['backend']))}, got {name!r}")
+    return name
+
+
+constant_in_graphs(asked_for)
+
+
+def choose(name: str, task: Task) -> str:
+    """The backend that runs: `name` itself, or for "auto" the fastest that can; the same at any time in a process.
+
+    Raises:
         RuntimeError: the one asked for by name cannot run here; with the reasons of every backend.
     """
-    if name == "auto":
-        name = os.environ.get(ENVIRONMENT) or "auto"
-        if name not in NAMES:
-            raise ValueError(f"{ENVIRONMENT} must be one of {', '.join(map(repr, NAMES))}, got {name!r}")
     for candidate in _fastest_first(task) if name == "auto" else (name,):
         if not BACKENDS[candidate].reasons(task.device, task.dtype, task.dim):
             return candidate

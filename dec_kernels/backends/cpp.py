@@ -56,7 +56,7 @@ def _call(direction: str, patches: Patches, constants: Constants, *gradients: tu
     rows = tuple(patches.of_rows(x) for x in columns)
     numbers = (*constants[:4], constants.precision == "bf16")
     arguments = (rows, columns, patches.first, patches.last, *numbers, *gradients)
-    with matmul_precision(constants.precision, device):
+    with matmul_precision(constants.precision, patches.z):
         if device.type == "cpu":
             return function(*arguments)
         with torch.cuda.device(device):

@@ -36,7 +36,7 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
 def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
     qpos, qneg = torch.zeros_like(patches.z_scale), torch.zeros_like(patches.z_scale)
     products = _Products(patches, constants)
-    with matmul_precision(constants.precision, patches.z.device):
+    with matmul_precision(constants.precision, patches.z):
         for tile in _walk(patches, constants.radius):
             for factor, x in ((1, products.zz(tile)), (2, products.pz(tile))):
                 for q, t, outside in ((qpos, constants.t_pos, False), (qneg, constants.t_neg, True)):
@@ -62,7 +62,7 @@ def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor
             x = torch.where(mask, x / constants.t_pos, x / constants.t_neg)
         return x.exp_().mul_(torch.where(mask, a, b))
 
-    with matmul_precision(constants.precision, patches.z.device):
+    with matmul_precision(constants.precision, patches.z):
         for tile in _walk(patches, constants.radius):
             g, k, j = tile.groups, tile.rows, tile.columns
             a_j, b_j = alpha[g, None, j], beta[g, None, j]

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import torch
 
-from dec_kernels.spec import DISTANCES, PRECISIONS, SCOPES, TEMPERATURES, Spec
+from dec_kernels.spec import CHOICES, Spec
 
 WHOLE = (0, 0)
 
 _LOSS: dict[str, tuple[type, tuple[str, ...] | None, str]] = {
     "patch_size": (int, None, "pixels; patches are P x P"),
     "threshold": (float, None, "dB from which HR patches are positives of each other"),
-    "distance": (str, DISTANCES, "the norm as printed, or l2 / sqrt(D)"),
-    "temperature": (str, TEMPERATURES, "where t_pos and t_neg stand"),
+    "distance": (str, CHOICES["distance"], "the norm as printed, or l2 / sqrt(D)"),
+    "temperature": (str, CHOICES["temperature"], "where t_pos and t_neg stand"),
     "t_pos": (float, None, "temperature of the positives"),
     "t_neg": (float, None, "temperature of the negatives"),
     "max_val": (float, None, "upper bound of the colour space; image files are scaled to [0, max_val]"),
-    "precision": (str, PRECISIONS, "how far operands of the products may be rounded"),
-    "scope": (str, SCOPES, "which patches are compared"),
+    "precision": (str, CHOICES["precision"], "how far operands of the products may be rounded"),
+    "scope": (str, CHOICES["scope"], "which patches are compared"),
 }
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from dec_kernels import reference
 from dec_kernels.backends import BACKENDS, ENVIRONMENT
+from dec_kernels.backends.precision import matmul_precision, preset_of
 from dec_kernels.doctor.crops import patches_of, window_of
 from dec_kernels.doctor.examine import loss
 from dec_kernels.doctor.memory import peak_extra_bytes, peak_extra_bytes_on_cuda
-from dec_kernels.doctor.sums import choose, preset
+from dec_kernels.doctor.sums import choose
 from dec_kernels.spec import Spec
 
 MOST_DENSE = 1024  # patches for which the reference is timed: its float64 matrices take 8 MiB each
@@ -137,8 +138,9 @@ def _extra_bytes(call: Callable[[], Tensor], sr: Tensor) -> int | None:
 
 def _check(name: str, sr: Tensor, hr: Tensor, spec: Spec) -> Check:
     true = _dense(sr, hr, spec, torch.float64)
-    plain = _errors(_dense(sr, hr, spec, torch.float32), true)
-    bits = BITS[preset(spec)]
+    with matmul_precision("ieee", sr):
+        plain = _errors(_dense(sr, hr, spec, torch.float32), true)
+    bits = BITS[preset_of(spec.precision, sr.device)]
     allowed = [MARGIN * max(error, 2.0**-24) * 2.0 ** (24 - bits) for error in plain]
     errors = _errors(_evaluate(sr, lambda x: loss(x, hr, replace(spec, backend=name, reduction="none"))), true)
     return {

@@ -16,7 +16,7 @@ from dec_kernels.doctor import positives
 from dec_kernels.doctor.crops import patches_of, window_of
 from dec_kernels.doctor.sums import sums
 from dec_kernels.reference import patch_rows
-from dec_kernels.spec import DISTANCES, Spec
+from dec_kernels.spec import CHOICES, Spec
 
 THRESHOLDS = tuple(float(db) for db in range(20, 51, 3))
 STRONGEST = 0.01
@@ -142,7 +142,7 @@ def neighbours(hr: Tensor, spec: Spec, seed: int) -> tuple[Positives, dict[str, 
     columns = positives.groups(hr, spec.patch_size, spec.scope == "image")
     radii = {
         distance: [_radius(spec, dim, distance, threshold) for threshold in (spec.threshold, *THRESHOLDS)]
-        for distance in DISTANCES
+        for distance in CHOICES["distance"]
     }
     counts = positives.count(columns, [radius for each in radii.values() for radius in each], seed).cpu()
     of_distance = dict(zip(radii, counts.split(1 + len(THRESHOLDS)), strict=True))

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from dec_kernels import DECLoss
-from dec_kernels.integrations import missing, register
+from dec_kernels.integrations import missing, register, warn_where_ignored
 
 try:
     from basicsr.losses import build_loss
+    from basicsr.models.base_model import BaseModel
     from basicsr.models.esrgan_model import ESRGANModel
     from basicsr.models.sr_model import SRModel
+    from basicsr.models.srgan_model import SRGANModel
+    from basicsr.models.swinir_model import SwinIRModel
     from basicsr.train import train_pipeline
     from basicsr.utils.registry import LOSS_REGISTRY, MODEL_REGISTRY
 except ImportError as error:
@@ -47,12 +50,14 @@ class DECSRModel(SRModel):
     # that of the other losses arrives at the network's output, DEC's is added. So DEC takes part wherever they do, and
     # costs nothing in iterations that train the discriminator alone.
 
+    takes_dec_opt = True
+
     def init_training_settings(self) -> None:
         options = self.opt["train"].get("dec_opt")
         if not options:
             raise ValueError(
                 f"{type(self).__name__} needs dec_opt in the train section, "
-                "for example dec_opt: {type: DECLoss, loss_weight: 0.01}"
+                "for example dec_opt: {type: DECLoss, loss_weight: 1.0}"
             )
         super().init_training_settings()
         self.cri_dec = build_loss(options).to(self.device)
@@ -85,8 +90,21 @@ class DECSRModel(SRModel):
 
 
 @MODEL_REGISTRY.register()
+class DECSwinIRModel(DECSRModel, SwinIRModel):
+    """BasicSR's SwinIRModel with `dec_opt`."""
+
+
+@MODEL_REGISTRY.register()
+class DECSRGANModel(DECSRModel, SRGANModel):
+    """BasicSR's SRGANModel with `dec_opt`."""
+
+
+@MODEL_REGISTRY.register()
 class DECESRGANModel(DECSRModel, ESRGANModel):
     """BasicSR's ESRGANModel with `dec_opt`."""
+
+
+warn_where_ignored(BaseModel, MODEL_REGISTRY)
 
 
 def main() -> None:

@@ -4,12 +4,14 @@ traiNNer-redux imports only the losses in its own folder: ``dec-kernels install-
 there that imports this module.
 """
 
-from typing import Any
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 import dec_kernels
 from dec_kernels.integrations import missing, register
+from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
 try:
     from traiNNer.utils.registry import LOSS_REGISTRY
@@ -22,23 +24,64 @@ except ImportError as error:
 class DECLoss(dec_kernels.DECLoss):
     """`dec_kernels.DECLoss` in traiNNer-redux's convention: the trainer multiplies by abs(loss_weight), not the loss.
 
+    The arguments are those of `dec_kernels.DECLoss`, as a config can hold them. traiNNer-redux makes the JSON schema of
+    its configs from this signature, so each stands here with its type and its default.
+
     Args:
         loss_weight: the factor that the trainer applies; below 0, it passes the upscaled input as the target.
-        options: all other arguments of `dec_kernels.DECLoss`.
+        process_group: "world" takes negatives from all processes.
 
     Raises:
         TypeError, ValueError: those of `dec_kernels.DECLoss`.
     """
 
-    def __init__(self, loss_weight: float = 1.0, **options: Any) -> None:
-        dec_kernels.DECLoss(loss_weight=loss_weight)  # checks it: YAML reads 1e-2 as a string
-        super().__init__(**options)
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        patch_size: int = 8,
+        threshold: float = 34.0,
+        t_pos: float = 0.5,
+        t_neg: float = 1.5,
+        max_val: float = 1.0,
+        distance: Distance = "l2",
+        temperature: Temperature = "outside",
+        scope: Scope = "batch",
+        remainder: Remainder = "crop",
+        reduction: Reduction = "mean",
+        precision: Precision = "auto",
+        backend: Backend = "auto",
+        process_group: Literal["world"] | None = None,
+    ) -> None:
+        super().__init__(
+            patch_size,
+            threshold,
+            t_pos,
+            t_neg,
+            max_val=max_val,
+            distance=distance,
+            temperature=temperature,
+            scope=scope,
+            remainder=remainder,
+            reduction=reduction,
+            precision=precision,
+            backend=backend,
+            process_group=process_group,
+        )
         self.loss_weight = loss_weight
+
+    @property
+    def loss_weight(self) -> float:
+        """The trainer's factor, which can be set; it is no part of the loss."""
+        return self._loss_weight
+
+    @loss_weight.setter
+    def loss_weight(self, loss_weight: float) -> None:
+        self._loss_weight = Spec(loss_weight=loss_weight).loss_weight  # checks it: YAML reads 1e-2 as a string
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss without its weight; images and errors as in `dec_kernels.DECLoss`."""
-        # The trainer makes the target of a negative weight in inference mode, where autograd cannot save it.
-        return super().forward(sr, hr.clone() if self.loss_weight < 0 else hr)
+        # A teacher, or a weight below 0, makes the target in inference mode. A compiled graph cannot ask for that.
+        return super().forward(sr, hr.clone() if torch.compiler.is_dynamo_compiling() else hr)
 
 
 class DetailEnhancedContrastiveLoss(DECLoss):

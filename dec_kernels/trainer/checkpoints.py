@@ -61,7 +61,8 @@ def require_checkpoint(path: Path, out: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        UnusableCheckpointError: it cannot be used; the message names another one in the run's folder ``out``.
+        UnusableCheckpointError: it cannot be used; the message names another one in the run's folder ``out``, if that
+            has one.
     """
     try:
         AtomicCheckpointIO().load_checkpoint(path)
@@ -69,8 +70,10 @@ def require_checkpoint(path: Path, out: Path) -> None:
         for other in (out / LAST, out / BEST):
             if other != path and (step := _step_of(other)) is not None:
                 raise UnusableCheckpointError(f"{error}. --resume {other} goes on from step {step}") from error
-        start = f"There is no other one in {out}: to begin anew, remove it or name another --out"
-        raise UnusableCheckpointError(f"{error}. {start}") from error
+        if path == out / LAST:
+            start = f"there is no other one in {out}: to begin anew, remove it or name another --out"
+            raise UnusableCheckpointError(f"{error}, and {start}") from error
+        raise
 
 
 def _step_of(checkpoint: Path) -> int | None:

@@ -84,13 +84,13 @@ def predict(
         FileExistsError: a result exists already and ``overwrite`` is not set; nothing was done.
         PredictionError: two images would have one result, or a result would be found among the images; there is no
             such device, or it has too little memory.
-        ValueError: ``output`` cannot be written to, the weights are not the network's, or ``tile`` or ``overlap`` is
-            not what it needs.
+        ValueError: the weights are not the network's, or ``tile`` or ``overlap`` is not what it needs; or ``output`` is
+            no folder to write into.
     """
+    require_folder(output, "--output")
     targets = _targets(images, output)
     if existing := [target for target in targets.values() if target.exists() and not overwrite]:
         raise FileExistsError(f"--output has these already: {_listed(existing)}. --overwrite replaces them")
-    require_folder(output, "--output")
     where = _device(device)
     with _memory_advice("the network", "--device cpu may have more"):
         network = load_network(weights, config).to(where)
@@ -270,7 +270,7 @@ def _say(message: str) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``dec-train predict``: 0 if all is well, 1 if images gave no result, 2 if nothing can be done."""
     parser = argparse.ArgumentParser(prog="dec-train predict", description="Upscale image files into PNG files.")
-    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN .pth")
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN file")
     parser.add_argument("--input", required=True, help="image file, or folder, searched at any depth")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--config", type=Path, help="config.yaml of the training; not needed for an RRDBNet")

@@ -1,3 +1,4 @@
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from dec_kernels import dec_loss
-from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, choose, cpp, explain
+from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, asked_for, choose, cpp, explain, triton
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 TASK = Task(CPU, FLOAT, 192, 8192, "ieee")
@@ -42,16 +43,31 @@ def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: py
 
 def test_the_environment_variable_takes_the_place_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, "torch")
-    assert choose("auto", TASK) == "torch"
-    assert choose("cpp", TASK) == "cpp"
+    assert choose(asked_for("auto"), TASK) == "torch"
+    assert choose(asked_for("cpp"), TASK) == "cpp"
     monkeypatch.setenv(ENVIRONMENT, "triton")
     with pytest.raises(RuntimeError, match="backend='triton' cannot run"):
-        choose("auto", TASK)
+        choose(asked_for("auto"), TASK)
     monkeypatch.setenv(ENVIRONMENT, "cuda")
     with pytest.raises(ValueError, match=r"DEC_KERNELS_BACKEND must be one of .* got 'cuda'"):
-        choose("auto", TASK)
+        asked_for("auto")
     monkeypatch.setenv(ENVIRONMENT, "")
-    assert choose("auto", TASK) == "cpp"
+    assert choose(asked_for("auto"), TASK) == "cpp"
+
+
+def test_the_backward_takes_the_backend_of_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    for name in ("torch", "cpp"):
+        backward = BACKENDS[name].backward
+        monkeypatch.setattr(
+            BACKENDS[name], "backward", lambda *a, name=name, backward=backward: called.append(name) or backward(*a)
+        )
+    for before, after, expected in (("torch", "cpp", "torch"), ("", "torch", "cpp")):
+        monkeypatch.setenv(ENVIRONMENT, before)
+        loss = dec_loss(torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16))
+        monkeypatch.setenv(ENVIRONMENT, after)
+        loss.backward()
+        assert called.pop() == expected
 
 
 def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +88,16 @@ def test_other_devices_get_reasons() -> None:
 def test_without_triton_its_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert any("Triton is not installed" in reason for reason in BACKENDS["triton"].reasons(CPU, FLOAT, 192))
+
+
+def test_an_older_triton_than_the_kernels_were_compiled_with_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "3.2.0" if name == "triton" else version(name))
+    triton._version.cache_clear()
+    try:
+        assert any("this is 3.2" in reason for reason in triton.reasons(CPU, FLOAT, 192))
+    finally:
+        triton._version.cache_clear()
 
 
 def test_importing_the_package_does_not_import_triton() -> None:

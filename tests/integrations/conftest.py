@@ -13,6 +13,8 @@ FRAMEWORKS = {
     "realesrgan": ["basicsr", "realesrgan"],
     "trainner_redux": ["traiNNer"],
     "neosr": ["neosr"],
+    "neosr_models": ["neosr"],
+    "kair": ["models"],
 }
 
 

@@ -5,6 +5,7 @@ otherwise those of stand_ins/, which say what they were read from.
 import importlib
 import os
 import runpy
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from dec_kernels import dec_loss
 
-MODELS = ["SRModel", "ESRGANModel", "RealESRGANModel", "RealESRNetModel"]
-GAN_MODELS = MODELS[1:3]
+GAN_MODELS = ["SRGANModel", "ESRGANModel", "RealESRGANModel"]
+MODELS = ["SRModel", "SwinIRModel", "RealESRNetModel", *GAN_MODELS]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def registry(adapter: Callable[[str], ModuleType]) -> ModuleType:
 
     @registry.ARCH_REGISTRY.register()
     class TinyNetworkOfTheTest(torch.nn.Conv2d):
-        def __init__(self) -> None:
+        def __init__(self, window_size: int = 1) -> None:
             super().__init__(3, 3, 3, padding=1)
 
     return registry
@@ -53,7 +54,7 @@ def make(registry: ModuleType, images: tuple[Tensor, Tensor]) -> Callable[..., A
             "dist": False,
             "is_train": True,
             "path": {},
-            "network_g": {"type": "TinyNetworkOfTheTest"},
+            "network_g": {"type": "TinyNetworkOfTheTest", "window_size": 7},
             "network_d": {"type": "TinyNetworkOfTheTest"},
             "high_order_degradation": False,
             "l1_gt_usm": True,
@@ -118,10 +119,23 @@ def test_iterations_of_the_discriminator_alone_compute_no_dec(
     assert calls == logged == [4, 6]
 
 
-def test_validation_computes_no_dec(make: Callable[..., Any]) -> None:
-    model = make("DECSRModel", {"dec_opt": DEC})
+@pytest.mark.parametrize("stock", MODELS)
+def test_validation_computes_no_dec(make: Callable[..., Any], stock: str) -> None:
+    without, model = make(stock, {}), make(f"DEC{stock}", {"dec_opt": DEC})
     model.cri_dec = None
-    model.test()
+    for each in (without, model):
+        each.test()
+    torch.testing.assert_close(model.output, without.output, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stock", MODELS)
+def test_a_model_that_ignores_dec_opt_warns(make: Callable[..., Any], stock: str) -> None:
+    with pytest.warns(UserWarning, match=f"dec_opt has no effect: the model {stock} ignores it.*DEC{stock}"):
+        make(stock, {"dec_opt": DEC})
+    for model_type, train in ((stock, {}), (f"DEC{stock}", {"dec_opt": DEC})):
+        with warnings.catch_warnings(record=True) as caught:
+            make(model_type, train)
+        assert not [warning for warning in caught if "dec_opt" in str(warning.message)]
 
 
 @pytest.mark.parametrize("stock", MODELS)

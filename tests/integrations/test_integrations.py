@@ -80,6 +80,8 @@ def test_bad_values_are_DECLoss_errors(
         ("realesrgan", "realesrgan", "Real-ESRGAN"),
         ("trainner_redux", "traiNNer", "traiNNer-redux"),
         ("neosr", "neosr", "neosr"),
+        ("neosr_models", "neosr", "neosr"),
+        ("kair", "models", "KAIR"),
     ],
 )
 def test_without_its_framework_an_adapter_names_it(

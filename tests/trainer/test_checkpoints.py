@@ -55,6 +55,9 @@ def test_another_checkpoint_is_named_where_there_is_one(tmp_path: Path) -> None:
         UnusableCheckpointError, match=r"last\.ckpt is damaged.* no other one in .*: to begin anew, rem"
     ):
         require_checkpoint(last, tmp_path)
+    torch.save({"params": {}}, tmp_path / "mine.pth")
+    with pytest.raises(UnusableCheckpointError, match=r"mine\.pth is no checkpoint of a training: .*weights$"):
+        require_checkpoint(tmp_path / "mine.pth", tmp_path)
     torch.save(WHOLE, last)
     with pytest.raises(UnusableCheckpointError, match=r"best\.ckpt is damaged.* --resume .*last\.ckpt goes on"):
         require_checkpoint(best, tmp_path)

@@ -50,6 +50,13 @@ def test_loss_is_the_weighted_sum_and_reaches_every_parameter() -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
+def test_an_output_of_another_size_is_named() -> None:
+    module, _ = alone()
+    wrong = {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 16, 16)}
+    with pytest.raises(ValueError, match=r"makes \(2, 3, 32, 32\) of \(2, 3, 8, 8\), and \(2, 3, 16, 16\) is wanted"):
+        module.training_step(wrong, 0)
+
+
 def test_dec_alone_reaches_every_parameter() -> None:
     module, _ = alone(pixel_weight=0.0, dec=DECLoss(patch_size=8), dec_weight=1.0)
     module.training_step(batch(), 0).backward()

@@ -213,6 +213,7 @@ def test_other_mistakes(
         ("--weights", tmp_path / "none.pth", "none.pth"),
         ("--weights", tmp_path / "other.pth", "other.pth holds no RRDBNet.*--config"),
         ("--input", tmp_path / "none", "no file or folder"),
+        ("--output", weights, r"--output .*\.pth must be a folder, and .* is a file"),
         ("--tile", 7, "tile must be a positive multiple of the network's 2, got 7"),
         ("--overlap", -2, "overlap must be"),
         ("--device", "cuda", "PyTorch sees no CUDA device"),

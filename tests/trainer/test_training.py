@@ -288,6 +288,8 @@ def test_a_damaged_checkpoint_is_named_and_nothing_begins_anew(
     best.write_bytes(damaged)
     assert main(["test", "--config", str(config), "--out", str(out)]) == 1
     assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
+    assert main(["validate", "--config", str(config), "--out", str(out), "--ckpt_path", str(best)]) == 1
+    assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
     save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "w.pth")
     for command in (["test", "--ckpt_path"], ["fit", "--resume"]):
         arguments = [*command, str(tmp_path / "w.pth"), "--config", str(config), "--out", str(tmp_path / "other")]
@@ -540,6 +542,29 @@ def test_an_exact_image_does_not_hold_the_best_checkpoint(config: Path, photogra
     assert scores == pytest.approx({step: (figure + 60) / 2 for step, figure in figures.items()})
     (kept,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("BestCheckpoint"))
     assert float(kept["best_model_score"]) == pytest.approx(scores[best])
+
+
+class NaNFirst(RRDBNet):
+    """A network whose output is NaN in the first of its evaluations."""
+
+    def __init__(self, scale: int = 4) -> None:
+        super().__init__(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+        self.evaluations = 0
+
+    def forward(self, lr: Tensor) -> Tensor:
+        self.evaluations += not self.training
+        return super().forward(lr) * (float("nan") if not self.training and self.evaluations == 1 else 1)
+
+
+@pytest.mark.filterwarnings("ignore:validation at step 2")
+def test_a_validation_without_figures_is_never_the_best(config: Path, tmp_path: Path) -> None:
+    text = yaml.safe_load(config.read_text())
+    text["model"]["generator"] = {"class_path": f"{__name__}.NaNFirst"}
+    path = tmp_path / "nan.yaml"
+    path.write_text(yaml.safe_dump(text))
+    assert fit(path, tmp_path / "run", "--trainer.val_check_interval=2", "--model.learning_rate=0") == 0
+    assert [float(row["val/nonfinite"]) for row in rows(tmp_path / "run") if row["val/psnr_y"]] == [1, 0, 0, 0, 0, 0]
+    assert torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_out_of_memory_says_what_to_lower(

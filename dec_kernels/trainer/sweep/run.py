@@ -117,7 +117,7 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except ValueError as error:
-        raise ValueError(f"{path} is damaged, remove it: {error}") from error
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _difference(old: Record | None, new: Record) -> str:

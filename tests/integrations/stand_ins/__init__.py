@@ -3,7 +3,7 @@
 Each file says what it was read from, and lists its modules in MODULES.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -35,6 +35,9 @@ class Registry:
         if found is None:
             raise KeyError(name)
         return found
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter(self._obj_map.items())
 
     def __contains__(self, name: str) -> bool:
         return self.fold(name) in self._obj_map

@@ -1,4 +1,4 @@
-"""BasicSR 1.4.2, as on PyPI: models/{base,sr,srgan,esrgan}_model.py, losses/, train.py, utils/registry.py.
+"""BasicSR 1.4.2, as on PyPI: models/{base,sr,swinir,srgan,esrgan}_model.py, losses/, train.py, utils/registry.py.
 
 Left out are logging, loading and saving, validation and perceptual losses. Weights of losses are applied inside them.
 """
@@ -101,6 +101,16 @@ class SRModel(BaseModel):
 
 
 @MODEL_REGISTRY.register()
+class SwinIRModel(SRModel):
+    def test(self) -> None:
+        window = self.opt["network_g"]["window_size"]
+        height, width = self.lq.shape[2:]
+        with torch.no_grad():
+            padded = F.pad(self.lq, (0, -width % window, 0, -height % window), "reflect")
+            self.output = self.net_g(padded)[:, :, :height, :width]
+
+
+@MODEL_REGISTRY.register()
 class SRGANModel(SRModel):
     def init_training_settings(self) -> None:
         train = self.opt["train"]
@@ -161,7 +171,9 @@ MODULES = {
     },
     "basicsr.losses": {"build_loss": build_loss},
     "basicsr.models": {},
+    "basicsr.models.base_model": {"BaseModel": BaseModel},
     "basicsr.models.sr_model": {"SRModel": SRModel},
+    "basicsr.models.swinir_model": {"SwinIRModel": SwinIRModel},
     "basicsr.models.srgan_model": {"SRGANModel": SRGANModel},
     "basicsr.models.esrgan_model": {"ESRGANModel": ESRGANModel},
     "basicsr.train": {"train_pipeline": train_pipeline},
