@@ -12,6 +12,9 @@ CLOSED_PIPE = 141
 """The exit status where nobody reads the output any more: what a shell reports for a program that SIGPIPE ended."""
 
 
+USE_UTF8 = "PYTHONUTF8=1 in the environment makes Python take all names and files for UTF-8"
+
+
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
     """Makes ``main``, which takes the arguments and returns the exit status, print anywhere.
 

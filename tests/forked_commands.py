@@ -1,8 +1,8 @@
 """Runs command lines in this environment, each in a process forked off this one, so that imports are paid for once.
 
-Standard input is a JSON list of jobs {"command", "arguments", "output", "closed"}: "out" and "err" are written to the file
-"output" with these suffixes, or are pipes that nobody reads if "closed" names them. The last line of the output is the
-JSON list of the exit statuses.
+Standard input is a JSON list of jobs {"command", "arguments", "output", "closed"}. "out" and "err" are written to the
+file "output" with these suffixes, or are pipes that nobody reads where "closed" names them. The last line that is
+printed is the JSON list of the exit statuses.
 """
 
 import atexit
@@ -41,5 +41,7 @@ statuses: list[int] = []
 gc.freeze()  # or each child would go through all that is imported here before it ends
 for job in json.load(sys.stdin):
     if fork(job):
-        sys.exit(COMMANDS[job["command"]](job["arguments"]))
+        # As they would arrive in sys.argv.
+        arguments = [os.fsdecode(argument.encode()) for argument in job["arguments"]]
+        sys.exit(COMMANDS[job["command"]](arguments))
 print(json.dumps(statuses))

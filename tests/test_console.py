@@ -218,6 +218,24 @@ def test_a_folder_that_cannot_be_written_to_is_named(place: Place) -> None:
         assert is_clean(done), (name, done)
 
 
+@pytest.mark.parametrize("place", ["ascii"], indirect=True)
+def test_letters_that_python_does_not_take_for_utf8(place: Place) -> None:
+    """Where its encoding of files and names is another one."""
+    config = place.folder / "with a letter.yaml"
+    config.write_text((place.folder / "config.yaml").read_text() + f"out: {place.folder}/ä\n", encoding="utf-8")
+    jobs = {
+        "content": ("dec-train", ["fit", "--config", str(config)]),
+        "name": ("dec-train", ["fit", "--config", f"{place.folder}/config.yaml", "--data.train", "[ä]"]),
+    }
+    reasons = {"content": (1, "can't decode byte 0xc3"), "name": (2, "surrogates not allowed")}
+    for name, done in run(place, jobs).items():
+        status, reason = reasons[name]
+        assert done.status == status, done
+        assert reason in done.err, done
+        assert "PYTHONUTF8=1 in the environment" in done.err, done
+        assert is_clean(done), done
+
+
 def printed(stream: io.TextIOWrapper) -> str:
     stream.flush()
     stream.seek(0)

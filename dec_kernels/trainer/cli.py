@@ -31,7 +31,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dec_kernels.console import command_line
+from dec_kernels.console import USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
@@ -239,7 +239,8 @@ def explain(error: BaseException) -> str | None:
         return (
             "out of memory. In training, lower data.batch_size (trainer.accumulate_grad_batches makes up for it), "
             "data.crop_size or the network's size, or set trainer.precision to bf16-mixed; in validation and test, set "
-            f"model.tile, for example to 256. ({str(error).splitlines()[0]})"
+            "model.tile, for example to 256, or lower it, and leave out the largest images, whose figures take 0.3 GB "
+            f"a megapixel. ({(str(error) or type(error).__name__).splitlines()[0]})"
         )
     if isinstance(error, CheckpointError):
         return f"{error}. When there is space again, --resume auto goes on from there"
@@ -253,6 +254,8 @@ def explain(error: BaseException) -> str | None:
         return wrapped[0]
     if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError, NonFiniteError)):
         return str(error)
+    if isinstance(error, UnicodeError):
+        return f"{error}. {USE_UTF8}"
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from dec_kernels.console import USE_UTF8
+
 _UNKNOWN = re.compile(r"(?:does not accept option|unrecognized arguments:|Option) '?-{0,2}([\w.]+)")
 _CLASS = re.compile(r"given class_path '([\w.]+)'")
 
@@ -29,6 +31,8 @@ class SuggestingParser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if "surrogates not allowed" in message:
+            message = f"{message}. {USE_UTF8}, if that is what they are"
         unknown = _UNKNOWN.search(message)
         suggestion = "." + nearest(unknown[1], self._names(message)) if unknown else ""
         if "Expected a <class 'list'>" in message:

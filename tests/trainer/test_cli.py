@@ -8,7 +8,7 @@ import torch
 import yaml
 from PIL import Image
 
-from dec_kernels.trainer.cli import TrainerCLI, main
+from dec_kernels.trainer.cli import TrainerCLI, explain, main
 from dec_kernels.trainer.models import RRDBNet, load_weights
 
 
@@ -184,3 +184,11 @@ def test_a_name_that_is_too_long_is_no_folder(
     for value in (f"[{long}]", f"[{{hr: {long}, lr: {long}}}]"):
         assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), f"--data.train={value}"]) == 1
         assert f"'{long}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nMore of it")])
+def test_running_out_of_memory_is_explained(error: Exception) -> None:
+    sentence = explain(error)
+    assert sentence is not None
+    assert "set model.tile" in sentence
+    assert sentence.endswith(("(MemoryError)", "(CUDA out of memory.)"))
