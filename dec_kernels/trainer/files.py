@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         os.replace(unfinished, path)
     except BaseException as error:
         unfinished.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as where the disk is full
+        if isinstance(error, OSError) and error.errno and not error.filename:  # as where the disk is full
             error.filename = str(path)
         raise
 
