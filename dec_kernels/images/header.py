@@ -148,33 +148,38 @@ def _header(image: Image.Image, path: Path) -> Header:
 
 def _orientation(image: Image.Image, path: Path) -> int:
     """EXIF's, or else XMP's. Where that is damaged, or none of its eight numbers, the image stays as it is stored."""
+    texts = _png_texts(path) if image.format == "PNG" else b""
     try:
-        exif = _png_exif(path) if image.format == "PNG" else image.getexif()
+        exif = _png_exif(texts) if texts else image.getexif()
     except Exception:
         return 1
     found = exif.get(ORIENTATION)
     return next((orientation for orientation in range(1, 9) if orientation == found), 1)
 
 
-def _png_exif(path: Path) -> Image.Exif:
-    """EXIF and XMP may stand behind a PNG's pixels, which Pillow would decode to get there.
-
-    So Pillow is given a file of these chunks alone, in front of no pixels.
-    """
+def _png_texts(path: Path) -> bytes:
+    """A PNG without pixels, of the chunks that may hold an orientation, wherever in the file they stand."""
     kept = []
     with path.open("rb", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(0)
         signature = file.read(8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
+            if kind == b"IEND":
+                break
+            start = file.tell()
+            if start + length + 4 > end:
+                raise ValueError(f"it is cut off, or damaged: a chunk at byte {start - 8} is longer than the file")
             if kind in (b"IHDR", *_PNG_TEXTS):
                 kept.append((kind, file.read(length)))
-                file.seek(4, os.SEEK_CUR)
-            elif kind == b"IEND":
-                break
-            else:
-                file.seek(length + 4, os.SEEK_CUR)
-    content = signature + b"".join(_chunk(*each) for each in [*kept, (b"IDAT", b"")])
-    with Image.open(BytesIO(content), formats=("PNG",)) as image:
+            file.seek(start + length + 4)
+    return signature + b"".join(_chunk(*each) for each in [*kept, (b"IDAT", b"")])
+
+
+def _png_exif(texts: bytes) -> Image.Exif:
+    # Of the file itself, Pillow would decode the pixels to get at what stands behind them.
+    with Image.open(BytesIO(texts), formats=("PNG",)) as image:
         return Image.Image.getexif(image)  # PngImageFile's own would look for pixels
 
 

@@ -118,8 +118,11 @@ def test_refuses_truncated_files(tmp_path: Path) -> None:
         noise.save(tmp_path / name)
     for path in sorted(tmp_path.iterdir()):
         path.write_bytes(path.read_bytes()[:-200])
-        size = image_size(path)
-        assert size in ((64, 64), (10, 14))
+        if path.suffix == ".png":  # of which it is known without decoding them
+            with pytest.raises(UnreadableImageError, match=rf"cannot read .*{path.name} as an image: it is cut off"):
+                image_size(path)
+        else:
+            assert image_size(path) in ((64, 64), (10, 14))
         with pytest.raises(UnreadableImageError, match=f"cannot read .*{path.name} as an image"):
             read_image(path)
 

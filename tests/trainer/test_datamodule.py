@@ -29,8 +29,10 @@ def save(path: Path, height: int = 40, width: int = 48) -> Path:
     return path
 
 
-def truncate(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[:-500])
+def damage(path: Path) -> Path:
+    """Of which the header does not tell."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-500] + bytes(400) + content[-100:])
     return path
 
 
@@ -268,18 +270,18 @@ def bad_folders(tmp_path: Path) -> tuple[dict[str, str], dict[str, str]]:
         ("unfit", (40, 48), (10, 11)),
         ("alone", (40, 48), None),
         ("header", (40, 48), (10, 12)),
-        ("truncated", (40, 48), (10, 12)),
+        ("damaged", (40, 48), (10, 12)),
     ):
         save(hr / f"{name}.png", *high)
         if low:
             save(lr / f"{name}.png", *low)
     (hr / "header.png").write_text("no image at all")
-    truncate(hr / "truncated.png")
+    damage(hr / "damaged.png")
     return {"hr": str(hr), "lr": str(lr)}, {
         "alone": "has no low-resolution partner",
         "header": r"cannot read .*header\.png as an image",
         "small": "has 28 x 48 pixels, too few: 32 x 32 are needed",
-        "truncated": r"cannot read .*truncated\.png as an image",
+        "damaged": r"cannot read .*damaged\.png as an image",
         "unfit": r"has 10 x 11 pixels: scale 4 makes 10 x 12 of the 40 x 48 of .*unfit\.png",
     }
 
@@ -290,14 +292,14 @@ def test_refuses_bad_files_by_name(bad_folders: Any, cache: str) -> None:
     data = SRDataModule([folders], [folders], crop_size=32, cache=cache)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"images of data\.train cannot be used") as error:
         data.setup("fit")
-    found = problems if cache == "memory" else problems.keys() - {"truncated"}  # its header is fine
+    found = problems if cache == "memory" else problems.keys() - {"damaged"}  # its header is fine
     assert f"{len(found)} of 6 images" in str(error.value)
     assert len(str(error.value).splitlines()) == 2 + len(found)
     for name in found:
         assert re.search(problems[name], str(error.value))
     with pytest.raises(ValueError, match=r"4 of 6 images of data\.val cannot be used") as error:
         data.setup("validate")
-    assert "truncated.png" in str(error.value)
+    assert "damaged.png" in str(error.value)
     assert "small" not in str(error.value)
 
 
@@ -318,11 +320,11 @@ def test_skips_bad_files(bad_folders: Any, cache: str, tmp_path: Path) -> None:
         ["5 of 6 images of data.train" if cache == "memory" else "4 of 6 images of data.train"],
         ["4 of 6 images of data.val"],
     ]
-    # Small images can be evaluated on. The truncated one is known to be bad before the training only to some caches;
+    # Small images can be evaluated on. The damaged one is known to be bad before the training only to some caches;
     # all draw the same samples.
     assert [pair.name for pair in data.pairs["val"]] == ["good", "small"]
-    assert [photo.name for photo in data.pairs["train"].photos] == ["good", "truncated"]
-    with pytest.warns(UserWarning, match=r"left out of the training: cannot read .*truncated\.png"):
+    assert [photo.name for photo in data.pairs["train"].photos] == ["damaged", "good"]
+    with pytest.warns(UserWarning, match=r"left out of the training: cannot read .*damaged\.png"):
         seen = [data.train_dataloader().dataset[k]["hr"] for k in range(4)]
     reference = RandomCrops(data.pairs["train"], 32, seed=0, skip_unreadable=True)
     with warnings.catch_warnings():
@@ -331,7 +333,7 @@ def test_skips_bad_files(bad_folders: Any, cache: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_breaks_in_training_is_named(tmp_path: Path) -> None:
-    truncate(save(tmp_path / "train" / "x.png"))
+    damage(save(tmp_path / "train" / "x.png"))
     save(tmp_path / "train" / "good.png")
     save(tmp_path / "val" / "y.png")
     data = SRDataModule([str(tmp_path / "train")], [str(tmp_path / "val")], crop_size=32, cache="none")
