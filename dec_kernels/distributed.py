@@ -17,7 +17,7 @@ import contextlib
 import logging
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -116,17 +116,21 @@ def compare(call: str, group: str) -> None:
     )
 
 
-@contextlib.contextmanager
-def announcing(group: str) -> Iterator[None]:
+class announcing:
     """An error inside is raised here, and reaches the other ranks, which wait for this one's call."""
-    try:
-        yield
-    except Exception as error:
-        # What fails while it is compiled is run again as it is, unless it had to be one graph. (As a decorator,
-        # `disable` would import the compiler with this package.)
-        if not torch.compiler.is_dynamo_compiling():
-            torch.compiler.disable(_announce)(error, group)
-        raise
+
+    # A class, since the compiler of PyTorch 2.6 does not look into generators.
+    def __init__(self, group: str) -> None:
+        self.group = group
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
+        # The compiler does not take this into a graph: what fails while it is compiled is run again as it is, unless it
+        # had to be one graph. (As a decorator, `disable` would import the compiler with this package.)
+        if self.group != ALONE and isinstance(error, Exception):
+            torch.compiler.disable(_announce)(error, self.group)
 
 
 def _announce(error: Exception, group: str) -> None:

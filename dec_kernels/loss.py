@@ -62,8 +62,10 @@ class DECLoss(nn.Module):
         precision: how far the operands of the matrix products may be rounded; the mask is always exact, and sums, exp
             and log are always float32. "ieee" (float32), "tf32x3" (float32's error from three TF32 products), "tf32",
             "bf16". A device without TF32 computes both TF32 presets as "ieee". "auto" is bf16 or tf32 under autocast
-            to bfloat16 or float16, otherwise what `torch.get_float32_matmul_precision` says: "highest" tf32x3,
-            "high" tf32, "medium" bf16. float64 images are computed in float64.
+            to bfloat16 or float16, otherwise what PyTorch's own float32 products on that device are set to, through any
+            of its interfaces: "highest" (or "ieee") tf32x3, "high" (or "tf32") tf32, "medium" (or "bf16") bf16. The
+            backward takes what the forward found; a graph of torch.compile, what was set when it was compiled.
+            float64 images are computed in float64.
         backend: "auto" (the fastest that can run; the environment variable ``DEC_KERNELS_BACKEND`` replaces it),
             "reference", "torch", "cpp" or "triton". One that was asked for by name runs or raises.
         process_group: None, patches of this process alone; a `torch.distributed` group, columns j from every rank in it

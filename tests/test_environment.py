@@ -50,6 +50,21 @@ def test_a_backend_that_does_not_exist_is_reported_and_does_not_stop_the_report(
     assert "got 'cudnn'" in environment.report()
 
 
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ("torch.backends.fp32_precision = 'tf32'", "tf32; PyTorch's own products are set to: tf32"),
+        ("torch.backends.mkldnn.matmul.fp32_precision = 'bf16'", "bf16; PyTorch's own products are set to: bf16"),
+        ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", "tf32x3; PyTorch's own products are set to: none"),
+        ("torch.set_float32_matmul_precision('high'); torch.backends.cuda.matmul.allow_tf32 = False", "tf32; "),
+    ],
+)
+def test_the_report_says_what_auto_is_in_every_state_of_the_settings(setting: str, shown: str) -> None:
+    command = f"import torch; {setting}; from dec_kernels.cli import main; main(['env'])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert f'  precision="auto": {shown}' in done.stdout
+
+
 def test_reasons_stand_beside_each_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     facts = environment.backends_on(CPU)

@@ -125,6 +125,10 @@ def test_arguments_are_attributes_that_can_be_set(backend: str) -> None:
         criterion.t_pos = -1
     with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
         criterion.process_group = "world"
+    everywhere = DECLoss(process_group="world")
+    assert everywhere.process_group == "world"
+    with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
+        everywhere.scope = "image"
     assert criterion.t_pos == 0.5
     assert criterion.process_group is None
     assert set(inspect.signature(DECLoss).parameters) <= set(dir(criterion))

@@ -109,3 +109,11 @@ def test_the_way_back_is_the_gradient_of_the_way_in(memory_format: torch.memory_
     assert grad.is_contiguous(memory_format=memory_format)
     assert (grad[:, :, 12:] == 0).all()
     assert (grad[:, :, :, 20:] == 0).all()
+
+
+def test_a_norm_beyond_float32_shows_as_nan_where_the_values_were_not_looked_at() -> None:
+    sr, hr = torch.rand(2, 1, 3, 8, 16)
+    hr[..., 8:] *= 1e37
+    for dtype, expected in ((torch.float32, [False, True]), (torch.float64, [False, False])):
+        rows, _ = prepare(sr.to(dtype), hr.to(dtype), 8)
+        assert rows.p_scale.isnan().tolist() == [expected]

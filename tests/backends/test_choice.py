@@ -1,3 +1,4 @@
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from dec_kernels import dec_loss
-from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, asked_for, choose, cpp, explain
+from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, asked_for, choose, cpp, explain, triton
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
 TASK = Task(CPU, FLOAT, 192, 8192, "ieee")
@@ -87,6 +88,16 @@ def test_other_devices_get_reasons() -> None:
 def test_without_triton_its_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert any("Triton is not installed" in reason for reason in BACKENDS["triton"].reasons(CPU, FLOAT, 192))
+
+
+def test_an_older_triton_than_the_kernels_were_compiled_with_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "3.2.0" if name == "triton" else version(name))
+    triton._version.cache_clear()
+    try:
+        assert any("this is 3.2" in reason for reason in triton.reasons(CPU, FLOAT, 192))
+    finally:
+        triton._version.cache_clear()
 
 
 def test_importing_the_package_does_not_import_triton() -> None:

@@ -6,7 +6,9 @@ for the tiles without positives and one for the band, `walk` what these share; `
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import importlib.util
 import math
 import os
@@ -23,15 +25,22 @@ if TYPE_CHECKING:
     from dec_kernels.backends.triton.rows import Rows
 
 
+OLDEST = (3, 6)
+
+
 def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     found = []
     if importlib.util.find_spec("triton") is None:
         found.append("Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton")
+    elif (version := _version()) < OLDEST:
+        found.append(
+            f"its kernels take Triton {_dotted(OLDEST)}, as PyTorch 2.11 has it, and this is {_dotted(version)}"
+        )
     if device.type == "cuda":
         if torch.version.hip:
             found.append("its tiles are made for CUDA devices, not for ROCm")
         elif (capability := torch.cuda.get_device_capability(device)) < (8, 0):
-            found.append(f"it takes compute capability 8.0, and {device} has {'.'.join(map(str, capability))}")
+            found.append(f"it takes compute capability 8.0, and {device} has {_dotted(capability)}")
     elif not (device.type == "cpu" and _interpreted()):
         found.append(f"it runs on CUDA devices, not on {device.type} (or on the CPU, slowly, with TRITON_INTERPRET=1)")
     if dtype == torch.float64:
@@ -175,6 +184,19 @@ def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
 
 # Each part of the backward holds sums of its own, n x D float32.
 _MOST_SPLITS = 4
+
+
+@functools.cache
+def _version() -> tuple[int, ...]:
+    """Of Triton, major and minor."""
+    for package in ("triton", "pytorch-triton"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return tuple(int(part) for part in importlib.metadata.version(package).split(".")[:2])
+    return OLDEST  # built from source, without a name
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _interpreted() -> bool:
