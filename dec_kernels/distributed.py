@@ -127,9 +127,9 @@ class announcing:
         pass
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
-        # What fails while it is compiled is run again as it is, unless it had to be one graph. (As a decorator,
-        # `disable` would import the compiler with this package.)
-        if isinstance(error, Exception) and not torch.compiler.is_dynamo_compiling():
+        # The compiler does not take this into a graph: what fails while it is compiled is run again as it is, unless it
+        # had to be one graph. (As a decorator, `disable` would import the compiler with this package.)
+        if self.group != ALONE and isinstance(error, Exception):
             torch.compiler.disable(_announce)(error, self.group)
 
 

@@ -609,7 +609,7 @@ def test_nccl_gathers_without_waiting_for_the_device() -> None:
         group = distributed.name_of("world")
         sr, _ = (x.cuda() for x in batch(1, torch.bfloat16))
         everything = torch.empty_like(sr)
-        arguments = everything.view(-1).view(torch.uint8), sr.view(-1).view(torch.uint8), distributed._named(group)
+        arguments = everything.view(-1).view(torch.uint8), sr.view(-1).view(torch.uint8), distributed.group_of(group)
         distributed._all_gather_bytes(*arguments)  # connects
         distributed._exchange("", group)
         torch.cuda.set_sync_debug_mode("error")
