@@ -18,6 +18,7 @@ import torch
 from benchmarks.competitors import COMPETITORS
 from benchmarks.workload import images
 from dec_kernels.doctor.memory import peak_extra_bytes
+from dec_kernels.jsontext import to_json
 
 # With the second size torch.compile makes code for any n, and the kernels for tiles of full size are there; neither is
 # compiled in the measured call.
@@ -67,4 +68,4 @@ if __name__ == "__main__":
     parser.add_argument("n", type=int, help="patches")
     parser.add_argument("patch_size", type=int, help="pixels; rows have 3 * patch_size^2 values")
     given = parser.parse_args()
-    print(json.dumps(measure(given.competitor, given.n, given.patch_size)))
+    print(to_json(measure(given.competitor, given.n, given.patch_size)), end="")

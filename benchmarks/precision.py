@@ -9,7 +9,6 @@ same as "ieee" there.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from benchmarks import machine
 from benchmarks.compare import RESULTS
 from benchmarks.workload import images
 from dec_kernels import dec_loss
+from dec_kernels.jsontext import to_json
 
 N, PATCH_SIZE, DIM = 512, 8, 192
 PRESETS = {"triton": ("ieee", "tf32x3", "tf32", "bf16"), "cpp": ("ieee", "bf16"), "torch": ("ieee", "bf16")}
@@ -81,7 +81,7 @@ def main() -> None:
         "errors": measure(given.n, PRESETS),
     }
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "precision.json").write_text(json.dumps(results, indent=1) + "\n")
+    (given.out / "precision.json").write_text(to_json(results))
     Console().print(table(results))
 
 

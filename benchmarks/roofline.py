@@ -12,7 +12,6 @@ decide (the lower end of each bracket); without any overlap their times would ad
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from dec_kernels.jsontext import to_json
 
 PREDICTION = "PREDICTION from datasheets, not a measurement"
 
@@ -255,7 +256,7 @@ def main() -> None:
             "model": {"block_rows": given.block_rows, "band": given.band, "unit": "seconds"},
             "predictions": records,
         }
-        given.json.write_text(json.dumps(content, indent=1) + "\n")
+        given.json.write_text(to_json(content))
 
 
 if __name__ == "__main__":

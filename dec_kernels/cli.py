@@ -7,11 +7,13 @@ import sys
 from collections.abc import Sequence
 
 from dec_kernels import __version__, doctor, environment
+from dec_kernels.console import command_line
 from dec_kernels.integrations import shim
 
 COMMANDS = (doctor, environment, shim)
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; `argv` is `sys.argv[1:]` by default.
 
@@ -27,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
+    except BrokenPipeError:
+        raise
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"dec-kernels {arguments.command}: error: {error}", file=sys.stderr)
         return 2

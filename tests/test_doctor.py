@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+import os
 import subprocess
 import sys
 import zlib
@@ -85,11 +86,57 @@ class TestRead:
         deep.write_bytes(_png_of_16_bit_colours(2, 2, value=0x8001))
         Image.new("RGBA", (2, 2), (0, 51, 255, 7)).save(clear)
         source = read.find(deep, clear, 1.0)
-        assert any("deep.png" in note and "16-bit" in note for note in source.notes)
-        assert any("clear.png" in note and "alpha" in note for note in source.notes)
+        assert [note for note in source.notes if "clear.png" in note and "alpha" in note] == source.notes
         sr, hr = source.pairs[0].load()
-        assert (sr == torch.tensor(128 / 255)).all()
+        assert (sr == torch.tensor(0x8001 / 65535)).all()
         assert torch.allclose(hr[:, 0, 0], torch.tensor([0, 0.2, 1]))
+
+    def test_images_are_read_as_for_a_training(self, tmp_path: Path, photo: tuple[Tensor, Tensor]) -> None:
+        """A square photograph on its side by EXIF, against the upright one."""
+        image = photo[1][0][:, :, :24]
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        stored = Image.fromarray((image * 255).round().byte().permute(1, 2, 0).rot90().numpy())
+        stored.save(tmp_path / "hr.png", exif=exif)
+        save(tmp_path / "sr.png", image)
+        source = read.find(tmp_path / "sr.png", tmp_path / "hr.png", 1.0)
+        sr, hr = source.pairs[0].load()
+        assert torch.equal(sr, hr)
+        assert source.notes == [f"1 file, {tmp_path / 'hr.png'}: turned as EXIF or XMP says."]
+
+    def test_folders_are_listed_as_for_a_training(self, folders: tuple[Path, Path]) -> None:
+        for side in folders:
+            (side / "._a.png").write_bytes(b"\0\5\x16\7" + bytes(80))
+            (side / "here").symlink_to(side)
+            (side / "other.avif").write_bytes(b"")
+            (side / "deeper").mkdir()
+            (side / "a.png" if side.name == "sr" else side / "a.bmp").rename(side / "deeper" / "a.png")
+        source = read.find(*folders, 1.0)
+        assert [pair.name for pair in source.pairs] == ["b", "a"]
+        passed_over = [note for note in source.notes if "other.avif" in note]
+        assert len(passed_over) == 2
+        assert all(note.startswith("Passed over: 1 file, ") for note in passed_over)
+
+    def test_profiles_are_said_and_so_is_that_they_differ(self, tmp_path: Path, photo: tuple[Tensor, Tensor]) -> None:
+        paths = tmp_path / "sr.png", tmp_path / "hr.png"
+        for path, profile in zip(paths, (None, b"of nothing"), strict=True):
+            save(path, photo[1][0])
+            with Image.open(path) as image:
+                image.load()
+                image.save(path, icc_profile=profile)
+        notes = read.find(*paths, 1.0).notes
+        assert len(notes) == 2
+        assert all(str(paths[1]) in note and "ICC profile" in note for note in notes)
+        notes = read.find(paths[1], paths[1], 1.0).notes
+        assert len(notes) == 1  # they do not differ
+
+    def test_names_that_are_not_utf8_can_be_printed(self, tmp_path: Path, photo: tuple[Tensor, Tensor]) -> None:
+        path = tmp_path / os.fsdecode(b"caf\xe9.png")
+        Image.new("RGBA", (8, 8)).save(path)
+        source = read.find(path, path, 1.0)
+        assert source.pairs[0].name == r"caf\xe9"
+        assert r"caf\xe9.png: the alpha channel" in source.notes[0]
+        "".join(source.notes).encode()
 
     @pytest.mark.parametrize("form", ["dict", "pair", "two files", "one image"])
     def test_saved_tensors(self, form: str, tmp_path: Path, photo: tuple[Tensor, Tensor]) -> None:
@@ -386,11 +433,12 @@ class TestCommand:
             (["nowhere.png", "a.png"], ["nowhere.png"]),
             (["a.png"], ["HR is missing", "a.png"]),
             (["a.png", "empty"], ["a.png", "empty", "two files or two folders"]),
-            (["empty", "one"], ["empty holds no image"]),
+            (["empty", "one"], ["'empty' holds no image"]),
             (["one", "other"], ["no image in one", "x.png", "y.png"]),
             (["a.png", "small.png"], ["a.png with 24 x 28", "small.png with 4 x 4"]),
-            (["text.png", "a.png"], ["text.png", "not an image"]),
-            (["float.tiff", "float.tiff"], ["float.tiff", "'F'"]),
+            (["text.png", "a.png"], ["cannot read text.png as an image"]),
+            (["float.tiff", "float.tiff"], ["float.tiff", "floating-point"]),
+            (["huge.png", "huge.png"], ["huge.png", "14000 x 14000", "DEC_KERNELS_MAX_PIXELS=196000000"]),
             (["small.png", "small.png"], ["patch_size=8", "0"]),
             (["small.png", "small.png", "--patch-size", "4"], ["patch_size=4", "leaves 1"]),
             (["a.png", "a.png", "--t-pos", "0"], ["t_pos", "greater than 0", "got 0"]),
@@ -431,6 +479,7 @@ class TestCommand:
         Path("text.png").write_text("no image")
         Path("text.pt").write_text("no tensor")
         Image.new("F", (8, 8)).save("float.tiff")
+        Path("huge.png").write_bytes(_png_of_16_bit_colours(1, 1, 0, announced=14_000))
         x = torch.zeros(1, 3, 8, 8)
         torch.save(x, "one.pt")
         torch.save({"lq": x, "hr": x}, "keys.pt")
@@ -455,7 +504,7 @@ class TestCommand:
         with pytest.raises(ValueError, match="20 x 28, 24 x 28"):
             crops.cut(read.find(*folders, max_val=1.0), arguments.WHOLE, None, 0, SPEC)
 
-    @pytest.mark.parametrize("missing", ["rich", "matplotlib"])
+    @pytest.mark.parametrize("missing", ["rich", "matplotlib", "cv2"])
     def test_a_missing_extra_is_named(self, missing: str) -> None:
         command = f"import sys; sys.modules[{missing!r}] = None; from dec_kernels.cli import main; "
         command += "sys.exit(main(['doctor', 'a.png', 'a.png']))"
@@ -465,13 +514,13 @@ class TestCommand:
         assert 'pip install "dec-kernels[doctor]"' in done.stderr
 
 
-def _png_of_16_bit_colours(height: int, width: int, value: int) -> bytes:
-    """Pillow reads such files and does not write them."""
+def _png_of_16_bit_colours(height: int, width: int, value: int, announced: int | None = None) -> bytes:
+    """Pillow reads such files and does not write them. `announced` is the side that the header claims."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
 
-    header = width.to_bytes(4) + height.to_bytes(4) + bytes([16, 2, 0, 0, 0])
+    header = (announced or width).to_bytes(4) + (announced or height).to_bytes(4) + bytes([16, 2, 0, 0, 0])
     line = b"\0" + value.to_bytes(2) * 3 * width
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(line * height)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body

@@ -6,7 +6,6 @@ prints its tables and writes scaling.json and scaling.png to benchmarks/results/
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from benchmarks.compare import RESULTS
 from benchmarks.scaling import model, report
 from benchmarks.scaling.measure import PATCH_SIZE, Plan, measure
 from benchmarks.workload import images
+from dec_kernels.jsontext import to_json
 
 # The number of processes that the model's two costs come from; more of them test it.
 CALIBRATED_ON = 2
@@ -86,7 +86,7 @@ def main() -> None:
         parser.error(f"--processes needs {CALIBRATED_ON}, whose seconds the model's costs come from")
 
     results = study(Plan(given.patches, given.processes, given.rounds))
-    given.json.write_text(json.dumps(results, indent=1) + "\n")
+    given.json.write_text(to_json(results))
     report.draw(results, given.plot)
     report.print_tables(results, Console(width=140))
 

@@ -25,6 +25,7 @@ from benchmarks.memory import MALLOC, peak_extra_bytes
 from benchmarks.timing import Timing, summary
 from benchmarks.workload import images
 from dec_kernels import dec_loss
+from dec_kernels.jsontext import to_json
 
 PATCH_SIZE = 8
 WARM_UP = 256  # patches
@@ -84,7 +85,7 @@ def _process(rank: int, task: Task, processes: int, plan: Plan, folder: str) -> 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
     result = task(plan, rank)
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(result))
+    (Path(folder) / f"{rank}.json").write_text(to_json(result))
     dist.barrier()  # so that none takes the group away from another
     dist.destroy_process_group()
 

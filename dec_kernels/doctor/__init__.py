@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dec_kernels.doctor import arguments as command_line
+from dec_kernels.jsontext import to_json
 
-EXTRA = ("matplotlib", "numpy", "PIL", "rich")
+EXTRA = ("cv2", "matplotlib", "numpy", "PIL", "rich")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     spec = command_line.spec(arguments)
     _require_folder(arguments.plot)
-    if arguments.json:
+    if arguments.json not in (None, "-"):
         _require_folder(Path(arguments.json))
     device = arguments.device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     source = read.find(arguments.sr, arguments.hr, spec.max_val)
@@ -58,17 +59,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_json(content: dict[str, Any], to: str | None) -> None:
-    text = json.dumps(content, indent=1)
+    text = to_json(content)
     if to == "-":
-        print(text)
+        print(text, end="")
     elif to:
-        Path(to).write_text(text + "\n")
+        Path(to).write_text(text, encoding="utf-8")
 
 
 def _require_folder(path: Path) -> None:
     """Before the work, not after it."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"the folder {path.parent} to write {path.name} into cannot be written to")
 
 
 def _require_extra() -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from dec_kernels.images import (
+    SUFFIXES,
+    Header,
+    list_images,
+    other_than_srgb,
+    printable,
+    read_header,
+    read_image,
+    some_of,
+)
+
 SAVED = (".pt", ".pth")
-_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 
 
 class Pair(NamedTuple):
@@ -43,10 +50,12 @@ class Source(NamedTuple):
 
 
 def find(sr: Path, hr: Path | None, max_val: float) -> Source:
-    """The pairs of two image files, two folders (matched by file name without suffix), or saved tensors.
+    """The pairs of two image files, two folders (matched by their place there, without suffix), or saved tensors.
 
-    Image files are scaled to [0, max_val]; saved tensors are taken as they are, in float32. A saved file holds a tensor
-    (C, H, W) or (B, C, H, W), or where it comes alone {"sr": tensor, "hr": tensor} or a pair of tensors.
+    Image files are listed and read as for a training, see :func:`dec_kernels.images.find_images` and
+    :func:`dec_kernels.images.read_image`, and scaled to [0, max_val]; saved tensors are taken as they are, in float32.
+    A saved file holds a tensor (C, H, W) or (B, C, H, W), or where it comes alone {"sr": tensor, "hr": tensor} or a
+    pair of tensors.
 
     Raises:
         OSError: a file or folder is not there, or cannot be read.
@@ -66,82 +75,77 @@ def find(sr: Path, hr: Path | None, max_val: float) -> Source:
         paths, notes = [(sr, hr)], []
     else:
         raise ValueError(f"SR and HR must be two files or two folders, got {sr} and {hr}")
-    for path in sorted(path for both in paths for path in both):
-        notes += _header_notes(path)
-    return Source([_image_pair(*both, max_val) for both in paths], notes, saved=False)
+    headers = {path: read_header(path) for both in paths for path in both}
+    pairs = [_image_pair(*both, headers, max_val) for both in paths]
+    return Source(pairs, notes + _header_notes(paths, headers), saved=False)
 
 
 def _matched(sr: Path, hr: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    sides = [_images_in(folder) for folder in (sr, hr)]
+    notes: list[str] = []
+    sides = [_images_in(folder, notes) for folder in (sr, hr)]
     common = sorted(sides[0].keys() & sides[1].keys())
     if not common:
         examples = " and ".join(f"{next(iter(side.values()))}" for side in sides)
         raise ValueError(f"no image in {sr} has the name of one in {hr} (without its suffix): there are {examples}")
-    notes = []
     for folder, side in zip((sr, hr), sides, strict=True):
         if alone := sorted(side.keys() - set(common)):
-            notes.append(f"{len(alone)} images of {folder} have no counterpart and are left out, {alone[0]} first.")
+            notes.append(
+                f"{len(alone)} images of {printable(folder)} have no counterpart and are left out, "
+                f"{printable(alone[0])} first."
+            )
     return [(sides[0][name], sides[1][name]) for name in common], notes
 
 
-def _images_in(folder: Path) -> dict[str, Path]:
-    """Name without suffix -> image file."""
-    found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES):
-        if path.stem in found:
-            raise ValueError(f"{path} and {found[path.stem]} have the same name: which of them is meant?")
-        found[path.stem] = path
-    if not found:
-        raise ValueError(f"the folder {folder} holds no image; looked for {', '.join(IMAGES)}")
+def _images_in(folder: Path, notes: list[str]) -> dict[Path, Path]:
+    """Place in the folder, without suffix -> image file."""
+    listing = list_images(str(folder))
+    if listing.passed_over:
+        notes.append(f"Passed over: {some_of(listing.passed_over)}; only {', '.join(SUFFIXES)} are read.")
+    found: dict[Path, Path] = {}
+    for path in listing.images:
+        name = path.relative_to(folder).with_suffix("")
+        if name in found:
+            raise ValueError(f"{path} and {found[name]} have the same name: which of them is meant?")
+        found[name] = path
     return found
 
 
-def _image_pair(sr: Path, hr: Path, max_val: float) -> Pair:
-    sizes = [_size(path) for path in (sr, hr)]
+def _image_pair(sr: Path, hr: Path, headers: Mapping[Path, Header], max_val: float) -> Pair:
+    sizes = [headers[path].size for path in (sr, hr)]
     if sizes[0] != sizes[1]:
         raise ValueError(
             f"SR and HR must have the same size (SR is the network's output), got {sr} with {_times(sizes[0])} "
             f"and {hr} with {_times(sizes[1])} pixels (H x W)"
         )
-    return Pair(hr.stem, sizes[0], lambda: (max_val * _pixels(sr), max_val * _pixels(hr)))
+    return Pair(printable(Path(hr.stem)), sizes[0], lambda: (max_val * _pixels(sr), max_val * _pixels(hr)))
 
 
-def _size(path: Path) -> tuple[int, int]:
-    with _open(path) as image:
-        return image.height, image.width
-
-
-def _header_notes(path: Path) -> list[str]:
-    with _open(path) as image:
-        mode, encoding = image.mode, str(getattr(image, "tile", None))
-    if mode not in _EIGHT_BITS and not mode.startswith("I;16"):
-        raise ValueError(f"{path} has pixels of Pillow's mode {mode!r}; wanted are 8-bit images and 16-bit grey ones")
+def _header_notes(paths: Sequence[tuple[Path, Path]], headers: Mapping[Path, Header]) -> list[str]:
+    """A sentence on each thing that was left out or changed, with the number of files and the first one."""
+    profiles = {path: other_than_srgb(header.profile) for path, header in headers.items()}
+    transparent = [path for path, header in headers.items() if header.alpha]
+    turned = [path for path, header in headers.items() if header.orientation != 1]
+    named = [path for path in headers if profiles[path]]
+    differing = [hr for sr, hr in paths if profiles[sr] != profiles[hr]]
     notes = []
-    if "A" in mode:
-        notes.append(f"{path}: the alpha channel is left out.")
-    if mode == "RGB" and ";16" in encoding:
-        notes.append(f"{path}: of its 16-bit colours Pillow reads the upper 8 bits.")
+    if transparent:
+        notes.append(f"{some_of(transparent)}: the alpha channel is left out.")
+    if turned:
+        notes.append(f"{some_of(turned)}: turned as EXIF or XMP says.")
+    if named:
+        what = f"an ICC profile other than sRGB ({profiles[named[0]]})"
+        notes.append(f"{some_of(named)}: {what}. Values are taken as they are stored.")
+    if differing:
+        notes.append(
+            f"{some_of(differing)}: the ICC profile is not that of SR, so one colour has different values in the two."
+        )
     return notes
 
 
 def _pixels(path: Path) -> Tensor:
     """(3, H, W) float32 in [0, 1]."""
-    with _open(path) as image:
-        grey = image.mode.startswith("I;16")
-        try:
-            values = np.array(image if grey else image.convert("RGB"), dtype=np.float32)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-    if grey:
-        return torch.from_numpy(values / 65535).expand(3, -1, -1)
-    return torch.from_numpy(values / 255).permute(2, 0, 1)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not an image that Pillow can read") from error
+    pixels = read_image(path)
+    return pixels.float() / torch.iinfo(pixels.dtype).max
 
 
 def _saved(sr: Path, hr: Path | None) -> Source:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dec_kernels.doctor.facts import Facts
 
@@ -40,7 +41,7 @@ def _titled(title: str, rows: list[tuple[str, str]]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*map(Text, row))  # no markup: brackets in a name are its own
     table.add_row()
     return table
 
@@ -108,7 +109,7 @@ def _costs(facts: Facts) -> Table:
     table = _grid("One forward and backward", "backend", "seconds", "MiB beside the images", "calls, or why not")
     for cost in facts["backends"]:
         if cost["seconds"] is None:
-            table.add_row(cost["backend"], "", "", _plain(cost["reason"] or ""))
+            table.add_row(cost["backend"], "", "", Text(cost["reason"] or ""))
             continue
         memory = "not measured" if cost["extra_bytes"] is None else f"{cost['extra_bytes'] / MIB:.1f}"
         table.add_row(cost["backend"], f"{cost['seconds']:.4f}", memory, f"median of {cost['calls']}")
@@ -144,8 +145,3 @@ def _grid(title: str, *headings: str) -> Table:
 
 def _number(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
-
-
-def _plain(text: str) -> str:
-    """Text that may hold brackets, for a cell in which rich looks for markup."""
-    return text.replace("[", r"\[")

@@ -18,6 +18,7 @@ _NEEDED = (
     "skimage",
     "tensorboard",
     "yaml",
+    "safetensors",
 )
 
 _missing = [name for name in _NEEDED if find_spec(name) is None]

@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
 
 FOLDER = "checkpoints"
@@ -21,8 +22,29 @@ class CheckpointError(RuntimeError):
     """A checkpoint could not be written; the one before it is intact."""
 
 
+class UnusableCheckpointError(ValueError):
+    """A file is no checkpoint that a training or an evaluation can go on from; the message says why."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes by :func:`~dec_kernels.trainer.files.replacing`."""
+    """Writes by :func:`~dec_kernels.trainer.files.replacing`; says what is wrong with a file that it cannot read."""
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if Path(path).is_dir():
+            raise UnusableCheckpointError(f"{path} is a folder, no checkpoint")
+        try:
+            checkpoint = super().load_checkpoint(path, *args, **kwargs)
+        except Exception as error:  # a damaged file can raise almost anything
+            if isinstance(error, OSError) or is_out_of_memory(error):
+                raise
+            raise UnusableCheckpointError(
+                f"the checkpoint {path} is damaged, or holds more than tensors and plain Python values"
+            ) from error
+        if not isinstance(checkpoint, dict) or not {"state_dict", "pytorch-lightning_version"} <= checkpoint.keys():
+            raise UnusableCheckpointError(
+                f"{path} is no checkpoint of a training: name a file of weights alone by model.weights"
+            )
+        return checkpoint
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
@@ -32,6 +54,33 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:  # torch's writer has a RuntimeError for a disk that is full
             kept = f"; the one before it, {path}, is intact" if path.exists() else ""
             raise CheckpointError(f"cannot write the checkpoint {path}{kept}: {error}") from error
+
+
+def require_checkpoint(path: Path, out: Path) -> None:
+    """See that a training can go on from the checkpoint ``path``, before all else is prepared for it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnusableCheckpointError: it cannot be used; the message names another one in the run's folder ``out``, if that
+            has one.
+    """
+    try:
+        AtomicCheckpointIO().load_checkpoint(path)
+    except UnusableCheckpointError as error:
+        for other in (out / LAST, out / BEST):
+            if other != path and (step := _step_of(other)) is not None:
+                raise UnusableCheckpointError(f"{error}. --resume {other} goes on from step {step}") from error
+        if path == out / LAST:
+            start = f"there is no other one in {out}: to begin anew, remove it or name another --out"
+            raise UnusableCheckpointError(f"{error}, and {start}") from error
+        raise
+
+
+def _step_of(checkpoint: Path) -> int | None:
+    try:
+        return AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
+    except (FileNotFoundError, UnusableCheckpointError):
+        return None
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -95,7 +144,12 @@ class LastCheckpoint(RunCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR."""
+    """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR, see ``means.score``."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out, BEST, monitor="val/psnr_y", mode="max", save_on_train_epoch_end=False)
+        super().__init__(out, BEST, monitor="val/score", mode="max", save_on_train_epoch_end=False)
+
+    @property
+    def state_key(self) -> str:
+        # The name from before there was a score, so that a run from then keeps its best checkpoint when it goes on.
+        return super().state_key.replace("val/score", "val/psnr_y")

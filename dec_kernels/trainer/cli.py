@@ -25,11 +25,13 @@ from traceback import walk_tb
 from typing import Any
 
 import lightning.pytorch as pl
+import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
+from dec_kernels.console import USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
@@ -38,11 +40,13 @@ from dec_kernels.trainer.checkpoints import (
     BestCheckpoint,
     CheckpointError,
     LastCheckpoint,
+    require_checkpoint,
 )
 from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
 from dec_kernels.trainer.data.cache import CacheError
 from dec_kernels.trainer.errors import is_out_of_memory, require_at_least
 from dec_kernels.trainer.evaluation import EvaluationReport
+from dec_kernels.trainer.files import require_folder
 from dec_kernels.trainer.loggers import LastingCSVLogger
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution
 from dec_kernels.trainer.parser import SuggestingParser, nearest
@@ -93,6 +97,7 @@ class Trainer(pl.Trainer):
         else:
             raise FileNotFoundError(f"resume must be 'never', 'auto' or the file of a checkpoint, got {resume!r}")
         if checkpoint is not None:
+            require_checkpoint(Path(checkpoint), out)
             model.weights = None  # the checkpoint has what has become of them
         super().fit(model, datamodule=datamodule, ckpt_path=checkpoint)
 
@@ -148,6 +153,11 @@ class TrainerCLI(LightningCLI):
         self.names_weights = any(arg.partition("=")[0] == "--model.weights" for arg in given)
         self.config = parser.parse_args(_with_shipped_configs(given))
 
+    def _parse_ckpt_path(self) -> None:
+        # Lightning would look for settings in the checkpoint, where this trainer keeps none, and end in a traceback if
+        # it is damaged.
+        pass
+
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         chosen = self._get(self.config_init, "trainer")
         if self._get(self.config, "out") is None:
@@ -155,6 +165,7 @@ class TrainerCLI(LightningCLI):
         out = Path(self._get(self.config, "out"))
         every = self._get(self.config, "checkpoint_every")
         require_at_least(1, checkpoint_every=every)
+        require_folder(out, "--out")
         kwargs["default_root_dir"] = out
         kwargs["plugins"] = [*_as_list(chosen["plugins"]), AtomicCheckpointIO()]
         if self.subcommand not in (None, "fit"):
@@ -202,9 +213,24 @@ def _with_shipped_configs(args: Sequence[str]) -> list[str]:
 
 def _config_path(name: str) -> str:
     if Path(name).suffix:
-        return name  # a file's name: if it is not there, the parser says so
+        if Path(name).is_file():  # if it is not there, the parser says so
+            _require_mapping(Path(name))
+        return name
     with as_file(find_config(name, TRAININGS, "config")) as path:
         return str(path)
+
+
+def _require_mapping(config: Path) -> None:
+    """The parser's words for what is no config name no file, or are a traceback."""
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the config {config} is no text in UTF-8: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"the config {config} is no YAML: {error}") from error
+    if not isinstance(content, dict):
+        kind = "nothing" if content is None else f"a {type(content).__name__}"
+        raise ValueError(f"the config {config} must hold keys and their values, and it holds {kind}")
 
 
 def explain(error: BaseException) -> str | None:
@@ -213,7 +239,8 @@ def explain(error: BaseException) -> str | None:
         return (
             "out of memory. In training, lower data.batch_size (trainer.accumulate_grad_batches makes up for it), "
             "data.crop_size or the network's size, or set trainer.precision to bf16-mixed; in validation and test, set "
-            f"model.tile, for example to 256. ({str(error).splitlines()[0]})"
+            "model.tile, for example to 256, or lower it, and leave out the largest images, whose figures take 0.3 GB "
+            f"a megapixel. ({(str(error) or type(error).__name__).splitlines()[0]})"
         )
     if isinstance(error, CheckpointError):
         return f"{error}. When there is space again, --resume auto goes on from there"
@@ -221,13 +248,15 @@ def explain(error: BaseException) -> str | None:
         return str(error).strip().splitlines()[-1]  # behind a worker's traceback, if there is one
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
-    if isinstance(error, NonFiniteError):
-        return f"{error}. Lower model.learning_rate, or set model.nonfinite to skip"
     if "Error(s) in loading state_dict" in str(error):
-        return f"the checkpoint is that of another model: {str(error)[:500]}"
+        return f"the checkpoint is that of another model: {' '.join(str(error).split())[:500]}"
     if wrapped := _NOT_OF_UNION.findall(str(error)):  # a constructor's own words, inside of the parser's
         return wrapped[0]
-    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError)):
+    if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError, NonFiniteError)):
+        return str(error)
+    if isinstance(error, UnicodeError):
+        return f"{error}. {USE_UTF8}"
+    if isinstance(error, OSError) and error.filename is not None:
         return str(error)
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
 
@@ -242,6 +271,7 @@ def _as_list(setting: Any) -> list[Any]:
     return setting if isinstance(setting, list) else [] if setting is None else [setting]
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``dec-train``: runs it with ``argv``, sys.argv's if None, and returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
@@ -258,6 +288,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return sweep.main(args[1:], main)
         TrainerCLI(args)
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise
         if isinstance(end.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
             return 130

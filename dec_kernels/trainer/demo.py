@@ -27,8 +27,10 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
+from rich.text import Text
 
-from dec_kernels.trainer.cli import TrainerCLI
+from dec_kernels.console import command_line
+from dec_kernels.trainer.cli import TrainerCLI, explain
 from dec_kernels.trainer.models import save_weights
 from dec_kernels.trainer.progress import LiveProgress
 from dec_kernels.trainer.report import (
@@ -155,7 +157,7 @@ def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, start
     results = {BICUBIC: {pair.name: bicubic(pair) for pair in pairs}}
     for stage, cli in trained.items():
         results[stage.name] = {pair.name: cli.model.upscale_image(pair.lr) for pair in pairs}
-    figures = compute_figures(pairs, results)
+    figures, left_out, notes = compute_figures(pairs, results)
     logs = {stage.name: (out / stage.folder / "metrics.csv", _first_step(stage, trained)) for stage in trained}
 
     branches = [stage.name for stage in (WITHOUT_DEC, WITH_DEC) if stage in trained] or [PRETRAIN.name]
@@ -165,17 +167,19 @@ def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, start
         "interrupted": interrupted,
         "steps": {stage.name: cli.trainer.global_step for stage, cli in trained.items()},
         "figures": figures,
+        "left_out": left_out,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
     }
-    console.print(metrics_table(figures))
+    console.print(metrics_table(figures, notes=notes))
     if WITH_DEC in trained:
         content["dec_pull"] = pull_ratio(out / WITH_DEC.folder / "metrics.csv")
         console.print(f"DECLoss pulled at the output {content['dec_pull']:.2f} times as hard as L1.", highlight=False)
     content["seconds"] = round(time.monotonic() - started, 1)
     write_json(out / "metrics.json", content)
-    console.print(f"{content['seconds']:.0f} s. Pictures, figures, logs and weights are in {out}:", highlight=False)
+    # As text, since the folder's name may hold brackets.
+    console.print(Text(f"{content['seconds']:.0f} s. Pictures, figures, logs and weights are in {out}:"))
     for path in sorted(out.iterdir()):
-        console.print(f"  {path.name}{'/' if path.is_dir() else ''}", highlight=False)
+        console.print(Text(f"  {path.name}{'/' if path.is_dir() else ''}"))
 
 
 def _first_step(stage: Stage, trained: dict[Stage, TrainerCLI]) -> int:
@@ -189,6 +193,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m dec_kernels.trainer.demo", description=__doc__.split("\n")[0])
@@ -200,8 +205,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.mkdir(parents=True)
     except FileExistsError:
         parser.error(f"--out: {out} exists already; name a folder that does not, so that no earlier run is overwritten")
+    except OSError as error:
+        parser.error(f"--out: {error}")
     _quieten()
-    return run(out, args.quick, Console())
+    try:
+        return run(out, args.quick, Console())
+    except Exception as error:
+        sentence = explain(error)
+        if sentence is None:
+            raise
+        print(f"{parser.prog}: {sentence}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

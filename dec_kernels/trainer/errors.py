@@ -13,5 +13,5 @@ def require_at_least(least: int, **numbers: int) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch could not get memory for a tensor, on an accelerator or in the CPU's."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    """Whether Python or PyTorch could not get memory, an accelerator's or the CPU's."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)

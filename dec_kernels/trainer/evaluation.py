@@ -10,10 +10,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from dec_kernels.trainer.data import Pair
 from dec_kernels.trainer.errors import require_at_least
-from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.means import LeftOut
+from dec_kernels.trainer.metrics import NonFiniteImageError, measure
 from dec_kernels.trainer.report import (
     BICUBIC,
     MEAN,
@@ -21,8 +23,8 @@ from dec_kernels.trainer.report import (
     bicubic,
     cut_sample,
     draw_samples,
-    mean_figures,
     metrics_table,
+    summarize,
     write_csv,
     write_json,
 )
@@ -34,12 +36,16 @@ class EvaluationReport(Callback):
     """Reports on what ``validation_step`` and ``test_step`` of the training module return, in ``default_root_dir``:
 
     - ``validation/STEP.csv`` and ``test/images.csv``: the network's figures for each image, and their mean. STEP is the
-      optimizer step, in ``dec-train validate`` that of the checkpoint;
+      optimizer step, in ``dec-train validate`` that of the checkpoint. The PSNR of an exact image is ``inf``, the
+      figures of one whose output is NaN or infinite are ``nan``, and the mean is without them;
     - in ``dec-train validate`` and ``dec-train test``: a table in the terminal, with MATLAB's bicubic for comparison;
       and ``validation/STEP.png`` or ``test/samples.png``: the middle of the first images in LR, by bicubic, by the
       network and in HR;
     - while training: the same places in LR, by the network and in HR as images for TensorBoard, where that is among the
-      loggers; and at its end ``summary.json``: step, epoch, and the means of the last validation.
+      loggers; and at its end ``summary.json``: step, epoch, the means of the last validation (null for what is not
+      finite) and what is left out of them, see :class:`~dec_kernels.trainer.means.LeftOut`.
+
+    An output that is NaN or infinite is a warning while training, and otherwise an error when all is written.
 
     Of several processes, which all evaluate the same images, the first one reports. The sanity check leaves nothing.
 
@@ -48,6 +54,7 @@ class EvaluationReport(Callback):
         crop_size: height and width of what is shown of them, in HR pixels, at least 11; smaller images are shown whole.
 
     Raises:
+        NonFiniteImageError: in ``validate`` or ``test``, an output was NaN or infinite.
         ValueError: an argument is below its minimum; or, in an evaluation, two images have one name, or one is called
             "mean".
     """
@@ -59,16 +66,18 @@ class EvaluationReport(Callback):
         self.crop_size = crop_size
         self.checkpoint_step = 0
         self.means: dict[str, float] = {}
+        self.left_out: LeftOut = {"images": 0, "exact": {}, "nonfinite": []}
         self._forget()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.checkpoint_step = checkpoint["global_step"]  # outside of training, the trainer itself stays at 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"means": self.means}  # a resumed training may end before its next validation
+        return {"means": self.means, "left_out": self.left_out}  # a resumed training may end before it validates
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.means = state_dict["means"]
+        self.left_out = state_dict.get("left_out", self.left_out)  # older checkpoints are without
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._forget()
@@ -98,8 +107,9 @@ class EvaluationReport(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            summary = {"step": trainer.global_step, "epoch": trainer.current_epoch, "val": self.means}
-            write_json(Path(trainer.default_root_dir) / "summary.json", summary)
+            summary = {"step": trainer.global_step, "epoch": trainer.current_epoch}
+            found = {"val": self.means, "left_out": self.left_out}
+            write_json(Path(trainer.default_root_dir) / "summary.json", summary | found)
 
     def _forget(self) -> None:
         self.figures: dict[str, dict[str, dict[str, float]]] = {}  # image -> method -> metric -> value
@@ -113,7 +123,8 @@ class EvaluationReport(Callback):
             raise ValueError(f"the report needs another name for one of the images: {name!r} is taken")
         pair = Pair(name, outputs["hr"], outputs["lr"])
         network = type(pl_module.generator).__name__
-        images = {network: outputs["sr"]}
+        sr = outputs["sr"]
+        images = {} if sr is None else {network: sr}
         figures = {network: outputs["figures"]}
         if _stands_alone(trainer):
             upscaled = bicubic(pair)
@@ -124,7 +135,7 @@ class EvaluationReport(Callback):
                 **figures,
             }
         self.figures[name] = figures
-        if len(self.shown) < self.samples:
+        if len(self.shown) < self.samples and network in images:
             size = min(self.crop_size, *pair.hr.shape[-2:])
             top, left = ((side - size) // 2 for side in pair.hr.shape[-2:])
             self.shown.append(cut_sample(pair, images, top, left, size))
@@ -133,19 +144,24 @@ class EvaluationReport(Callback):
         if not self.figures or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         methods = next(iter(self.figures.values()))
-        figures = {method: {name: rows[method] for name, rows in self.figures.items()} for method in methods}
-        for rows in figures.values():
-            rows[MEAN] = mean_figures(rows.values())
-        *_, network = figures.values()
-        write_csv(folder / f"{table}.csv", network)
+        figures, left, notes = summarize(
+            {method: {name: rows[method] for name, rows in self.figures.items()} for method in methods}
+        )
+        network = next(reversed(figures))
+        write_csv(folder / f"{table}.csv", figures[network])
         if _stands_alone(trainer):
             if len(self.figures) > _LONGEST_TABLE:
                 figures = {method: {MEAN: rows[MEAN]} for method, rows in figures.items()}
             title = f"{len(self.figures)} images; PSNR in dB; a border of `scale` pixels left out"
-            rich.print(metrics_table(figures, title))
-            draw_samples(folder / f"{picture}.png", self.shown)
+            rich.print(metrics_table(figures, title, notes))
+            if self.shown:
+                draw_samples(folder / f"{picture}.png", self.shown)
+            if left[network]["nonfinite"]:
+                raise NonFiniteImageError(notes[-1])
         else:
-            self.means = network[MEAN]
+            self.means, self.left_out = figures[network][MEAN], left[network]
+            if self.left_out["nonfinite"]:
+                rank_zero_warn(f"validation at step {trainer.global_step}: {notes[-1]}")
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     for sample in self.shown:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_LONGEST_NAME = 255  # bytes, on all usual file systems
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
@@ -17,7 +19,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     nothing unfinished is left behind; where the program is killed, PATH.part is, until the next time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
+    name = path.name
+    while len(os.fsencode(name + ".part")) > _LONGEST_NAME:
+        name = name[:-1]
+    unfinished = path.with_name(name + ".part")
     try:
         with unfinished.open("wb") as file:
             yield file
@@ -27,6 +32,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def require_folder(path: Path, name: str) -> None:
+    """See that ``path``, which the user has named as ``name``, is a folder to write into, or can be made; makes none.
+
+    Raises:
+        ValueError: it is a file or lies in one, or cannot be written to.
+    """
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{name} {path} must be a folder, and {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"{name} {path}: the folder {existing} cannot be written to")
 
 
 def write_file(path: Path, content: bytes) -> None:

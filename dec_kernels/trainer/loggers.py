@@ -32,5 +32,5 @@ class LastingCSVLogger(CSVLogger):
             if kept.exists():  # also if the program was killed here the last time
                 os.replace(kept, table)
                 with table.open(newline="") as file:
-                    writer.metrics_keys = next(csv.reader(file))
+                    writer.metrics_keys = next(csv.reader(file), [])  # a crash can leave it empty
         return super().experiment

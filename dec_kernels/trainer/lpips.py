@@ -12,7 +12,7 @@ from dec_kernels.trainer.models.pretrained import Frozen, check_images, load_fea
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 
-_SMALLEST = 31  # of which one pixel is left after AlexNet's second pooling
+SMALLEST = 31  # of which one pixel is left after AlexNet's second pooling
 _SHIFT = (-0.030, -0.088, -0.188)  # LPIPS's normalisation of images in [-1, 1], red, green, blue
 _SCALE = (0.458, 0.448, 0.450)
 _EPSILON = 1e-10
@@ -43,7 +43,7 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        check_images(sr, hr, _SMALLEST)
+        check_images(sr, hr, SMALLEST)
         with torch.autocast(sr.device.type, enabled=False):
             return self.network(sr.float(), hr.float())
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
+
+
+class NonFiniteImageError(ValueError):
+    """Pixels are NaN or infinite: there is no whole value that stands for them, and no figure."""
 
 
 class Metric(NamedTuple):
@@ -21,7 +26,9 @@ class Metric(NamedTuple):
         return f"{value:.{self.digits}f}"
 
     def best(self, values: Iterable[float]) -> float:
-        return max(values) if self.higher_is_better else min(values)
+        """Infinity is a value like others; NaN is none, and what there is without values."""
+        numbers = [value for value in values if not math.isnan(value)]
+        return max(numbers, default=math.nan) if self.higher_is_better else min(numbers, default=math.nan)
 
 
 METRICS = {
@@ -38,12 +45,23 @@ _WEIGHTS = torch.softmax(-((torch.arange(_WINDOW).double() - _WINDOW // 2) ** 2)
 
 
 def quantize(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """[0, 1] floating to the rounded and clipped whole values of ``dtype``, uint8 or uint16; any shape."""
+    """[0, 1] floating to the rounded and clipped whole values of ``dtype``, uint8 or uint16; any shape.
+
+    Raises:
+        NonFiniteImageError: a pixel is NaN or infinite. Rounded, NaN would be black and infinity white.
+    """
+    if image.numel() and not torch.stack(torch.aminmax(image)).isfinite().all():  # both are NaN where one pixel is
+        count = int(image.isfinite().logical_not().sum())
+        raise NonFiniteImageError(f"{count} of {image.numel()} values of the image are NaN or infinite")
     return (image.clamp(0, 1) * torch.iinfo(dtype).max).round().to(dtype)
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """[0, 1] floating, or uint16, to rounded and clipped 8-bit values, any shape; uint8 stays as it is."""
+    """[0, 1] floating, or uint16, to rounded and clipped 8-bit values, any shape; uint8 stays as it is.
+
+    Raises:
+        NonFiniteImageError: see :func:`quantize`.
+    """
     return quantize(image if image.is_floating_point() else to_float(image), torch.uint8)
 
 

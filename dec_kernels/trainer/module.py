@@ -20,12 +20,14 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dec_kernels import DECLoss
-from dec_kernels.trainer.data import Batch, EvaluationBatch
+from dec_kernels.trainer.data import Batch, EvaluationBatch, SRDataModule
 from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss
 from dec_kernels.trainer.lpips import LPIPS
-from dec_kernels.trainer.metrics import measure, to_float, to_uint8
-from dec_kernels.trainer.models import load_weights
+from dec_kernels.trainer.means import mean_figures, score
+from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, to_float, to_uint8
+from dec_kernels.trainer.models import check_generator, load_weights
+from dec_kernels.trainer.sizes import check_crop, check_for_lpips
 from dec_kernels.trainer.tiles import check_tiles, upscale
 
 
@@ -35,11 +37,12 @@ class NonFiniteError(RuntimeError):
 
 class Evaluated(TypedDict):
     """One image of a validation or test: ``lr`` (3, h, w), ``sr`` and ``hr`` (3, scale * h, scale * w), uint8, on the
-    CPU, and the figures that compare ``sr`` with ``hr``."""
+    CPU, and the figures that compare ``sr`` with ``hr``. Where the network's output is NaN or infinite, ``sr`` is None
+    and the figures are NaN."""
 
     name: str
     lr: Tensor
-    sr: Tensor
+    sr: Tensor | None
     hr: Tensor
     figures: dict[str, float]
 
@@ -51,8 +54,12 @@ class SuperResolution(LightningModule):
     ``perceptual``, ``dec``, ``gan``); how strongly each pulls at the output, ``NAME_pull``: the L2 norm of the gradient
     of the weighted term with respect to the super-resolved batch (the terms' values have different zeros and units;
     their pulls can be compared); ``discriminator``, its loss; and ``learning_rate``. With several processes these are
-    the figures of the first one. Logged at validation and test: ``psnr_y``, ``psnr_rgb``, ``ssim_y``, ``ssim_rgb`` and,
-    where ``lpips`` is given, ``lpips``.
+    the figures of the first one.
+
+    Logged at validation and test, as ``val/NAME`` and ``test/NAME``: ``psnr_y``, ``psnr_rgb``, ``ssim_y``, ``ssim_rgb``
+    and, where ``lpips`` is given, ``lpips``, the means over the images where they are finite (see
+    :mod:`~dec_kernels.trainer.means`); ``exact`` and ``nonfinite``, how many images have an infinite PSNR and how many
+    an output that is NaN or infinite; and ``score``, by which the best checkpoint is chosen.
 
     Generator and discriminator are updated together, each from the gradient at the weights before the step. ESRGAN's
     two steps come to the same, since its discriminator is shown the images from before the generator's step.
@@ -76,7 +83,10 @@ class SuperResolution(LightningModule):
         ema_decay: of an exponential moving average of the generator's weights, in [0, 1); 0.999 is usual, 0 is none.
             Where there is one, validation, test and prediction use it.
         nonfinite: what to do at a NaN or infinite loss or gradient: "stop" with an error, or "skip" the optimizer step
-            with a warning.
+            with a warning. A step that is skipped leaves weights, optimizer, moving average and the networks' buffers
+            (batch norms' statistics) as they were.
+        nonfinite_limit: of so many steps skipped one after another, the last one stops with an error after all; at
+            least 1. A resumed training goes on counting.
         tile: side of the tiles, in low-resolution pixels, in which images are evaluated; None takes them whole.
         overlap: low-resolution pixels of context around each tile.
         lpips: perceptual distance to report beside PSNR and SSIM, or None.
@@ -99,6 +109,7 @@ class SuperResolution(LightningModule):
         weights: str | Path | None = None,
         ema_decay: float = 0.0,
         nonfinite: Literal["stop", "skip"] = "stop",
+        nonfinite_limit: int = 10,
         tile: int | None = None,
         overlap: int = 32,
         lpips: LPIPS | None = None,
@@ -115,9 +126,10 @@ class SuperResolution(LightningModule):
         ):
             if not (math.isfinite(number) and number >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {number}")
-        require_at_least(1, cycles=cycles)
+        require_at_least(1, cycles=cycles, nonfinite_limit=nonfinite_limit)
         if not 0 <= ema_decay < 1:
             raise ValueError(f"ema_decay must be at least 0 and below 1, got {ema_decay}")
+        check_generator(generator)
         if tile is not None:
             check_tiles(generator, tile, overlap)
         if nonfinite not in ("stop", "skip"):
@@ -143,10 +155,14 @@ class SuperResolution(LightningModule):
         self.cycle_decay = cycle_decay
         self.weights = weights
         self.nonfinite = nonfinite
+        self.nonfinite_limit = nonfinite_limit
+        self._skipped = 0  # optimizer steps one after another, up to the last one
+        self._buffers_before_step: dict[str, Tensor] = {}
         self.tile = tile
         self.overlap = overlap
         self.lpips = lpips
         self._terms_of_step: list[dict[str, Tensor]] = []  # one entry for each batch since the last optimizer step
+        self._evaluated: list[dict[str, float]] = []  # one entry for each image of the evaluation at hand
 
     def setup(self, stage: str) -> None:
         if self.weights is not None:
@@ -155,6 +171,13 @@ class SuperResolution(LightningModule):
             load_weights(self.generator, self.weights)
             if self.averaged is not None:
                 self.averaged.module.load_state_dict(self.generator.state_dict())
+        data = self.trainer.datamodule if self._trainer else None  # type: ignore[attr-defined]
+        if isinstance(data, SRDataModule):
+            if stage == "fit":
+                check_crop(self.generator, data.crop_size, data.scale)
+            for split in ("val", "test"):
+                if self.lpips is not None and split in data.pairs:
+                    check_for_lpips(data.pairs[split])
 
     def forward(self, lr: Tensor) -> Tensor:
         return self.generator(lr)
@@ -166,7 +189,13 @@ class SuperResolution(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         hr = batch["hr"]
+        if self.nonfinite == "skip" and not self._terms_of_step:
+            self._buffers_before_step = {name: buffer.clone() for name, buffer in self._trained_buffers()}
         sr = self.generator(batch["lr"]).to(hr.dtype)  # autocast makes it 16 bits
+        if sr.shape != hr.shape:
+            raise ValueError(
+                f"the generator makes {tuple(sr.shape)} of {tuple(batch['lr'].shape)}, and {tuple(hr.shape)} is wanted"
+            )
         terms = {"l1": F.l1_loss(self._watched(sr, "l1"), hr)}
         if self.perceptual is not None:
             terms["perceptual"] = self.perceptual(self._watched(sr, "perceptual"), hr)
@@ -208,14 +237,35 @@ class SuperResolution(LightningModule):
         # A scaler skips infinite gradients by itself, and halves its scale; that far down, none of them was finite.
         hopeless = self._scaler is not None and self._scaler.get_scale() < 1
         if self.trainer.strategy.reduce_boolean_decision(bool(finite) and not hopeless):
+            self._skipped = 0
             return
+        self._skipped += 1
         message = f"the loss or its gradient is not finite at step {self.global_step}: {_listed(terms)}"
         if self.trainer.world_size > 1:
             message += f" (process {self.global_rank}; another one may have caused it)"
         if self.nonfinite == "stop":
-            raise NonFiniteError(message)
+            raise NonFiniteError(f"{message}. Lower model.learning_rate, or set model.nonfinite to skip")
+        if self._skipped >= self.nonfinite_limit:
+            raise NonFiniteError(
+                f"{message}. With it, {self._skipped} steps in a row would be skipped, and model.nonfinite_limit is "
+                f"{self.nonfinite_limit}. Lower model.learning_rate, or go on from an earlier checkpoint"
+            )
         rank_zero_warn(f"{message}. The step is skipped.")
         optimizer.zero_grad()  # a parameter without a gradient is left as it is, and so are Adam's averages of it
+        for name, buffer in self._trained_buffers():
+            buffer.copy_(self._buffers_before_step[name])
+
+    def _trained_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """What a forward pass of a network that is trained may change, such as batch norms' statistics."""
+        yield from self.generator.named_buffers("generator")
+        if self.discriminator is not None:
+            yield from self.discriminator.named_buffers("discriminator")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["skipped"] = self._skipped
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._skipped = checkpoint.get("skipped", 0)  # older checkpoints are without
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -232,9 +282,17 @@ class SuperResolution(LightningModule):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
+        scale = self._scaler.get_scale() if self._scaler else 1.0
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        if self.averaged is not None:
+        # A scaler that has left a step out by itself has lowered its scale.
+        done = not self._skipped and (self._scaler is None or self._scaler.get_scale() >= scale)
+        if self.averaged is not None and done:
             self.averaged.update_parameters(self.generator)
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluated = []
+
+    on_test_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> Evaluated:
         return self._evaluate("val", batch)
@@ -245,22 +303,44 @@ class SuperResolution(LightningModule):
     def _evaluate(self, prefix: str, batch: EvaluationBatch) -> Evaluated:
         (name,) = batch["name"]
         lr, hr = batch["lr"], to_uint8(batch["hr"])
-        sr = self.upscale(lr)
-        figures = measure(sr[0], hr[0], border=self.generator.scale, lpips=self.lpips)
-        for metric, value in figures.items():
-            self.log(f"{prefix}/{metric}", value, batch_size=1, sync_dist=True, prog_bar=metric == "psnr_y")
-        lr, sr, hr = (image[0].cpu() for image in (to_uint8(lr), sr, hr))
-        return {"name": name, "lr": lr, "sr": sr, "hr": hr, "figures": figures}
+        shown: Tensor | None = None
+        try:
+            sr = self.upscale(lr)[0]
+        except NonFiniteImageError:
+            figures = {metric: math.nan for metric in METRICS if metric != "lpips" or self.lpips is not None}
+        else:
+            figures = measure(sr, hr[0], border=self.generator.scale, lpips=self.lpips)
+            shown = sr.cpu()
+        self._evaluated.append(figures)
+        return {"name": name, "lr": to_uint8(lr)[0].cpu(), "sr": shown, "hr": hr[0].cpu(), "figures": figures}
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_means("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_means("test")
+
+    def _log_means(self, prefix: str) -> None:
+        logged = mean_figures(self._evaluated)
+        for name, is_so in (("exact", math.isinf), ("nonfinite", math.isnan)):
+            logged[name] = float(sum(any(map(is_so, figures.values())) for figures in self._evaluated))
+        logged["score"] = score(self._evaluated)
+        for name, value in logged.items():  # which all processes have, of the same images
+            self.log(f"{prefix}/{name}", value, sync_dist=True, prog_bar=name == "psnr_y")
 
     @torch.inference_mode()
     def upscale(self, lr: Tensor) -> Tensor:
-        """(B, 3, h, w) floating in [0, 1] to (B, 3, scale * h, scale * w) uint8, computed in float32."""
+        """(B, 3, h, w) floating in [0, 1] to (B, 3, scale * h, scale * w) uint8, computed in float32.
+
+        Raises:
+            NonFiniteImageError: the network's output is NaN or infinite.
+        """
         network = self.generator if self.averaged is None else self.averaged.module
         with torch.autocast(lr.device.type, enabled=False):
-            return to_uint8(upscale(network, lr, self.tile, self.overlap))
+            return upscale(network, lr, self.tile, self.overlap, finish=to_uint8)
 
     def upscale_image(self, lr: Tensor) -> Tensor:
-        """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8."""
+        """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8; see :meth:`upscale`."""
         return self.upscale(to_float(lr)[None].to(self.device))[0].cpu()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from dec_kernels.console import USE_UTF8
+
 _UNKNOWN = re.compile(r"(?:does not accept option|unrecognized arguments:|Option) '?-{0,2}([\w.]+)")
 _CLASS = re.compile(r"given class_path '([\w.]+)'")
 
@@ -29,8 +31,15 @@ class SuggestingParser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if "surrogates not allowed" in message:
+            message = f"{message}. {USE_UTF8}, if that is what they are"
         unknown = _UNKNOWN.search(message)
         suggestion = "." + nearest(unknown[1], self._names(message)) if unknown else ""
+        if "Expected a <class 'list'>" in message:
+            suggestion += (
+                "\nA list is written [NAME, NAME], in quotes for the shell, and a name that is a number, or that holds "
+                'brackets, commas, colons or #, in quotes of its own: \'["2024", "a [b], c"]\'.'
+            )
         sys.stderr.write(f"dec-train: {message}{suggestion}\n`dec-train fit --help` lists all that can be set.\n")
         raise SystemExit(2)
 

@@ -8,28 +8,28 @@ The network is that of ``--config``, a training's ``config.yaml``; without it, t
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
-import numpy as np
 import rich
 import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from dec_kernels.trainer.data import UnreadableImageError, find_images, read_image
+from dec_kernels.console import command_line
+from dec_kernels.images import SUFFIXES, UnreadableImageError, list_images, read_header, read_image, some_of
 from dec_kernels.trainer.errors import is_out_of_memory
-from dec_kernels.trainer.files import write_file
-from dec_kernels.trainer.metrics import quantize, to_float
-from dec_kernels.trainer.models import load_weights, rrdbnet_from
-from dec_kernels.trainer.tiles import upscale
+from dec_kernels.trainer.files import replacing, require_folder
+from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
+from dec_kernels.trainer.models import check_generator, load_weights, rrdbnet_from
+from dec_kernels.trainer.png import write_png
+from dec_kernels.trainer.tiles import check_tiles, upscale_bands
 
 TILE = 256
 # From 8 pixels of overlap on, what ESRGAN's fresh network of 23 blocks makes of a photograph at scale 4 is the whole
@@ -58,7 +58,12 @@ def predict(
 ) -> dict[Path, str]:
     """Upscale image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
 
-    Gray images become RGB. Alpha channels are dropped, and the files that had one are named.
+    Gray images become RGB. An ICC profile for RGB goes into the result. One for gray or CMYK pixels, which PNG does not
+    allow beside RGB, is dropped, as alpha channels are. What was carried over and what was dropped is said.
+
+    With tiles, memory holds an image as it was read, what the network needs for one tile with its overlap, and up to
+    three rows of tiles of the result, which go into the file as they come: beside the tile, less than 0.4 bytes a byte
+    of output at scale 4. Without tiles, the network needs the more the larger the image.
 
     Args:
         images: an image file, or a folder, searched at any depth.
@@ -71,41 +76,57 @@ def predict(
         overwrite: replace results that exist already.
 
     Returns:
-        The files that could not be read, and why; all others were upscaled.
+        The files that could not be read, or whose result has NaN or infinite pixels, and why; all others were
+        upscaled.
 
     Raises:
         FileNotFoundError: there is no such file or folder, or it holds no image.
         FileExistsError: a result exists already and ``overwrite`` is not set; nothing was done.
         PredictionError: two images would have one result, or a result would be found among the images; there is no
             such device, or it has too little memory.
-        ValueError: the weights are not the network's, or ``tile`` or ``overlap`` is not what it needs.
+        ValueError: the weights are not the network's, or ``tile`` or ``overlap`` is not what it needs; or ``output`` is
+            no folder to write into.
     """
+    require_folder(output, "--output")
     targets = _targets(images, output)
     if existing := [target for target in targets.values() if target.exists() and not overwrite]:
         raise FileExistsError(f"--output has these already: {_listed(existing)}. --overwrite replaces them")
     where = _device(device)
-    network = load_network(weights, config).to(where)
-    unreadable: dict[Path, str] = {}
+    with _memory_advice("the network", "--device cpu may have more"):
+        network = load_network(weights, config).to(where)
+    if tile is not None:
+        check_tiles(network, tile, overlap)
+    failed: dict[Path, str] = {}
     transparent: list[Path] = []
+    profiled: list[Path] = []
+    misfitting: list[Path] = []
     started = time.monotonic()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"), TimeRemainingColumn(compact=True))
     with Progress(*columns, console=rich.get_console()) as progress:
         task = progress.add_task("", total=len(targets), speed="")
         for done, (path, target) in enumerate(targets.items(), start=1):
             try:
-                image = read_image(path)
+                header = read_header(path)
+                profile = header.profile if _is_for_rgb(header.profile) else None
+                with _memory_advice(str(path), _less_memory(tile, overlap)):
+                    _upscale_file(network, path, target, profile, where, tile, overlap, PRECISIONS[precision])
             except UnreadableImageError as error:
-                unreadable[path] = str(error)
+                failed[path] = str(error)
+            except NonFiniteImageError:
+                failed[path] = f"{path} is not upscaled: {_why_not_finite(network, weights, precision)}"
             else:
-                with _memory_advice(path, tile):
-                    sr = _upscale_image(network, image, where, tile, overlap, PRECISIONS[precision])
-                write_file(target, to_png(sr))
-                if has_alpha(path):
+                if header.alpha:
                     transparent.append(path)
+                if header.profile is not None:
+                    (misfitting if profile is None else profiled).append(path)
             progress.update(task, completed=done, speed=f"{done / (time.monotonic() - started):.2f} it/s")
     if transparent:
         _say(f"upscaled without the alpha channel: {_listed(transparent)}")
-    return unreadable
+    if profiled:
+        _say(f"{len(profiled)} of the results have the ICC profile of their image: {_listed(profiled)}")
+    if misfitting:
+        _say(f"upscaled without the ICC profile, which is not for RGB: {_listed(misfitting)}")
+    return failed
 
 
 def load_network(weights: Path, config: Path | None) -> nn.Module:
@@ -113,7 +134,8 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``config`` describes no network, or the weights are not for it.
+        ValueError: ``config`` describes no network, or the weights are not for it; or the network is for other images
+            than RGB.
     """
     if config is None:
         try:
@@ -124,17 +146,22 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
             ) from error
     else:
         network = _described_network(config)
+    try:
+        check_generator(network)
+    except ValueError as error:
+        raise ValueError(f"the network in {config or weights}: {error}") from error
+    if config is not None:
         load_weights(network, weights)
     return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _described_network(config: Path) -> nn.Module:
     try:
-        content = yaml.safe_load(config.read_text())
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
         generator = content["model"]["generator"]
         # A training's one scale is the data's; its saved config need not repeat it.
         init_args = {**generator.get("init_args", {}), "scale": content["data"]["scale"]}
-    except (AttributeError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{config} is no config.yaml of a training: no model.generator with data.scale") from error
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--generator", type=nn.Module, required=True)
@@ -147,11 +174,14 @@ def _described_network(config: Path) -> nn.Module:
 
 def _targets(images: str | Path, output: Path) -> dict[Path, Path]:
     """Each file to read, and the file to write for it."""
-    folder = Path(images).expanduser()
+    folder = Path(os.path.expanduser(images))
     if folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
         raise PredictionError(f"--output {output} lies in --input {images}: the next run would upscale its results")
     sources: dict[Path, Path] = {}
-    for path in find_images(str(images)):
+    listing = list_images(str(images))
+    if listing.passed_over:
+        _say(f"passed over {some_of(listing.passed_over)}: only {', '.join(SUFFIXES)} are read")
+    for path in listing.images:
         inner = path.relative_to(folder) if folder.is_dir() else Path(path.name)
         target = output / inner.with_suffix(".png")
         if target in sources:
@@ -170,36 +200,61 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _upscale_image(
-    network: nn.Module, image: Tensor, device: torch.device, tile: int | None, overlap: int, dtype: torch.dtype | None
-) -> Tensor:
-    """One image of 8 or 16 bits: (3, h, w) to (3, scale * h, scale * w), of the same dtype, on the CPU."""
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        sr = upscale(network, to_float(image)[None].to(device), tile, overlap)
-    return quantize(sr[0].cpu(), image.dtype)
+def _upscale_file(
+    network: nn.Module,
+    path: Path,
+    target: Path,
+    profile: bytes | None,
+    device: torch.device,
+    tile: int | None,
+    overlap: int,
+    dtype: torch.dtype | None,
+) -> None:
+    """Upscale one image file into a PNG file of as many bits a channel."""
+    image = read_image(path)
+
+    def start(window: Tensor) -> Tensor:
+        return to_float(window).to(device)
+
+    def finish(sr: Tensor) -> Tensor:
+        return quantize(sr.float().cpu(), image.dtype)
+
+    scale: int = network.scale  # type: ignore[assignment]
+    height, width = (scale * side for side in image.shape[-2:])
+    with torch.autocast(device.type, dtype, enabled=dtype is not None), replacing(target) as file:
+        bands = upscale_bands(network, image[None], tile, overlap, start, finish)
+        write_png(file, (band[0] for band in bands), height, width, image.dtype, profile)
 
 
 @contextmanager
-def _memory_advice(path: Path, tile: int | None) -> Iterator[None]:
+def _memory_advice(subject: str, advice: str) -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise PredictionError(f"out of memory at {path}: lower --tile, which is {tile or 'off'}") from error
+        raise PredictionError(f"out of memory at {subject}: {advice}") from error
 
 
-def to_png(image: Tensor) -> bytes:
-    """(3, H, W) uint8 or uint16, as a PNG file of as many bits a channel."""
-    bgr = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])
-    _, content = cv2.imencode(".png", bgr)
-    return content.tobytes()
+def _less_memory(tile: int | None, overlap: int) -> str:
+    """What makes the part of an image smaller that the network has to take at once."""
+    if tile is None:
+        return f"set --tile, for example to {TILE}"
+    if tile > overlap:
+        return f"lower --tile, which is {tile}"
+    return f"lower --overlap, which is {overlap} at each side of a tile of {tile}"
 
 
-def has_alpha(path: Path) -> bool:
-    """Whether an image file has an alpha channel, or a colour that stands for transparency."""
-    with Image.open(path) as image:
-        return image.has_transparency_data
+def _why_not_finite(network: nn.Module, weights: Path, precision: str) -> str:
+    if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+        return f"the weights in {weights} are NaN or infinite themselves"
+    found = f"what the network makes of it with --precision {precision} has NaN or infinite pixels"
+    others = {"fp16": "bf16 and 32 have", "bf16": "32 has"}
+    return f"{found}; --precision {others[precision]} more range" if precision in others else found
+
+
+def _is_for_rgb(profile: bytes | None) -> bool:
+    return profile is not None and profile[16:20] == b"RGB "  # ICC's header has the kind of pixels there
 
 
 def _listed(paths: Sequence[Path]) -> str:
@@ -211,10 +266,11 @@ def _say(message: str) -> None:
     print(f"dec-train predict: {message}", file=sys.stderr)
 
 
+@command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dec-train predict``: 0 if all is well, 1 if images are unreadable, 2 if nothing can be done."""
+    """Entry point of ``dec-train predict``: 0 if all is well, 1 if images gave no result, 2 if nothing can be done."""
     parser = argparse.ArgumentParser(prog="dec-train predict", description="Upscale image files into PNG files.")
-    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN .pth")
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN file")
     parser.add_argument("--input", required=True, help="image file, or folder, searched at any depth")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     parser.add_argument("--config", type=Path, help="config.yaml of the training; not needed for an RRDBNet")
@@ -225,7 +281,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
     args = parser.parse_args(argv)
     try:
-        unreadable = predict(
+        failed = predict(
             args.input,
             args.output,
             args.weights,
@@ -236,12 +292,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             precision=args.precision,
             overwrite=args.overwrite,
         )
+    except BrokenPipeError:
+        raise
     except (OSError, PredictionError, ValueError) as error:
         _say(str(error))
         return 2
-    for message in unreadable.values():
+    for message in failed.values():
         _say(message)
-    return 1 if unreadable else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Mapping
@@ -57,12 +58,12 @@ class LiveProgress(Callback):
         self.console = console
         self.steps = dict(steps)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             _Speed(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             console=console,
             disable=not console.is_terminal,
             expand=True,
@@ -77,6 +78,7 @@ class LiveProgress(Callback):
         self.name = ""
         self.losses: dict[str, float] = {}
         self.started = time.monotonic()
+        self.first = 0  # the step that the training at hand goes on from
 
     def __enter__(self) -> LiveProgress:
         self.bars.start()
@@ -94,6 +96,7 @@ class LiveProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.started = time.monotonic()
+        self.first = trainer.global_step
         self.bars.start_task(self.tasks[self.name])
         if not self.bars.tasks[self.all].started:
             self.bars.start_task(self.all)
@@ -104,17 +107,20 @@ class LiveProgress(Callback):
         for key in ("train/l1", "train/dec"):
             if key in trainer.callback_metrics:
                 value = trainer.callback_metrics[key].item()
+                if not math.isfinite(value):
+                    continue  # the mean would never get rid of it
                 self.losses[key] = _SMOOTHING * self.losses.get(key, value) + (1 - _SMOOTHING) * value
         done = trainer.global_step
         self.bars.update(self.tasks[self.name], completed=done, figures=self._figures(trainer))
         self.bars.advance(self.all)
         total = self.steps[self.name]
         if not self.console.is_terminal and (done == total or done % max(1, total // _LINES) == 0):
-            speed = done / (time.monotonic() - self.started)
-            left = (total - done) / speed
+            speed = (done - self.first) / max(1e-3, time.monotonic() - self.started)
+            left = f"{(total - done) / speed:.0f}" if speed else "-"  # of accumulated batches, the first make no step
             self.console.print(
-                f"{self.name}: {done}/{total}, {speed:.1f} it/s, {left:.0f} s left, {self._figures(trainer)}",
+                f"{self.name}: {done}/{total}, {speed:.1f} it/s, {left} s left, {self._figures(trainer)}",
                 highlight=False,
+                markup=False,
                 soft_wrap=True,
             )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,18 +13,31 @@ import numpy as np
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 
+from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.files import write_file
+from dec_kernels.trainer.means import LeftOut, describe, left_out, mean_figures
 from dec_kernels.trainer.metrics import METRICS, measure, to_float, to_uint8
 from dec_kernels.trainer.resize import imresize
 
 BICUBIC = "Bicubic"
-MEAN = "mean"
 
 Rows = dict[str, dict[str, float]]  # image (or MEAN) -> metric -> value
 Figures = dict[str, Rows]  # method -> rows
+
+
+class Summary(NamedTuple):
+    """Figures with each method's mean under ``MEAN``; what is left out of the means of each method; and that in words:
+    of each method, in their order."""
+
+    figures: Figures
+    left_out: dict[str, LeftOut]
+    notes: list[str]
+
 
 _COLORS = ("#4c566a", "#5e81ac", "#d08770")
 _LABEL_LENGTH = 20  # characters of an image's name beside its row of the sample grid
@@ -56,24 +69,31 @@ def nearest(pair: Pair) -> Tensor:
     return F.interpolate(to_uint8(pair.lr)[None], size=pair.hr.shape[-2:], mode="nearest")[0]
 
 
-def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Tensor]]) -> Figures:
-    """Measure each method's images (method -> image -> (3, H, W) uint8), with their mean under ``MEAN``."""
-    figures: Figures = {}
-    for method, images in results.items():
-        rows = {pair.name: measure(images[pair.name], pair.hr, border=pair.scale) for pair in pairs}
-        figures[method] = rows | {MEAN: mean_figures(rows.values())}
-    return figures
+def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Tensor]]) -> Summary:
+    """Measure each method's images: method -> image -> (3, H, W) uint8."""
+    return summarize(
+        {
+            method: {pair.name: measure(images[pair.name], pair.hr, border=pair.scale) for pair in pairs}
+            for method, images in results.items()
+        }
+    )
 
 
-def mean_figures(rows: Collection[Mapping[str, float]]) -> dict[str, float]:
-    """The mean over images of each metric."""
-    return {metric: float(np.mean([row[metric] for row in rows])) for metric in next(iter(rows))}
+def summarize(figures: Figures) -> Summary:
+    """``figures`` with their means, all methods having the same images."""
+    left = {method: left_out(rows) for method, rows in figures.items()}
+    notes = [note for method in figures for note in describe(method, left[method])]
+    return Summary(
+        {method: rows | {MEAN: mean_figures(rows.values())} for method, rows in figures.items()}, left, notes
+    )
 
 
-def metrics_table(figures: Figures, title: str = "PSNR in dB; a border of `scale` pixels left out") -> Table:
-    """The figures for the terminal, one block for each image; the best of a block is bold."""
+def metrics_table(
+    figures: Figures, title: str = "PSNR in dB; a border of `scale` pixels left out", notes: Sequence[str] = ()
+) -> Table:
+    """The figures for the terminal, one block for each image, the best of a block in bold; and under it ``notes``."""
     metrics = [name for name in METRICS if any(name in row for rows in figures.values() for row in rows.values())]
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption=Text("\n".join(notes)), caption_justify="left")
     for heading in ("image", "method"):
         table.add_column(heading)
     for name in metrics:
@@ -87,15 +107,15 @@ def metrics_table(figures: Figures, title: str = "PSNR in dB; a border of `scale
                 value = rows[image][name]
                 text = METRICS[name].text(value)
                 cells.append(f"[bold]{text}[/bold]" if value == best[name] else text)
-            table.add_row(label, method, *cells)
+            table.add_row(Text(label), method, *cells)  # no markup: brackets in a name are its own
             label = ""
         table.add_section()
     return table
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as indented JSON."""
-    write_file(path, (json.dumps(content, indent=1) + "\n").encode())
+    """Write ``content`` by :func:`~dec_kernels.jsontext.to_json`: figures that are not finite become null."""
+    write_file(path, to_json(content).encode())
 
 
 def write_csv(path: Path, rows: Rows) -> None:
@@ -163,9 +183,14 @@ def read_curve(log: Path, key: str) -> tuple[list[int], list[float]]:
 
 
 def pull_ratio(log: Path) -> float:
-    """How hard DECLoss pulled at the output compared with L1: the ratio of their mean gradient norms."""
-    dec, l1 = (np.mean(read_curve(log, f"train/{name}_pull")[1]) for name in ("dec", "l1"))
-    return float(dec / l1)
+    """How hard DECLoss pulled at the output compared with L1: the ratio of their mean gradient norms.
+
+    Steps at which one is not finite are left out: float16's loss scale begins with such. NaN if L1 never pulled.
+    """
+    dec, l1 = (dict(zip(*read_curve(log, f"train/{name}_pull"), strict=True)) for name in ("dec", "l1"))
+    both = [(dec[step], l1[step]) for step in dec.keys() & l1 if math.isfinite(dec[step] + l1[step])]
+    pulls = [math.fsum(pull) for pull in zip(*both, strict=True)]
+    return pulls[0] / pulls[1] if pulls and pulls[1] else math.nan
 
 
 def draw_curves(path: Path, logs: Mapping[str, tuple[Path, int]], bicubic_psnr: float) -> None:
@@ -174,7 +199,7 @@ def draw_curves(path: Path, logs: Mapping[str, tuple[Path, int]], bicubic_psnr: 
     Args:
         path: the picture to write.
         logs: training -> its ``metrics.csv`` and the step at which it took off from the one before it.
-        bicubic_psnr: mean Y-PSNR of bicubic on the held-out photographs, in dB.
+        bicubic_psnr: mean Y-PSNR of bicubic on the held-out photographs, in dB; drawn if it is finite.
     """
     panels = {"train/l1": "L1 loss, running mean", "train/dec": "DEC loss, running mean", "val/psnr_y": "Y-PSNR [dB]"}
     figure = Figure(figsize=(13, 3.9), dpi=160)
@@ -200,8 +225,9 @@ def draw_curves(path: Path, logs: Mapping[str, tuple[Path, int]], bicubic_psnr: 
     for axis, title in zip(axes, ("training crops", "training crops, stage 2", "held-out photographs"), strict=True):
         axis.set_title(title, fontsize=11)
     psnr = axes[-1]
-    psnr.axhline(bicubic_psnr, color="black", linestyle="--", linewidth=1, label=BICUBIC)
-    psnr.set_ylim(bottom=bicubic_psnr - 1.5)  # the first validations, far below, would flatten all that matters
+    if math.isfinite(bicubic_psnr):
+        psnr.axhline(bicubic_psnr, color="black", linestyle="--", linewidth=1, label=BICUBIC)
+        psnr.set_ylim(bottom=bicubic_psnr - 1.5)  # the first validations, far below, would flatten all that matters
     for axis in axes:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=9)

@@ -1,11 +1,14 @@
 import csv
+import errno
+import os
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 
-from dec_kernels.trainer.cli import TrainerCLI, main
+from dec_kernels.trainer.cli import TrainerCLI, explain, main
 from dec_kernels.trainer.models import RRDBNet, load_weights
 
 
@@ -44,6 +47,9 @@ def test_unknown_keys_in_a_file_are_errors(
     assert "lerning_rate" in capsys.readouterr().err
 
 
+_AT_SCALE_2 = ("--model.tile=9", "--data.crop_size=34")
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -56,13 +62,34 @@ def test_unknown_keys_in_a_file_are_errors(
         ("--model.weights=nowhere.pth", "nowhere.pth"),
         ("--data.crop_size=33", "crop_size must be a multiple of scale 4, got 33"),
         ("--data.crop_size=64", "3 of 3 images of data.train cannot be used"),
+        ("--data.crop_size=34", "model.generator cannot be trained on 17 x 17 pixels, which data.crop_size 34 leaves"),
         ("--data.train=[nowhere]", "nowhere"),
+        ("--data.train=photos [x]", "Got value: photos [x]\nA list is written [NAME, NAME], "),
+        ("--data.train=[2024]", "data.train: a list of names is written [NAME, NAME], and a name that is a number"),
         ("--data.train=[{hr: a, lq: b}]", "data.train: a pair of folders is written {hr: FOLDER, lr: FOLDER}, got"),
         ("--model.tile=9", "tile must be a positive multiple of the network's 2, got 9"),
         ("--model.perceptual=dec_kernels.trainer.losses.PerceptualLoss", "or give its path as model.perceptual"),
         ("--checkpoint_every=0", "checkpoint_every must be at least 1, got 0"),
         ("--trainer.max_epochs=-1", "the learning rate's schedule needs an end"),
         ("--trainer.accelerator=gpu", "No supported gpu backend found"),
+        ("--trainer.overfit_batches=1", "trainer.overfit_batches cannot be used: crops are drawn at random"),
+        ("--model.generator=torch.nn.Identity", "must have the attribute scale, a whole number of at least 1"),
+        (
+            "--model.generator.init_args.num_in_ch=1",
+            "must make RGB of RGB, 3 channels of 3, and this RRDBNet makes 3 o",
+        ),
+        ("--model.generator.init_args.num_out_ch=1", "this RRDBNet makes 1 of 3"),
+        ("--out={file}", "tiny.yaml must be a folder, and"),
+        ("--out={file}/deeper", "tiny.yaml is a file"),
+        ("--model.weights={folder}", "model.weights: there is no file"),
+        ("--model.weights={file}", "tiny.yaml is damaged, or holds more than tensors"),
+        ("--resume={file}", "the checkpoint {file} is damaged"),
+        ("--resume={folder}", "resume must be 'never', 'auto' or the file of a checkpoint, got"),
+        ("--data.cache_dir={file}", "data.cache_dir {file} cannot take"),
+        ("--config={folder}/empty.yaml", "empty.yaml must hold keys and their values, and it holds nothing"),
+        ("--config={folder}/list.yaml", "list.yaml must hold keys and their values, and it holds a list"),
+        ("--config={folder}/bytes.yaml", "bytes.yaml is no text in UTF-8"),
+        ("--config={folder}/broken.yaml", "broken.yaml is no YAML: while parsing"),
         ("--resume=nowhere.ckpt", "resume must be 'never', 'auto' or the file of a checkpoint, got 'nowhere.ckpt'"),
     ],
 )
@@ -78,7 +105,13 @@ def test_bad_settings_end_in_a_sentence(
         raise OSError("no route to host")
 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
-    arguments = ["--data.scale=2", argument] if "tile" in argument else [argument]
+    for name, content in (("empty", b""), ("list", b"- a"), ("bytes", bytes(range(256))), ("broken", b"a: [")):
+        (tmp_path / f"{name}.yaml").write_bytes(content)
+    for word, path in (("{file}", tiny_config), ("{folder}", tmp_path)):
+        argument, message = argument.replace(word, str(path)), message.replace(word, str(path))
+    arguments = ["--data.scale=2", argument] if argument in _AT_SCALE_2 else [argument]
+    if "cache_dir" in argument:
+        arguments.append("--data.cache=disk")
     assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), *arguments]) in (1, 2)
     printed = capsys.readouterr().err
     assert message in printed
@@ -107,3 +140,55 @@ def test_other_commands_say_which_there_are(capsys: pytest.CaptureFixture[str]) 
 def test_one_scale_for_data_and_network(tiny_config: Path) -> None:
     cli = TrainerCLI(["--config", str(tiny_config), "--data.scale", "2"], run=False)
     assert cli.model(torch.rand(1, 3, 8, 8)).shape[-1] == 16
+
+
+def test_images_of_any_name_are_evaluated_on(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = os.fsencode(tmp_path / "a [b], c")
+    for name in (b"caf\xe9", b"[x]", b"[/b]", b"x" * 249, b"$\\frac$"):
+        path = folder + b"/" + name + b".png"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            Image.effect_noise((64, 48), 50).convert("RGB").save(file, "PNG")
+    run = tmp_path / "run [1]"
+    sources = f'["{tmp_path}/a [b], c"]'
+    settings = ["--config", str(tiny_config), "--out", str(run), "--data.val", sources, "--data.test", sources]
+    assert main(["fit", *settings]) == 0
+    assert main(["test", *settings]) == 0
+    printed = capsys.readouterr().out
+    names = ["$\\frac$", "[/b]", "[x]", "caf\\xe9", "x" * 249, "mean"]
+    for table in (next((run / "validation").glob("*.csv")), run / "test" / "images.csv"):
+        with table.open() as file:
+            assert [row["image"] for row in csv.DictReader(file)] == names
+    for name in names:
+        assert name[:20] in printed
+    assert (run / "test" / "samples.png").exists()
+
+
+def test_a_folder_that_may_not_be_read_ends_in_a_sentence(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> list[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "secret"))
+
+    monkeypatch.setattr("dec_kernels.images.find._files", refuse)
+    assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path)]) == 1
+    assert "secret'" in capsys.readouterr().err
+
+
+def test_a_name_that_is_too_long_is_no_folder(
+    tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "x" * 300
+    for value in (f"[{long}]", f"[{{hr: {long}, lr: {long}}}]"):
+        assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), f"--data.train={value}"]) == 1
+        assert f"'{long}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.\nMore of it")])
+def test_running_out_of_memory_is_explained(error: Exception) -> None:
+    sentence = explain(error)
+    assert sentence is not None
+    assert "set model.tile" in sentence
+    assert sentence.endswith(("(MemoryError)", "(CUDA out of memory.)"))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from PIL import Image
+from PIL import Image, ImageCms
 from torch import Tensor, nn
 
 from dec_kernels.trainer.cli import TrainerCLI
@@ -29,8 +29,10 @@ def save(path: Path, height: int = 40, width: int = 48) -> Path:
     return path
 
 
-def truncate(path: Path) -> Path:
-    path.write_bytes(path.read_bytes()[:-500])
+def damage(path: Path) -> Path:
+    """Of which the header does not tell."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-500] + bytes(400) + content[-100:])
     return path
 
 
@@ -224,6 +226,24 @@ def test_the_disk_cache_notices_changed_files(tmp_path: Path, decoded: list[Path
     assert decoded == [path, path, other]
 
 
+@pytest.mark.parametrize("content", [b"", b"no array", bytes(500), "cut", "flat", "floats"])
+def test_the_disk_cache_replaces_damaged_entries(tmp_path: Path, decoded: list[Path], content: bytes | str) -> None:
+    path, cache = save(tmp_path / "x.png"), DiskCache(tmp_path / "c")
+    wanted = cache(path).clone()
+    (entry,) = (tmp_path / "c").iterdir()
+    arrays = {"flat": np.zeros(9, np.uint8), "floats": np.zeros((2, 2, 3))}
+    if isinstance(content, bytes):
+        entry.write_bytes(content)
+    elif content == "cut":
+        entry.write_bytes(entry.read_bytes()[:-1])
+    else:
+        np.save(entry, arrays[content])
+    for _ in range(2):
+        assert torch.equal(cache(path), wanted)
+    assert decoded == [path, path]
+    assert list((tmp_path / "c").iterdir()) == [entry]
+
+
 def test_the_disk_cache_is_filled_by_many_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, folder = save(tmp_path / "x.png", 200, 300), tmp_path / "c"
     wanted = read_image(path)
@@ -250,18 +270,18 @@ def bad_folders(tmp_path: Path) -> tuple[dict[str, str], dict[str, str]]:
         ("unfit", (40, 48), (10, 11)),
         ("alone", (40, 48), None),
         ("header", (40, 48), (10, 12)),
-        ("truncated", (40, 48), (10, 12)),
+        ("damaged", (40, 48), (10, 12)),
     ):
         save(hr / f"{name}.png", *high)
         if low:
             save(lr / f"{name}.png", *low)
     (hr / "header.png").write_text("no image at all")
-    truncate(hr / "truncated.png")
+    damage(hr / "damaged.png")
     return {"hr": str(hr), "lr": str(lr)}, {
         "alone": "has no low-resolution partner",
         "header": r"cannot read .*header\.png as an image",
         "small": "has 28 x 48 pixels, too few: 32 x 32 are needed",
-        "truncated": r"cannot read .*truncated\.png as an image",
+        "damaged": r"cannot read .*damaged\.png as an image",
         "unfit": r"has 10 x 11 pixels: scale 4 makes 10 x 12 of the 40 x 48 of .*unfit\.png",
     }
 
@@ -272,14 +292,14 @@ def test_refuses_bad_files_by_name(bad_folders: Any, cache: str) -> None:
     data = SRDataModule([folders], [folders], crop_size=32, cache=cache)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"images of data\.train cannot be used") as error:
         data.setup("fit")
-    found = problems if cache == "memory" else problems.keys() - {"truncated"}  # its header is fine
+    found = problems if cache == "memory" else problems.keys() - {"damaged"}  # its header is fine
     assert f"{len(found)} of 6 images" in str(error.value)
     assert len(str(error.value).splitlines()) == 2 + len(found)
     for name in found:
         assert re.search(problems[name], str(error.value))
     with pytest.raises(ValueError, match=r"4 of 6 images of data\.val cannot be used") as error:
         data.setup("validate")
-    assert "truncated.png" in str(error.value)
+    assert "damaged.png" in str(error.value)
     assert "small" not in str(error.value)
 
 
@@ -300,11 +320,11 @@ def test_skips_bad_files(bad_folders: Any, cache: str, tmp_path: Path) -> None:
         ["5 of 6 images of data.train" if cache == "memory" else "4 of 6 images of data.train"],
         ["4 of 6 images of data.val"],
     ]
-    # Small images can be evaluated on. The truncated one is known to be bad before the training only to some caches;
+    # Small images can be evaluated on. The damaged one is known to be bad before the training only to some caches;
     # all draw the same samples.
     assert [pair.name for pair in data.pairs["val"]] == ["good", "small"]
-    assert [photo.name for photo in data.pairs["train"].photos] == ["good", "truncated"]
-    with pytest.warns(UserWarning, match=r"left out of the training: cannot read .*truncated\.png"):
+    assert [photo.name for photo in data.pairs["train"].photos] == ["damaged", "good"]
+    with pytest.warns(UserWarning, match=r"left out of the training: cannot read .*damaged\.png"):
         seen = [data.train_dataloader().dataset[k]["hr"] for k in range(4)]
     reference = RandomCrops(data.pairs["train"], 32, seed=0, skip_unreadable=True)
     with warnings.catch_warnings():
@@ -313,7 +333,7 @@ def test_skips_bad_files(bad_folders: Any, cache: str, tmp_path: Path) -> None:
 
 
 def test_a_file_that_breaks_in_training_is_named(tmp_path: Path) -> None:
-    truncate(save(tmp_path / "train" / "x.png"))
+    damage(save(tmp_path / "train" / "x.png"))
     save(tmp_path / "train" / "good.png")
     save(tmp_path / "val" / "y.png")
     data = SRDataModule([str(tmp_path / "train")], [str(tmp_path / "val")], crop_size=32, cache="none")
@@ -422,3 +442,106 @@ def test_images_too_small_to_be_measured_are_found_before_the_training(tmp_path:
     save(tmp_path / "val" / "small.png", 18, 64)
     with pytest.raises(ValueError, match=r"1 of 1 images of data\.val cannot be used:\n.*small\.png"):
         SRDataModule([str(tmp_path / "train.png")], [str(tmp_path / "val")], crop_size=32).setup("fit")
+
+
+def test_refuses_the_name_of_the_mean(tmp_path: Path) -> None:
+    save(tmp_path / "mean.png")
+    data = SRDataModule([str(tmp_path)], [str(tmp_path)], [str(tmp_path)], crop_size=32)
+    with pytest.raises(ValueError, match=r"data\.val has an image called 'mean'.*: rename .*mean\.png"):
+        data.setup("fit")
+    with pytest.raises(ValueError, match=r"data\.test has an image called 'mean'"):
+        data.setup("test")
+    data = SRDataModule([str(tmp_path)], [str(save(tmp_path / "other.png"))], crop_size=32)
+    data.setup("fit")  # one to train on stands in no table
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+def test_takes_any_name_that_a_file_system_takes(tmp_path: Path, cache: Any) -> None:
+    names = [b"caf\xe9", b"x" * 249, b"[b]", "日本".encode()]
+    (tmp_path / "x").mkdir()
+    for name in names:
+        with open(os.fsencode(tmp_path / "x") + b"/" + name + b".png", "wb") as file:
+            Image.fromarray(RNG.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(file, "PNG")
+    sources = [str(tmp_path / "x")]
+    data = SRDataModule(sources, sources, crop_size=32, cache=cache, cache_dir=str(tmp_path / "cache"))
+    crops = RandomCrops(fitted_pairs(data), 32, seed=0)
+    assert all(crops[k]["hr"].shape == (3, 32, 32) for k in range(20))
+    found = [pair.name for pair in data.pairs["val"]]
+    assert sorted(found) == sorted(["caf\\xe9", "x" * 249, "[b]", "日本"])
+    assert all(name.encode() for name in found)
+
+
+def test_says_what_it_passes_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "a.png")
+    for name in ("b.avif", "c.gif"):
+        (tmp_path / name).write_bytes(b"")
+    data = SRDataModule([str(tmp_path)], [str(tmp_path / "a.png")], crop_size=32)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+    (line,) = [record.message for record in caplog.records if "passes over" in record.message]
+    assert line.startswith(f"data.train passes over 2 files, {tmp_path / 'b.avif'} first: only .bmp, ")
+
+
+def test_says_which_profiles_are_not_srgb(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hr, lr = save(tmp_path / "hr" / "a.png"), save(tmp_path / "lr" / "a.png", 10, 12)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for path, profile in ((hr, srgb), (lr, b"of nothing")):
+        with Image.open(path) as image:
+            image.load()
+            image.save(path, icc_profile=profile)
+    data = SRDataModule([{"hr": str(hr.parent), "lr": str(lr.parent)}], [str(hr)], crop_size=32)
+    with caplog.at_level("INFO"):
+        data.setup("fit")
+    (line,) = [record.message for record in caplog.records if "ICC" in record.message]
+    assert line.startswith(f"data.train: an ICC profile other than sRGB (one that cannot be read) in 1 file, {lr}; ")
+
+
+@pytest.mark.parametrize("cache", ["disk", "none"])
+@pytest.mark.parametrize("change", ["resized", "removed"])
+def test_a_file_that_changes_in_training_is_named(tmp_path: Path, cache: Any, change: str) -> None:
+    changed, _ = save(tmp_path / "x.png", 64, 64), save(tmp_path / "good.png", 64, 64)
+    settings = {"crop_size": 32, "cache": cache, "cache_dir": str(tmp_path / "c")}
+    datas = [SRDataModule([str(tmp_path)], ["skimage:coffee"], bad_files=bad, **settings) for bad in ("refuse", "skip")]
+    crops = [data.train_dataloader().dataset for data in datas if not data.setup("fit")]
+    changed.unlink()
+    if change == "resized":
+        save(changed, 40, 48)
+    message = r"x\.png has 40 x 48 pixels now, and had 64 x 64" if change == "resized" else r"cannot read .*x\.png"
+    with pytest.raises(UnreadableImageError, match=message):
+        [crops[0][k] for k in range(10)]
+    with pytest.warns(UserWarning, match=f"left out of the training: .*{message}"):
+        assert all(crops[1][k]["hr"].shape == (3, 32, 32) for k in range(10))
+
+
+def test_a_wrong_limit_on_pixels_is_said_once(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = SRDataModule([str(photographs)], [str(photographs)], crop_size=32, bad_files="skip")
+    monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "lots")
+    with pytest.raises(ValueError, match=r"^DEC_KERNELS_MAX_PIXELS in the environment .*got 'lots'$"):
+        data.setup("fit")
+    monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "1600")
+    with pytest.warns(UserWarning, match=r"2 of 3 images of data\.val cannot be used") as caught:
+        data.setup("validate")
+    assert "DEC_KERNELS_MAX_PIXELS=3072 in the environment allows it" in str(caught[0].message)
+    assert [pair.name for pair in data.pairs["val"]] == ["b"]
+
+
+def test_the_disk_cache_notices_another_reader(
+    tmp_path: Path, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache = save(tmp_path / "x.png"), DiskCache(tmp_path / "c")
+    cache(path)
+    cache(path)
+    monkeypatch.setattr("dec_kernels.trainer.data.cache.READER", "another")
+    cache(path)
+    assert decoded == [path, path]
+
+
+def test_without_a_home_only_the_cache_in_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    SRDataModule(["a"], ["b"])
+    with pytest.raises(ValueError, match=r"no home folder for cache_dir ~/\.cache/dec-kernels: name another"):
+        SRDataModule(["a"], ["b"], cache="disk")

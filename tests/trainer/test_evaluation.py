@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from dec_kernels.trainer.data import Pair, make_pair
 from dec_kernels.trainer.evaluation import EvaluationReport
-from dec_kernels.trainer.metrics import measure, to_uint8
+from dec_kernels.trainer.metrics import NonFiniteImageError, measure, to_uint8
 from dec_kernels.trainer.report import bicubic
 
 SIZES = {"first": (64, 48), "second": (40, 120), "third": (32, 32)}
@@ -109,7 +110,9 @@ def test_training(tmp_path: Path, images: DataLoader[int], capsys: pytest.Captur
         assert rows[pair.name] == pytest.approx(measure(module.sr(pair), pair.hr, 4))
     mean = {metric: sum(rows[name][metric] for name in SIZES) / 3 for metric in rows["mean"]}
     assert rows["mean"] == pytest.approx(mean)
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"step": 8, "epoch": 2, "val": pytest.approx(mean)}
+    nothing = {"images": 3, "exact": {}, "nonfinite": []}
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary == {"step": 8, "epoch": 2, "val": pytest.approx(mean), "left_out": nothing}
     assert [(tag, step) for tag, _, step in board.shown] == [
         (f"validation/{name}", step) for step in steps for name in ("first", "second")
     ]
@@ -187,6 +190,90 @@ def test_a_resumed_training_remembers_its_last_validation(tmp_path: Path, images
     after = json.loads((tmp_path / "summary.json").read_text())
     assert after["step"] == before["step"] + 1 == 3
     assert after["val"] == before["val"] != {}
+
+
+class Exact(Module):
+    """Reproduces some images exactly."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+
+    def sr(self, pair: Pair) -> Tensor:
+        return pair.hr if pair.name in self.names else super().sr(pair)
+
+
+def valid(path: Path) -> Any:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_exact_images_are_left_out_of_the_mean_and_counted(
+    tmp_path: Path, images: DataLoader[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = Exact("second")
+    trainer(tmp_path, EvaluationReport(), max_epochs=1, val_check_interval=2).fit(module, DataLoader(range(4)), images)  # type: ignore[arg-type]
+    rows = read(tmp_path / "validation" / "0000004.csv")
+    assert rows["second"]["psnr_y"] == math.inf
+    assert rows["mean"]["psnr_y"] == pytest.approx((rows["first"]["psnr_y"] + rows["third"]["psnr_y"]) / 2)
+    assert rows["mean"]["ssim_y"] == pytest.approx(sum(rows[name]["ssim_y"] for name in SIZES) / 3)
+    summary = valid(tmp_path / "summary.json")
+    assert summary["val"]["psnr_y"] == pytest.approx(rows["mean"]["psnr_y"])
+    assert summary["left_out"] == {"images": 3, "exact": {"psnr_y": 1, "psnr_rgb": 1}, "nonfinite": []}
+    trainer(tmp_path, EvaluationReport()).test(module, images, verbose=False)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Network: the mean leaves out exact images: PSNR Y of 1, PSNR RGB of 1 of 3" in printed
+    assert "inf" in printed
+
+    module = Exact(*SIZES)
+    trainer(tmp_path, EvaluationReport(), max_epochs=1).fit(module, DataLoader(range(4)), images)  # type: ignore[arg-type]
+    summary = valid(tmp_path / "summary.json")
+    assert summary["val"]["psnr_y"] is None
+    assert summary["val"]["ssim_y"] == pytest.approx(1)
+    assert summary["left_out"]["exact"] == {"psnr_y": 3, "psnr_rgb": 3}
+    trainer(tmp_path, EvaluationReport()).test(module, images, verbose=False)
+    assert "Network: every image is exact" in capsys.readouterr().out
+
+
+class Broken(Module):
+    """Has no output for the first image, [x], that is a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs[0] = self.pairs[0]._replace(name="[x]")
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> dict[str, Any]:
+        outputs = super().validation_step(batch, batch_idx)
+        if outputs["name"] == "[x]":
+            return {**outputs, "sr": None, "figures": dict.fromkeys(outputs["figures"], math.nan)}
+        return outputs
+
+    test_step = validation_step
+
+
+@pytest.mark.parametrize("command", ["test", "validate"])
+def test_an_output_that_is_no_number_is_an_error_when_all_is_written(
+    tmp_path: Path, images: DataLoader[int], capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(NonFiniteImageError, match=r"Network: NaN or infinite pixels, .* in 1 of 3: \[x\]"):
+        getattr(trainer(tmp_path, EvaluationReport()), command)(Broken(), images, verbose=False)
+    (table,) = tmp_path.rglob("*.csv")
+    rows = read(table)
+    assert all(map(math.isnan, rows["[x]"].values()))
+    assert rows["mean"]["psnr_y"] == pytest.approx((rows["second"]["psnr_y"] + rows["third"]["psnr_y"]) / 2)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "nan" in printed
+    assert "in 1 of 3: [x]" in printed
+    assert len(list(tmp_path.rglob("*.png"))) == 1
+
+
+def test_an_output_that_is_no_number_is_a_warning_in_training(tmp_path: Path, images: DataLoader[int]) -> None:
+    training = trainer(tmp_path, EvaluationReport(), max_epochs=1)
+    with pytest.warns(UserWarning, match=r"validation at step 4: Network: NaN or infinite pixels, .* 1 of 3: \[x\]"):
+        training.fit(Broken(), DataLoader(range(4)), images)  # type: ignore[arg-type]
+    assert valid(tmp_path / "summary.json")["left_out"] == {"images": 3, "exact": {}, "nonfinite": ["[x]"]}
 
 
 def test_only_the_first_process_writes(

@@ -14,6 +14,7 @@ NEEDED = (
     "skimage",
     "tensorboard",
     "yaml",
+    "safetensors",
 )
 
 

@@ -30,6 +30,14 @@ def test_rows_of_earlier_runs_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
+def test_a_crash_may_have_left_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").touch()
+    log(tmp_path, 1, l1=0.25)
+    log(tmp_path, 2, l1=0.125)
+    assert [row["l1"] for row in rows(tmp_path)] == ["0.25", "0.125"]
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
 def test_rows_stay_when_the_program_is_killed_as_it_begins(tmp_path: Path) -> None:
     log(tmp_path, 0, l1=0.5)
     (tmp_path / "metrics.csv").rename(tmp_path / "metrics.kept")

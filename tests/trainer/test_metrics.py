@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dec_kernels.trainer.metrics import METRICS, measure, quantize, rgb_to_y, to_float, to_uint8
+from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, quantize, rgb_to_y, to_float, to_uint8
 from tests.trainer.conftest import DATA
 
 
@@ -55,6 +55,21 @@ def test_16_bits() -> None:
     assert torch.equal(to_uint8(every).double(), wanted)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pixels_that_are_no_numbers_are_refused(value: float, dtype: torch.dtype) -> None:
+    image = torch.rand(3, 8, 8).to(dtype)
+    for whole in (torch.uint8, torch.uint16):
+        assert quantize(image[:0], whole).shape == (0, 8, 8)
+        quantize(image, whole)
+    image[1, 2, 3] = image[2, 7, 7] = value
+    for whole in (torch.uint8, torch.uint16):
+        with pytest.raises(NonFiniteImageError, match="2 of 192 values of the image are NaN or infinite"):
+            quantize(image, whole)
+    with pytest.raises(NonFiniteImageError, match="2 of 192 values"):
+        to_uint8(image)
+
+
 def test_16_bit_images_are_measured_as_8_bit_ones() -> None:
     sr, hr = (torch.randint(0, 65536, (3, 20, 20), dtype=torch.int32).to(torch.uint16) for _ in range(2))
     assert measure(sr, hr, 4) == measure(to_uint8(sr), hr, 4) == measure(to_uint8(sr), to_uint8(hr), 4)
@@ -75,6 +90,10 @@ def test_each_metric_knows_its_best_value() -> None:
     values = [0.25, 0.5, 0.125]
     assert METRICS["lpips"].best(values) == 0.125
     assert all(METRICS[name].best(values) == 0.5 for name in METRICS if name != "lpips")
+    assert METRICS["psnr_y"].best([1.0, math.inf, math.nan]) == METRICS["psnr_y"].best([math.nan, math.inf]) == math.inf
+    assert METRICS["lpips"].best([math.nan, 0.5, math.nan]) == 0.5
+    assert math.isnan(METRICS["lpips"].best([math.nan]))
+    assert METRICS["psnr_y"].text(math.inf) == "inf"
     assert METRICS["psnr_y"].text(27.125) == "27.12"
     assert METRICS["lpips"].text(0.12345) == "0.1235"
 

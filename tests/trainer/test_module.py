@@ -1,16 +1,21 @@
+import math
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 from dec_kernels import DECLoss
 from dec_kernels.trainer.data import Batch, SRDataModule
-from dec_kernels.trainer.metrics import measure, to_uint8
-from dec_kernels.trainer.models import RRDBNet, save_weights
-from dec_kernels.trainer.module import SuperResolution, warmup_cosine
+from dec_kernels.trainer.metrics import NonFiniteImageError, measure, to_uint8
+from dec_kernels.trainer.models import RRDBNet, VGGDiscriminator, save_weights
+from dec_kernels.trainer.module import NonFiniteError, SuperResolution, warmup_cosine
 
 
 def network() -> RRDBNet:
@@ -43,6 +48,13 @@ def test_loss_is_the_weighted_sum_and_reaches_every_parameter() -> None:
     for name, parameter in module.generator.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+def test_an_output_of_another_size_is_named() -> None:
+    module, _ = alone()
+    wrong = {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 16, 16)}
+    with pytest.raises(ValueError, match=r"makes \(2, 3, 32, 32\) of \(2, 3, 8, 8\), and \(2, 3, 16, 16\) is wanted"):
+        module.training_step(wrong, 0)
 
 
 def test_dec_alone_reaches_every_parameter() -> None:
@@ -131,6 +143,134 @@ def test_upscaling_ignores_autocast() -> None:
         assert torch.equal(module.upscale(lr), wanted)
 
 
+class Black(RRDBNet):
+    """Makes every image black, or, where its parameter is NaN, of NaN."""
+
+    def __init__(self, value: float = 0.0) -> None:
+        super().__init__(num_feat=4, num_block=1, num_grow_ch=2)
+        self.value = nn.Parameter(torch.tensor(value))
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return super().forward(lr) * 0 + self.value
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan])
+def test_figures_that_are_not_finite_are_counted(photographs: Path, tmp_path: Path, value: float) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "black.png")
+    data = SRDataModule(["-"], [str(tmp_path), str(photographs / "a.png")])
+    module = SuperResolution(Black(value))
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer.validate(module, data, verbose=False)
+    logged = {name: figure.item() for name, figure in trainer.callback_metrics.items()}
+    if math.isnan(value):
+        assert logged["val/exact"] == 0
+        assert logged["val/nonfinite"] == 2
+        assert math.isnan(logged["val/psnr_y"])
+        assert math.isnan(logged["val/score"])
+        with pytest.raises(NonFiniteImageError, match="3072 of 3072"):
+            module.upscale_image(torch.zeros(3, 8, 8, dtype=torch.uint8))
+    else:
+        hr = data.pairs["val"][1].hr
+        psnr = measure(torch.zeros_like(hr), hr, border=4)["psnr_y"]
+        assert logged["val/exact"] == 1
+        assert logged["val/nonfinite"] == 0
+        assert logged["val/psnr_y"] == pytest.approx(psnr)
+        assert logged["val/score"] == pytest.approx((psnr + 60) / 2)
+
+
+class Normed(RRDBNet):
+    """With batch norm; its output is NaN in chosen calls of its training."""
+
+    def __init__(self, nan_in: Collection[int] = ()) -> None:
+        super().__init__(num_feat=4, num_block=1, num_grow_ch=2)
+        self.norm = nn.BatchNorm2d(3)
+        self.nan_in = nan_in
+        self.calls = 0
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        return super().forward(self.norm(lr * math.nan if self.training and self.calls in self.nan_in else lr))
+
+
+class States(Callback):
+    """Keeps all that is trained behind each batch."""
+
+    def __init__(self) -> None:
+        self.kept: list[dict[str, torch.Tensor]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        state = {name: value.clone() for name, value in pl_module.state_dict().items()}
+        for number, of_one in trainer.optimizers[0].state_dict()["state"].items():
+            state |= {f"{number}.{name}": value.clone() for name, value in of_one.items()}
+        self.kept.append(state)
+
+
+def train(module: SuperResolution, batches: int, checkpoint: Path | None = None, **settings: object) -> Trainer:
+    data = [{"lr": torch.rand(2, 3, 32, 32), "hr": torch.rand(2, 3, 128, 128)} for _ in range(batches)]
+    trainer = Trainer(
+        **{"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_checkpointing": False, **settings},
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, DataLoader(data, batch_size=None), ckpt_path=checkpoint)
+    return trainer
+
+
+def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in after if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize(("every", "nan_in"), [(1, (3,)), (2, (5,)), (2, (6,))])
+def test_a_skipped_step_changes_nothing(every: int, nan_in: tuple[int, ...]) -> None:
+    states = States()
+    discriminator = VGGDiscriminator(num_feat=1)
+    module = SuperResolution(Normed(nan_in), discriminator=discriminator, ema_decay=0.5, nonfinite="skip")
+    train(module, 4 * every, accumulate_grad_batches=every, callbacks=[states], gradient_clip_val=1.0)
+    second, third, fourth = (states.kept[number * every - 1] for number in (2, 3, 4))
+    assert changed(second, third) == set()
+    moved = changed(third, fourth)
+    for name in (
+        "generator.norm.running_mean",
+        "generator.norm.num_batches_tracked",
+        "discriminator.bn0_1.running_var",
+        "averaged.n_averaged",
+        "averaged.module.norm.running_mean",
+        "averaged.module.conv_last.weight",
+        "generator.conv_last.weight",
+        "0.exp_avg",
+    ):
+        assert name in moved, name
+    assert all(value.isfinite().all() for value in fourth.values())
+
+
+def test_a_step_that_float16s_scaler_leaves_out_is_not_averaged() -> None:
+    states = States()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, backoff_factor=2.0**-110)
+    plugin = MixedPrecision("16-mixed", "cpu", scaler)
+    train(SuperResolution(Normed(), ema_decay=0.5), 3, plugins=[plugin], callbacks=[states])
+    first, second, third = states.kept
+    assert scaler.get_scale() == 2.0**10
+    assert not [name for name in first if name.startswith("0.")]  # Adam has seen no gradient yet
+    assert first["averaged.n_averaged"] == 0
+    assert second["averaged.n_averaged"] == 1
+    assert third["averaged.n_averaged"] == 2
+
+
+def test_skipping_gives_up_in_the_end(tmp_path: Path) -> None:
+    settings = {"nonfinite": "skip", "nonfinite_limit": 3}
+    train(SuperResolution(Normed((1, 2, 4, 5)), **settings), 6)
+    with pytest.raises(NonFiniteError, match=r"at step 5: l1 nan.* 3 steps in a row .*model\.nonfinite_limit is 3"):
+        train(SuperResolution(Normed((1, 2, 4, 5, 6)), **settings), 7)
+    with pytest.raises(NonFiniteError, match="1 steps in a row"):
+        train(SuperResolution(Normed((1,)), nonfinite="skip", nonfinite_limit=1), 2)
+    trainer = train(SuperResolution(Normed((3, 4)), **settings), 6, max_steps=4)
+    trainer.save_checkpoint(tmp_path / "some.ckpt")
+    with pytest.raises(NonFiniteError, match=r"at step 4: .* 3 steps in a row"):
+        train(SuperResolution(Normed((1, 2)), **settings), 6, tmp_path / "some.ckpt", max_epochs=2)
+    train(SuperResolution(Normed((2, 3)), **settings), 6, tmp_path / "some.ckpt", max_epochs=2)
+
+
 def test_starts_from_given_weights(photographs: Path, tmp_path: Path) -> None:
     torch.manual_seed(7)
     source = RRDBNet(num_feat=4, num_block=1, num_grow_ch=2)
@@ -200,6 +340,7 @@ def test_each_network_is_clipped_by_its_own_gradient(algorithm: str, wanted: lis
     [
         ({"cycles": 0}, "cycles must be at least 1, got 0"),
         ({"ema_decay": 1.0}, r"ema_decay must be at least 0 and below 1, got 1\.0"),
+        ({"nonfinite_limit": 0}, "nonfinite_limit must be at least 1, got 0"),
         ({"nonfinite": "ignore"}, "nonfinite must be 'stop' or 'skip', got 'ignore'"),
     ],
 )

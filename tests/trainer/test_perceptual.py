@@ -184,7 +184,11 @@ def test_refuses_another_networks_file(state: dict[str, Tensor], tmp_path: Path)
     for content, message in (
         (begins, r"(?s)w\.pth holds the weights of another network, not vgg19-dcbb9e9d: .*19\.weight"),
         (state["features.0.bias"], r"w\.pth holds no weights but a Tensor"),
-        ({"features.0.weight": torch.zeros(64, 3, 5, 5)}, "size mismatch for 0.weight"),
+        ({"features.0.weight": 3, 4: torch.zeros(1)}, r"32 missing in the file: 0\.weight"),
+        (
+            {"features.0.weight": torch.zeros(64, 3, 5, 5)},
+            r"1 of another shape: 0\.weight \(64, 3, 5, 5\) for \(64, 3,",
+        ),
     ):
         torch.save(content, tmp_path / "w.pth")
         with pytest.raises(ValueError, match=message):
@@ -205,6 +209,10 @@ def test_file_in_the_hubs_cache(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     pair = images()
     assert PerceptualLoss({"conv1_2": 1.0})(*pair) == shallow(*pair)
+    (folder / "vgg19-dcbb9e9d.pth").unlink()
+    (folder / "vgg19-dcbb9e9d.pth").write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"hub.checkpoints.vgg19-dcbb9e9d\.pth are damaged: remove the file"):
+        PerceptualLoss({"conv1_2": 1.0})
 
 
 def test_without_file_and_internet_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,9 @@
+import json
+import os
 import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
+from benchmarks.memory import MALLOC
 from dec_kernels.trainer import predict as module
 from dec_kernels.trainer.metrics import to_float, to_uint8
 from dec_kernels.trainer.models import RRDBNet, save_weights
@@ -105,6 +111,26 @@ def test_unreadable_files_are_named_and_the_others_upscaled(
     assert f"cannot read {images / 'text.jpg'} as an image" in errors
 
 
+def test_what_is_passed_over_is_counted_and_links_are_followed_once(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "other.gif").write_bytes(b"")
+    (images / "deep" / "up").symlink_to(images)
+    (images / "broken.tif").symlink_to(tmp_path / "nowhere")
+    assert run("--weights", weights, "--input", images, "--output", tmp_path / "out") == 1
+    assert results(tmp_path / "out") == {"colour.png", "deep/gray.png", "deep/deeper/fine.png", "glass.png"}
+    errors = capsys.readouterr().err
+    assert f"passed over 1 file, {images / 'other.gif'}: only .bmp, " in errors
+    assert f"cannot read {images / 'broken.tif'} as an image" in errors
+
+
+@pytest.mark.parametrize("name", ["ä" * 125 + ".png", "x" * 251 + ".jpg", "a [b] %s.png"])
+def test_names_that_are_unusual(images: Path, weights: Path, tmp_path: Path, name: str) -> None:
+    (images / "colour.png").rename(images / name)
+    assert run("--weights", weights, "--input", images / name, "--output", tmp_path / "out") == 0
+    assert results(tmp_path / "out") == {name.replace(".jpg", ".png")}
+
+
 def test_results_are_only_replaced_on_request(
     images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,6 +183,9 @@ data: {{scale: 2, train: [somewhere]}}
     [
         ("model: 3", "is no config.yaml of a training"),
         ("[", "is no config.yaml of a training"),
+        ("", "is no config.yaml of a training"),
+        (bytes(range(256)), "is no config.yaml of a training"),
+        ("model: {generator: {class_path: torch.nn.Identity}}\ndata: {scale: 2}", "Option 'scale' is not accepted"),
         ("model: {generator: {class_path: no.such.Network}}\ndata: {scale: 2}", "No module named 'no'"),
         (f"model: {{generator: {{class_path: {RRDBNET}}}}}\ndata: {{scale: 3}}", "scale must be 1, 2 or 4, got 3"),
         (
@@ -166,9 +195,9 @@ data: {{scale: 2, train: [somewhere]}}
     ],
 )
 def test_bad_configs(
-    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, problem: str
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | bytes, problem: str
 ) -> None:
-    (tmp_path / "config.yaml").write_text(content)
+    (tmp_path / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     args = ("--weights", weights, "--input", images, "--output", tmp_path / "out", "--config", tmp_path / "config.yaml")
     assert run(*args) == 2
     assert problem in capsys.readouterr().err
@@ -184,6 +213,7 @@ def test_other_mistakes(
         ("--weights", tmp_path / "none.pth", "none.pth"),
         ("--weights", tmp_path / "other.pth", "other.pth holds no RRDBNet.*--config"),
         ("--input", tmp_path / "none", "no file or folder"),
+        ("--output", weights, r"--output .*\.pth must be a folder, and .* is a file"),
         ("--tile", 7, "tile must be a positive multiple of the network's 2, got 7"),
         ("--overlap", -2, "overlap must be"),
         ("--device", "cuda", "PyTorch sees no CUDA device"),
@@ -196,7 +226,17 @@ def test_other_mistakes(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate")])
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate"), MemoryError()]
+)
+@pytest.mark.parametrize(
+    ("tile", "overlap", "advice"),
+    [
+        (256, 32, "lower --tile, which is 256"),
+        (0, 32, "set --tile, for example to 256"),
+        (8, 32, "lower --overlap, which is 32 at each side of a tile of 8"),
+    ],
+)
 def test_out_of_memory(
     images: Path,
     weights: Path,
@@ -204,17 +244,179 @@ def test_out_of_memory(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
+    tile: int,
+    overlap: int,
+    advice: str,
 ) -> None:
-    def upscale(*args: object) -> None:
+    monkeypatch.setattr(module, "upscale_bands", raising(error))
+    args = ("--weights", weights, "--input", images / "colour.png", "--output", tmp_path / "out")
+    assert run(*args, "--tile", tile, "--overlap", overlap) == 2
+    assert f"out of memory at {images / 'colour.png'}: {advice}\n" in capsys.readouterr().err
+    assert not results(tmp_path / "out")
+
+
+def raising(error: Exception) -> Callable[..., Iterator[torch.Tensor]]:
+    def upscale_bands(*args: object) -> Iterator[torch.Tensor]:
+        yield torch.zeros(1, 3, 16, 36, dtype=torch.uint8)
         raise error
 
-    monkeypatch.setattr(module, "upscale", upscale)
-    assert run("--weights", weights, "--input", images / "colour.png", "--output", tmp_path / "out") == 2
-    assert f"out of memory at {images / 'colour.png'}: lower --tile, which is 256" in capsys.readouterr().err
-    error.args = ("something else",)
-    if type(error) is RuntimeError:
-        with pytest.raises(RuntimeError, match="something else"):
-            run("--weights", weights, "--input", images, "--output", tmp_path / "out")
+    return upscale_bands
+
+
+def test_other_errors_keep_their_traceback(
+    images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "upscale_bands", raising(RuntimeError("something else")))
+    with pytest.raises(RuntimeError, match="something else"):
+        run("--weights", weights, "--input", images / "colour.png", "--output", tmp_path / "out")
+    assert not results(tmp_path / "out")
+
+
+IN_A_PROCESS_OF_ITS_OWN = """
+import json, resource, sys
+import torch
+from dec_kernels.doctor.memory import peak_extra_bytes
+from dec_kernels.trainer.predict import main
+torch.set_num_threads(1)
+def run(name, *options):
+    return main(["--weights", "network.pth", "--input", name, "--output", "out", "--overwrite", *map(str, options)])
+run("tile.png")
+"""
+
+
+def in_a_process_of_its_own(code: str, folder: Path) -> Any:
+    """What ``code`` puts into ``found``; freed memory goes back at once there."""
+    source = f"{IN_A_PROCESS_OF_ITS_OWN}{code}\nprint(json.dumps(found))"
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | MALLOC | {"PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.fixture
+def photographs_of_sizes(tmp_path: Path) -> Path:
+    """Of some tiles of 64, of 256 x 512, and of 512 x 512, with a network of scale 4."""
+    save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "network.pth")
+    for name, size in (("tile", (192, 192)), ("small", (512, 256)), ("large", (512, 512))):
+        Image.effect_noise(size, 60).convert("RGB").save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_memory_is_that_of_a_tile(photographs_of_sizes: Path) -> None:
+    """And no more than 0.4 of the result, with reading the image. Whole, the network would take 20 times that."""
+    code = """
+options = ("--tile", 64, "--overlap", 16)
+found = [peak_extra_bytes(lambda: run(name, *options)) for name in ("tile.png", "small.png", "large.png")]
+"""
+    (tile, small, large), _ = in_a_process_of_its_own(code, photographs_of_sizes)
+    result = 3 * 2048 * 2048
+    assert small < tile + 0.4 * result / 2
+    assert large < tile + 0.4 * result
+
+
+def test_the_advice_on_memory_helps(photographs_of_sizes: Path) -> None:
+    code = """
+taken = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize:"))
+resource.setrlimit(resource.RLIMIT_AS, (1024 * taken + 60 * 2**20,) * 2)
+found = [run("large.png", "--tile", tile) for tile in (0, 256, 64)]
+"""
+    statuses, errors = in_a_process_of_its_own(code, photographs_of_sizes)
+    assert "out of memory at large.png: set --tile, for example to 256" in errors
+    assert "out of memory at large.png: lower --tile, which is 256" in errors
+    assert statuses == [2, 2, 0]
+
+
+@pytest.fixture
+def overflowing(network: RRDBNet, tmp_path: Path) -> Path:
+    """Weights whose features are beyond float16 wherever the image is not black; the result is an ordinary one."""
+    state = {key: value.clone() for key, value in network.state_dict().items()}
+    for key in state:
+        if key.endswith("bias") and key != "conv_last.bias":
+            state[key].zero_()
+    state["conv_first.weight"] *= 2.0**12
+    state["conv_hr.weight"] *= 2.0**12
+    state["conv_last.weight"] /= 2.0**24
+    torch.save({"params": state}, tmp_path / "overflowing.pth")
+    return tmp_path / "overflowing.pth"
+
+
+def test_an_image_with_nan_is_not_written(
+    images: Path, overflowing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (9, 9)).save(images / "black.png")
+    args = ("--weights", overflowing, "--input", images, "--overwrite", "--device", "cpu")
+    for precision, written in (("32", 5), ("bf16", 5), ("fp16", 1)):
+        out = tmp_path / precision
+        (out / "deep").mkdir(parents=True)
+        (out / "deep" / "gray.png").write_text("mine")
+        assert run(*args, "--output", out, "--precision", precision) == (0 if written == 5 else 1)
+        errors = capsys.readouterr().err
+        if written == 5:
+            assert len(results(out)) == 5
+            assert "NaN" not in errors
+            assert cv2.imread(str(out / "colour.png")).std() > 1
+        else:
+            assert results(out) == {"black.png", "deep/gray.png"}
+            assert (out / "deep" / "gray.png").read_text() == "mine"
+            for name in ("colour.png", "deep/gray.bmp", "deep/deeper/fine.png", "glass.png"):
+                assert f"{images / name} is not upscaled" in errors
+            assert errors.count("--precision fp16 has NaN or infinite pixels; --precision bf16 and 32 have") == 4
+
+
+def test_weights_that_are_nan_are_named(
+    images: Path, overflowing: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = torch.load(overflowing)
+    state["params"]["conv_last.bias"][1] = torch.nan
+    torch.save(state, overflowing)
+    source = images / "colour.png"
+    assert run("--weights", overflowing, "--input", source, "--output", tmp_path / "out") == 1
+    assert f"{source} is not upscaled: the weights in {overflowing} are NaN or infinite" in capsys.readouterr().err
+    assert not results(tmp_path / "out")
+
+
+def icc_profile(kind: bytes) -> bytes:
+    """An sRGB profile that says it is for another kind of pixels."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:16] + kind + profile[20:]
+
+
+def test_icc_profiles_are_carried_over_where_png_allows(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = icc_profile(b"RGB ")
+    rng = np.random.default_rng(0)
+    for name in ("one.png", "two.jpg"):
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(images / name, icc_profile=profile)
+    Image.new("L", (8, 8), 77).save(images / "gray.png", icc_profile=icc_profile(b"GRAY"))
+    Image.new("CMYK", (8, 8)).save(images / "print.jpg", icc_profile=icc_profile(b"CMYK"))
+    assert run("--weights", weights, "--input", images, "--output", tmp_path / "out") == 0
+    for path in (tmp_path / "out").rglob("*.png"):
+        with Image.open(path) as image:
+            assert image.info.get("icc_profile") == (profile if path.stem in ("one", "two") else None)
+    errors = capsys.readouterr().err.splitlines()
+    listed = {line.partition(": ")[2].partition(": ")[0]: line.rpartition(": ")[2] for line in errors}
+    assert (
+        listed["2 of the results have the ICC profile of their image"] == f"{images / 'one.png'}, {images / 'two.jpg'}"
+    )
+    assert (
+        listed["upscaled without the ICC profile, which is not for RGB"]
+        == f"{images / 'gray.png'}, {images / 'print.jpg'}"
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_networks_for_other_images_than_rgb(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], channels: int
+) -> None:
+    save_weights(RRDBNet(channels, channels, num_feat=2, num_block=1, num_grow_ch=1), tmp_path / "w.pth")
+    assert run("--weights", tmp_path / "w.pth", "--input", images, "--output", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert f"the network in {tmp_path / 'w.pth'}: " in error
+    assert f"this RRDBNet makes {channels} of {channels}" in error
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("precision", "largest"), [("bf16", 4), ("fp16", 1)])

@@ -51,13 +51,17 @@ def test_figures_hold_each_image_and_the_mean(pair: Pair) -> None:
         BICUBIC: {"x": bicubic(pair), "y": bicubic(other)},
         "perfect": {"x": pair.hr, "y": bicubic(other)},
     }
-    figures = compute_figures([pair, other], results)
+    figures, left_out, notes = compute_figures([pair, other], results)
     assert list(figures["perfect"]) == ["x", "y", "mean"]
     assert figures["perfect"]["x"]["psnr_y"] == math.inf
     ssim = figures["perfect"]
     assert ssim["mean"]["ssim_y"] == pytest.approx((1 + figures[BICUBIC]["y"]["ssim_y"]) / 2)
+    assert ssim["mean"]["psnr_y"] == figures[BICUBIC]["y"]["psnr_y"]
+    assert [left["exact"] for left in left_out.values()] == [{}, {"psnr_y": 1, "psnr_rgb": 1}]
+    assert notes == ["perfect: the mean leaves out exact images: PSNR Y of 1, PSNR RGB of 1 of 2"]
     console = Console(file=io.StringIO(), width=120)
-    console.print(metrics_table(figures))
+    console.print(metrics_table(figures, notes=notes))
+    assert notes[0] in " ".join(console.file.getvalue().split())
     assert all(text in console.file.getvalue() for text in (BICUBIC, "perfect", "mean", "PSNR RGB", "1.0000"))
 
 
@@ -79,6 +83,12 @@ def test_the_best_of_each_block_is_bold() -> None:
     assert "SSIM" not in text
 
 
+def test_brackets_in_names_are_no_markup() -> None:
+    names = ["[x]", "[/b]", "a\\", "a\\[b]", ":smile:", "[bold]y"]
+    text = table({"a": {name: {"psnr_y": 30.0} for name in names}})
+    assert all(f" {name} " in text for name in names)
+
+
 def test_files_of_figures(tmp_path: Path) -> None:
     rows = {'a "name", quoted': {"psnr_y": 0.1 + 0.2, "ssim_y": 1.0}, "mean": {"psnr_y": math.inf, "ssim_y": 0.5}}
     write_csv(tmp_path / "new" / "rows.csv", rows)
@@ -89,7 +99,8 @@ def test_files_of_figures(tmp_path: Path) -> None:
         name: list(row.values()) for name, row in rows.items()
     }
     write_json(tmp_path / "new" / "rows.json", rows)
-    assert json.loads((tmp_path / "new" / "rows.json").read_text()) == rows
+    wanted = rows | {"mean": {"psnr_y": None, "ssim_y": 0.5}}  # JSON has no infinity
+    assert json.loads((tmp_path / "new" / "rows.json").read_text()) == wanted
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -155,6 +166,22 @@ def test_curves(log: Path, tmp_path: Path) -> None:
     draw_curves(tmp_path / "curves.png", {"one": (log, 0), "two": (log, 10)}, bicubic_psnr=28.0)
     with Image.open(tmp_path / "curves.png") as image:
         assert image.width > 1500
+
+
+@pytest.mark.parametrize(
+    ("rows", "ratio"),
+    [("4,inf,0.5\n9,2.0,1.0\n14,1.0,nan\n", 0.5), ("4,0.0,0.5\n", math.nan), ("4,nan,1.0\n", math.nan)],
+)
+def test_pulls_that_are_no_numbers(tmp_path: Path, rows: str, ratio: float) -> None:
+    (tmp_path / "metrics.csv").write_text(f"step,train/l1_pull,train/dec_pull\n{rows}")
+    assert pull_ratio(tmp_path / "metrics.csv") == pytest.approx(ratio, nan_ok=True)
+
+
+@pytest.mark.parametrize("bicubic_psnr", [math.inf, math.nan])
+def test_curves_without_a_finite_comparison(log: Path, tmp_path: Path, bicubic_psnr: float) -> None:
+    log.write_text(log.read_text() + "14,inf,nan,inf,inf\n")
+    draw_curves(tmp_path / "curves.png", {"one": (log, 0)}, bicubic_psnr)
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
 def test_smoothing_keeps_length_and_constants() -> None:

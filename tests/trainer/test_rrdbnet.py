@@ -58,3 +58,5 @@ def test_refuses_bad_sizes() -> None:
     network = RRDBNet(scale=2, num_feat=4, num_block=1, num_grow_ch=2)
     with pytest.raises(ValueError, match="must be multiples of 2 at scale 2, got 7 x 8"):
         network(torch.rand(1, 3, 7, 8))
+    with pytest.raises(ValueError, match=r"lr must have 3 channels, got shape \(1, 1, 8, 8\)"):
+        network(torch.rand(1, 1, 8, 8))

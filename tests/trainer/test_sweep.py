@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import tempfile
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 
 from dec_kernels.trainer import cli
 from dec_kernels.trainer.sweep import load_sweep, to_arguments
@@ -453,6 +455,59 @@ def test_table() -> None:
     assert [column.header for column in table.columns] == ["run", "PSNR Y", "LPIPS"]
     cells = [[*column.cells] for column in table.columns]
     assert cells == [["1", "2", "3"], ["[bold]29.12[/bold]", "27.00", "-"], ["0.3000", "[bold]0.1000[/bold]", "-"]]
+
+
+def test_what_the_means_leave_out_is_said_under_the_table() -> None:
+    figures = {"1": {"psnr_y": 29.0, "lpips": 0.3}, "2": {"psnr_y": None, "lpips": None}, "3": {}}
+    sweep, results = build("line", figures, x={"label": "the label"})
+    results["1"]["left_out"] = {"images": 5, "exact": {}, "nonfinite": []}
+    results["2"]["left_out"] = {"images": 5, "exact": {"psnr_y": 5, "psnr_rgb": 5}, "nonfinite": []}
+    results["3"]["left_out"] = {"images": 5, "exact": {"psnr_y": 2}, "nonfinite": ["[x]"]}
+    console = Console(file=io.StringIO(), width=150)
+    console.print(results_table(sweep, results))
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "2: every image is exact" in text
+    assert "3: the mean leaves out exact images: PSNR Y of 2 of 5" in text
+    assert "3: NaN or infinite pixels, so no figures, in 1 of 5: [x]" in text
+    assert "1: the mean" not in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"runs": 3}', "{}"])
+def test_a_damaged_record_is_named(
+    call: list[str], fit: FakeFit, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    main(call)
+    (tmp_path / "out" / "results.json").write_text(content)
+    assert "results.json" in refusal([*call, "--figure-only"], capsys)
+    fit.trained()
+    (tmp_path / "out" / "30_dB" / "summary.json").write_text("{")
+    assert main(call) == 1
+    assert f"{tmp_path / 'out' / '30_dB' / 'summary.json'} is damaged" in capsys.readouterr().err
+    (tmp_path / "out" / "30_dB" / "sweep.json").write_text("")
+    assert "sweep.json is damaged" in refusal(call, capsys)
+    assert not fit.trained()
+
+
+def test_files_that_are_no_folder_or_no_text(call: list[str], file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--out {file} must be a folder" in refusal([*call[:-1], str(file)], capsys)
+    file.write_bytes(bytes(range(256)))
+    assert f"{file} is no sweep: 'utf-8'" in refusal(call, capsys)
+
+
+def test_numbers_that_json_has_not_are_no_change_of_the_settings(
+    call: list[str], base: Path, file: Path, fit: FakeFit, tmp_path: Path
+) -> None:
+    base.write_text(base.read_text() + "\nextra: [.inf, .nan]\n")
+    for _ in range(2):
+        assert main(call) == 0
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    for path in (tmp_path / "out").rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=refuse)
+    assert fit.trained() == FOLDERS
 
 
 def test_infinite_figures_are_none() -> None:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dec_kernels.trainer.models import RRDBNet, SwinIR
-from dec_kernels.trainer.tiles import upscale
+from dec_kernels.trainer.tiles import upscale, upscale_bands
 
 
 class Enlarge(nn.Module):
@@ -115,3 +115,37 @@ def test_refuses_what_does_not_fit() -> None:
             upscale(generator, torch.rand(shape), None, 0)
     with pytest.raises(TypeError, match=r"floating dtype, got torch\.uint8"):
         upscale(generator, lr.byte(), None, 0)
+
+
+def test_bands_are_made_as_they_are_taken() -> None:
+    """So no more than one of them need be in memory."""
+    generator = Enlarge(multiple=2)
+    lr = torch.randint(0, 256, (1, 3, 21, 30), dtype=torch.uint8)
+    finished: list[tuple[int, ...]] = []
+
+    def finish(sr: Tensor) -> Tensor:
+        finished.append(tuple(sr.shape[-2:]))
+        return (2 * sr).to(torch.int16)
+
+    bands = upscale_bands(generator, lr, 8, 4, start=lambda window: window / 2, finish=finish)
+    first = next(bands)
+    assert [tuple(window.shape[-2:]) for window in generator.seen] == [(12, 12), (12, 16), (12, 16), (12, 10)]
+    assert all(window.dtype == torch.float32 for window in generator.seen)
+    assert finished == [(16, 16), (16, 16), (16, 16), (16, 12)]  # without the overlap
+    rest = list(bands)
+    assert [band.shape[-2] for band in (first, *rest)] == [16, 16, 10]
+    assert torch.equal(torch.cat([first, *rest], -2), lr.short().repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+def test_nothing_of_the_overlap_is_finished() -> None:
+    """What a network makes of a tile's margin is not in the image: NaN there is no fault."""
+    generator = Enlarge()
+    seen: list[Tensor] = []
+
+    def finish(sr: Tensor) -> Tensor:
+        seen.append(sr)
+        return sr
+
+    lr = torch.arange(144.0).reshape(1, 1, 12, 12)
+    assert torch.equal(upscale(generator, lr, 4, 4, finish), upscale(generator, lr, None, 0))
+    assert sum(sr.numel() for sr in seen) == 4 * lr.numel()

@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from PIL import Image
 from torch import Tensor, nn
 
 from dec_kernels import DECLoss
 from dec_kernels.trainer.checkpoints import AtomicCheckpointIO
 from dec_kernels.trainer.cli import TrainerCLI, main
-from dec_kernels.trainer.models import RRDBNet, UNetDiscriminator
+from dec_kernels.trainer.models import RRDBNet, UNetDiscriminator, save_weights
 from dec_kernels.trainer.module import SuperResolution
 
 GAN = """
@@ -264,6 +265,44 @@ def test_settings_that_do_not_fit_the_checkpoint_change_nothing(
     assert (tmp_path / "run" / "config.yaml").read_text() == settings
 
 
+@pytest.mark.parametrize("kept", [0, 3000])
+def test_a_damaged_checkpoint_is_named_and_nothing_begins_anew(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: int
+) -> None:
+    out = tmp_path / "run"
+    last = fit_once(config, out)
+    best = out / "checkpoints" / "best.ckpt"
+    damaged = last.read_bytes()[:kept]
+    last.write_bytes(damaged)
+    before = best.read_bytes()
+    assert fit(config, out, "--resume", "auto") == 1
+    printed = capsys.readouterr().err
+    assert f"dec-train: the checkpoint {last} is damaged" in printed
+    assert f"--resume {best} goes on from step" in printed
+    assert "Traceback" not in printed
+    assert last.read_bytes() == damaged
+    assert best.read_bytes() == before
+    assert fit(config, out, "--resume", str(best), "--trainer.max_epochs=3") == 0
+    assert torch.load(last, weights_only=True)["global_step"] == 18
+
+    best.write_bytes(damaged)
+    assert main(["test", "--config", str(config), "--out", str(out)]) == 1
+    assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
+    assert main(["validate", "--config", str(config), "--out", str(out), "--ckpt_path", str(best)]) == 1
+    assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
+    save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "w.pth")
+    for command in (["test", "--ckpt_path"], ["fit", "--resume"]):
+        arguments = [*command, str(tmp_path / "w.pth"), "--config", str(config), "--out", str(tmp_path / "other")]
+        assert main(arguments) == 1
+        assert f"{tmp_path / 'w.pth'} is no checkpoint of a training: name" in capsys.readouterr().err
+
+
+def test_an_older_run_keeps_its_best_checkpoint(config: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(fit_once(config, tmp_path / "run"), weights_only=True)
+    (key,) = (name for name in checkpoint["callbacks"] if name.startswith("BestCheckpoint"))
+    assert "'monitor': 'val/psnr_y'" in key
+
+
 def test_a_try_leaves_no_run(config: Path, tmp_path: Path) -> None:
     assert fit(config, tmp_path / "run", "--trainer.fast_dev_run=true") == 0
     assert fit(config, tmp_path / "run") == 0
@@ -451,6 +490,81 @@ def test_a_loss_that_is_nan(
         assert status == 0
         assert [str(w.message) for w in recwarn if message in str(w.message)] == [f"{message}. The step is skipped."]
         assert json.loads((tmp_path / "run" / "summary.json").read_text())["step"] == 12
+
+
+def test_skipping_ends_in_a_sentence_when_nothing_else_comes(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = RRDBNet(num_feat=4, num_block=1, num_grow_ch=2)
+    torch.nn.init.constant_(weights.conv_last.bias, float("nan"))
+    save_weights(weights, tmp_path / "nan.pth")
+    skip = ["--model.nonfinite=skip", "--model.nonfinite_limit=2", f"--model.weights={tmp_path / 'nan.pth'}"]
+    assert fit(config, tmp_path / "run", *skip) == 1
+    printed = capsys.readouterr().err
+    assert "at step 1: l1 nan" in printed
+    assert "model.nonfinite_limit is 2" in printed
+    assert "Traceback" not in printed
+
+    command = ["--config", str(config), "--out", str(tmp_path), f"--model.weights={tmp_path / 'nan.pth'}"]
+    for name, image in (("test", "b"), ("validate", "a")):
+        assert main([name, *command, "--trainer.enable_progress_bar=false"]) == 1
+        printed = capsys.readouterr()
+        assert f"NaN or infinite pixels, so no figures, in 1 of 1: {image}" in printed.err
+        assert "Traceback" not in printed.err
+        assert "nan" in printed.out
+
+
+class Dark(RRDBNet):
+    """A network that keeps black images black."""
+
+    def __init__(self, scale: int = 4) -> None:
+        super().__init__(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        return super().forward(lr) * (lr.amax() > 0)
+
+
+def test_an_exact_image_does_not_hold_the_best_checkpoint(config: Path, photographs: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (48, 48)).save(tmp_path / "black.png")
+    text = yaml.safe_load(config.read_text())
+    text["model"]["generator"] = {"class_path": f"{__name__}.Dark"}
+    text["data"]["val"] = [str(photographs / "a.png"), str(tmp_path / "black.png")]
+    path = tmp_path / "dark.yaml"
+    path.write_text(yaml.safe_dump(text))
+    assert fit(path, tmp_path / "run", "--trainer.val_check_interval=2", "--model.warmup_steps=2") == 0
+    validated = [row for row in rows(tmp_path / "run") if row["val/psnr_y"]]
+    figures = {int(row["step"]) + 1: float(row["val/psnr_y"]) for row in validated}
+    assert [float(row["val/exact"]) for row in validated] == [1] * 6
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    best = checkpoint["global_step"]
+    assert best == max(figures, key=lambda step: figures[step]) > 2
+    scores = {int(row["step"]) + 1: float(row["val/score"]) for row in validated}
+    assert scores == pytest.approx({step: (figure + 60) / 2 for step, figure in figures.items()})
+    (kept,) = (state for name, state in checkpoint["callbacks"].items() if name.startswith("BestCheckpoint"))
+    assert float(kept["best_model_score"]) == pytest.approx(scores[best])
+
+
+class NaNFirst(RRDBNet):
+    """A network whose output is NaN in the first of its evaluations."""
+
+    def __init__(self, scale: int = 4) -> None:
+        super().__init__(scale=scale, num_feat=4, num_block=1, num_grow_ch=2)
+        self.evaluations = 0
+
+    def forward(self, lr: Tensor) -> Tensor:
+        self.evaluations += not self.training
+        return super().forward(lr) * (float("nan") if not self.training and self.evaluations == 1 else 1)
+
+
+@pytest.mark.filterwarnings("ignore:validation at step 2")
+def test_a_validation_without_figures_is_never_the_best(config: Path, tmp_path: Path) -> None:
+    text = yaml.safe_load(config.read_text())
+    text["model"]["generator"] = {"class_path": f"{__name__}.NaNFirst"}
+    path = tmp_path / "nan.yaml"
+    path.write_text(yaml.safe_dump(text))
+    assert fit(path, tmp_path / "run", "--trainer.val_check_interval=2", "--model.learning_rate=0") == 0
+    assert [float(row["val/nonfinite"]) for row in rows(tmp_path / "run") if row["val/psnr_y"]] == [1, 0, 0, 0, 0, 0]
+    assert torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_out_of_memory_says_what_to_lower(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -34,6 +35,25 @@ def test_reads_every_layout(tmp_path: Path, wrapper: str) -> None:
     torch.save(content if wrapper == "state_dict" else {wrapper: state} if wrapper else state, tmp_path / "w.pth")
     load_weights(target, tmp_path / "w.pth")
     assert same(target, state)
+
+
+def test_reads_safetensors(tmp_path: Path) -> None:
+    """traiNNer-redux writes bare weights under the names of ESRGAN's first release; neosr, under BasicSR's."""
+    for source in (FirstESRGAN(), network(num_block=11)):
+        save_file(source.state_dict(), tmp_path / "w.safetensors", metadata={"metadata": "{}"})
+        target = network(num_block=11)
+        load_weights(target, tmp_path / "w.safetensors")
+        lr = torch.rand(1, 3, 8, 8)
+        with torch.no_grad():
+            torch.testing.assert_close(target(lr), source(lr))
+            assert torch.equal(rrdbnet_from(tmp_path / "w.safetensors")(lr), target(lr))
+
+
+def test_reads_networks_saved_from_within_a_parallel_one(tmp_path: Path) -> None:
+    source, target = network(), network()
+    torch.save({"params": nn.DataParallel(source).state_dict()}, tmp_path / "w.pth")
+    load_weights(target, tmp_path / "w.pth")
+    assert same(target, source.state_dict())
 
 
 def test_averaged_weights_come_first(tmp_path: Path) -> None:

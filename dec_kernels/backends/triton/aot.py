@@ -11,7 +11,6 @@ without positives multiplies bf16 by anything but wgmma. --quick leaves out the 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -31,6 +30,7 @@ from triton.compiler import ASTSource
 from dec_kernels.backends.triton import rows, tiles
 from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+from dec_kernels.jsontext import to_json
 
 KERNELS = {
     "means": rows._means_kernel,
@@ -226,7 +226,7 @@ def main() -> None:
         records.append(build._asdict() | asdict(found) | {"faults": found.faults(build)})
     print(f"{len(records)} kernels, {failed} faults, Triton {triton.__version__}")
     if given.json:
-        given.json.write_text(json.dumps(records, indent=1) + "\n")
+        given.json.write_text(to_json(records))
     sys.exit(failed > 0)
 
 

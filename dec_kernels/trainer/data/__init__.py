@@ -1,12 +1,12 @@
 """Images in, training crops and whole images out.
 
-A config names sources; ``sources`` finds their photographs, ``images`` reads files, ``cache`` saves reading them twice,
-``pairs`` gives each at both resolutions, ``crops`` draws the training's samples, and ``module`` is all of it for
-Lightning.
+A config names sources; ``sources`` finds their photographs, ``cache`` saves reading them twice, ``pairs`` gives each at
+both resolutions, ``crops`` draws the training's samples, and ``module`` is all of it for Lightning. Files are read by
+:mod:`dec_kernels.images`.
 """
 
+from dec_kernels.images import SUFFIXES, UnreadableImageError, find_images, image_size, read_image
 from dec_kernels.trainer.data.crops import Batch, CropLoader, CropSampler, RandomCrops
-from dec_kernels.trainer.data.images import SUFFIXES, UnreadableImageError, find_images, image_size, read_image
 from dec_kernels.trainer.data.module import EvaluationBatch, SRDataModule, WholeImages
 from dec_kernels.trainer.data.pairs import ImagePairs, Pair, make_pair
 from dec_kernels.trainer.data.sources import PairFolders, Photo, Source, find_photos

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dec_kernels.trainer.data.images import read_image
+from dec_kernels.images import READER, UnreadableImageError, read_image
 
 _LOADING = threading.Lock()  # Python 3.11 fails to parse the headers of arrays in several threads at once
 
 Reader = Callable[[Path], Tensor]
-"""Pixels of an image file as :func:`~dec_kernels.trainer.data.images.read_image` returns them; not to be written to."""
+"""Pixels of an image file as :func:`~dec_kernels.images.read_image` returns them; not to be written to."""
 
 
 class CacheError(RuntimeError):
@@ -40,8 +40,8 @@ class MemoryCache:
 class DiskCache:
     """Keeps the pixels of every image that was read once in a folder, as .npy files that are mapped into memory.
 
-    An entry belongs to the image file's path, size and time of change: a changed file gets a new entry. The folder may
-    be used by several processes at once, and deleted whenever none of them runs.
+    An entry belongs to the image file's path, size and time of change, and to ``READER``: a changed file gets a new
+    entry. The folder may be used by several processes at once, and deleted whenever none of them runs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,16 +49,30 @@ class DiskCache:
 
     def __call__(self, path: Path) -> Tensor:
         entry = self._entry(path)
-        if not entry.exists():
+        pixels = self._load(entry)
+        if pixels is None:
             self._store(entry, read_image(path).permute(1, 2, 0).numpy())
-        with _LOADING:
-            pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn that it must not write to it
+            pixels = self._load(entry)
+            assert pixels is not None
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
+    def _load(self, entry: Path) -> np.ndarray | None:
+        """The pixels in ``entry``; None if it is not there, or is what a machine that crashed has left of it."""
+        try:
+            with _LOADING:
+                pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn of writing to it
+        except (EOFError, FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+        return pixels if pixels.ndim == 3 and pixels.dtype in (np.uint8, np.uint16) else None
+
     def _entry(self, path: Path) -> Path:
-        stat = path.stat()
-        key = hashlib.sha256(f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}".encode()).hexdigest()[:32]
-        return self.folder / f"{path.stem}-{key}.npy"
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise UnreadableImageError(f"cannot read {path} as an image: {error.strerror}") from error
+        # The file's own name may be too long for a suffix behind it, and its bytes need not be UTF-8.
+        name = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{READER}"
+        return self.folder / f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.npy"
 
     def _store(self, entry: Path, pixels: np.ndarray) -> None:
         try:
@@ -76,6 +90,8 @@ class DiskCache:
         try:
             with os.fdopen(handle, "wb") as file:
                 np.save(file, pixels)
+                file.flush()
+                os.fsync(file.fileno())  # or the name may be on the disk before the pixels are
             os.replace(unfinished, entry)
         except BaseException:
             os.unlink(unfinished)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dec_kernels.trainer.data.images import UnreadableImageError
+from dec_kernels.images import UnreadableImageError
 from dec_kernels.trainer.data.pairs import ImagePairs
 from dec_kernels.trainer.metrics import to_float
 

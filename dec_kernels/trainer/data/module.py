@@ -10,15 +10,15 @@ from typing import Literal, TypedDict
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dec_kernels.images import SUFFIXES, max_pixels, read_image, some_of
 from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
-from dec_kernels.trainer.data.images import read_image
-from dec_kernels.trainer.data.pairs import ImagePairs, Pair, lr_size
-from dec_kernels.trainer.data.sources import Photo, Source, find_photos
+from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
+from dec_kernels.trainer.data.sources import MEAN, Photo, Source, find_photos
 from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.metrics import to_float
 
@@ -65,8 +65,9 @@ class SRDataModule(LightningDataModule):
       with any suffix.
 
     A low-resolution image that has no file is MATLAB's bicubic of the high-resolution one, rounded to its 8 or 16 bits;
-    naming ``DIV2K_train_HR`` itself asks for that. :func:`~dec_kernels.trainer.data.read_image` tells what files are
-    read, and how they become RGB. Images whose sides are no multiples of ``scale`` are cropped at the bottom and right.
+    naming ``DIV2K_train_HR`` itself asks for that. :func:`~dec_kernels.trainer.data.find_images` tells what files of a
+    folder are read, and :func:`~dec_kernels.trainer.data.read_image` how they become RGB. Images whose sides are no
+    multiples of ``scale`` are cropped at the bottom and right.
 
     ``pairs`` holds, after ``setup``, the photographs of each split as a sequence of
     :class:`~dec_kernels.trainer.data.Pair`. Evaluation batches are :class:`EvaluationBatch`; names are unique, see
@@ -136,12 +137,11 @@ class SRDataModule(LightningDataModule):
         self.bad_files = bad_files
         self.cache = cache
         self.pairs: dict[str, ImagePairs] = {}
-        readers: dict[str, Reader] = {
-            "memory": MemoryCache(),
-            "disk": DiskCache(Path(cache_dir).expanduser()),
-            "none": read_image,
-        }
-        self._read = readers[cache]
+        self._read: Reader = read_image
+        if cache == "memory":
+            self._read = MemoryCache()
+        if cache == "disk":
+            self._read = DiskCache(_in_home(cache_dir))
 
     def setup(self, stage: str) -> None:
         """Find and check the images that ``stage`` (fit, validate or test) needs.
@@ -152,22 +152,31 @@ class SRDataModule(LightningDataModule):
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
             ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
-                evaluate on have one name.
+                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number; or
+                ``trainer.overfit_batches`` is set.
         """
+        if self.trainer and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
+            raise ValueError(
+                "trainer.overfit_batches cannot be used: crops are drawn at random and without an end, so that there "
+                "are no batches to repeat. Name one or a few images in data.train to overfit to them"
+            )
         for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}[stage]:
             if split not in self.pairs:
                 self.pairs[split] = self._find(split)
 
     def _find(self, split: str) -> ImagePairs:
-        photos, problems = find_photos(self.sources[split], split, self.scale)
+        max_pixels()  # a wrong one is to be said once, and not of each file
+        photos, problems, passed_over = find_photos(self.sources[split], split, self.scale)
+        if passed_over:
+            rank_zero_info(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
         count = len(photos) + len(problems)
         # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
         smallest = self.crop_size if split == "train" else 2 * self.scale + 11
-        sizes: dict[Photo, tuple[int, int]] = {}
+        facts: dict[Photo, Facts] = {}
 
         def check(photo: Photo) -> str | None:
             try:
-                sizes[photo] = lr_size(photo, self.scale, smallest)
+                facts[photo] = inspect(photo, self.scale, smallest)
                 if split != "train" or self.cache == "memory":
                     for path in (photo.hr, photo.lr):
                         if path is not None:
@@ -182,12 +191,13 @@ class SRDataModule(LightningDataModule):
         if problems:
             self._report(split, problems, count)
         # A training image with a good header stays, whether it was read or not: samples do not depend on the cache.
-        usable = [photo for photo in photos if photo in sizes and (split == "train" or checked[photo] is None)]
+        usable = [photo for photo in photos if photo in facts and (split == "train" or checked[photo] is None)]
         if not usable:
             raise ValueError(f"data.{split} has no image to use: give files, folders or skimage:NAME")
         if split != "train":
             _check_names(split, usable)
-        return ImagePairs(usable, [sizes[photo] for photo in usable], self.scale, self._read)
+        _say_profiles(split, [facts[photo] for photo in usable])
+        return ImagePairs(usable, [facts[photo].size for photo in usable], self.scale, self._read)
 
     def _report(self, split: str, problems: Sequence[str], count: int) -> None:
         listed = "".join(f"\n  {problem}" for problem in problems[:_LISTED])
@@ -239,8 +249,28 @@ def _is_source(source: object) -> bool:
     return isinstance(source, str)
 
 
+def _say_profiles(split: str, facts: Sequence[Facts]) -> None:
+    found = {path: name for each in facts for path, name in each.profiles.items()}
+    if found:
+        name = next(iter(found.values()))
+        rank_zero_info(
+            f"data.{split}: an ICC profile other than sRGB ({name}) in {some_of([*found])}; "
+            "values are taken as they are stored"
+        )
+
+
 def _check_names(split: str, photos: Sequence[Photo]) -> None:
     for name, count in Counter(photo.name for photo in photos).items():
         if count > 1:
             files = ", ".join(str(photo.hr) for photo in photos if photo.name == name)
             raise ValueError(f"data.{split} has {count} images by the name {name!r}: {files}")
+        if name == MEAN:
+            (path,) = (photo.hr for photo in photos if photo.name == name)
+            raise ValueError(f"data.{split} has an image called {name!r}, as tables call the mean: rename {path}")
+
+
+def _in_home(cache_dir: str) -> Path:
+    try:
+        return Path(cache_dir).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home folder for cache_dir {cache_dir}: name another one") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
+from dec_kernels.images import UnreadableImageError, other_than_srgb, read_header
 from dec_kernels.trainer.data.cache import Reader
-from dec_kernels.trainer.data.images import image_size
 from dec_kernels.trainer.data.sources import Photo
 from dec_kernels.trainer.resize import downscale
 
@@ -38,8 +39,20 @@ def make_pair(name: str, image: Tensor, scale: int) -> Pair:
     return Pair(name, hr, downscale(hr, scale))
 
 
-def lr_size(photo: Photo, scale: int, smallest: int) -> tuple[int, int]:
-    """Height and width of a photograph's low-resolution image, from the headers of its files.
+class Facts(NamedTuple):
+    """What the headers of a photograph's files say.
+
+    Attributes:
+        size: height and width of the low-resolution image.
+        profiles: file -> name of its ICC profile, where it has one other than sRGB.
+    """
+
+    size: tuple[int, int]
+    profiles: dict[Path, str]
+
+
+def inspect(photo: Photo, scale: int, smallest: int) -> Facts:
+    """What the headers of a photograph's files say.
 
     Args:
         smallest: pixels that each side of the high-resolution image must have at least.
@@ -47,16 +60,18 @@ def lr_size(photo: Photo, scale: int, smallest: int) -> tuple[int, int]:
     Raises:
         ValueError: a file cannot be read, is too small, or the sizes of the two are not those of a pair.
     """
-    height, width = image_size(photo.hr)
+    headers = {path: read_header(path) for path in (photo.hr, photo.lr) if path is not None}
+    height, width = headers[photo.hr].size
     if min(height, width) < smallest:
         raise ValueError(f"{photo.hr} has {height} x {width} pixels, too few: {smallest} x {smallest} are needed")
     size = height // scale, width // scale
-    if photo.lr is not None and (found := image_size(photo.lr)) != size:
+    if photo.lr is not None and (found := headers[photo.lr].size) != size:
         raise ValueError(
             f"{photo.lr} has {found[0]} x {found[1]} pixels: scale {scale} makes {size[0]} x {size[1]} "
             f"of the {height} x {width} of {photo.hr}"
         )
-    return size
+    names = {path: other_than_srgb(header.profile) for path, header in headers.items()}
+    return Facts(size, {path: name for path, name in names.items() if name is not None})
 
 
 class ImagePairs(Sequence[Pair]):
@@ -90,11 +105,22 @@ class ImagePairs(Sequence[Pair]):
         """A crop of a photograph at both resolutions: hr and lr. Its place and size are given in LR pixels.
 
         Raises:
-            UnreadableImageError: a file cannot be read, all of it; the message names it.
+            UnreadableImageError: a file cannot be read, all of it, or has another size than it had; the message names
+                it.
         """
         photo, scale = self.photos[index], self.scale
-        image = self.read(photo.hr)
+        image = self._read(photo.hr, index, scale)
         hr = image[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
         if photo.lr is None:
             return hr, downscale(image, scale, range(top, top + height), range(left, left + width))
-        return hr, self.read(photo.lr)[:, top : top + height, left : left + width]
+        return hr, self._read(photo.lr, index, 1)[:, top : top + height, left : left + width]
+
+    def _read(self, path: Path, index: int, scale: int) -> Tensor:
+        image = self.read(path)
+        found, (height, width) = tuple(image.shape[-2:]), self.sizes[index]
+        if (found[0] // scale, found[1] // scale) != (height, width):
+            raise UnreadableImageError(
+                f"{path} has {found[0]} x {found[1]} pixels now, and had "
+                f"{height * scale} x {width * scale} (multiples of the scale) when the files were listed"
+            )
+        return image

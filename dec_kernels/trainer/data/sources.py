@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from dec_kernels.trainer.data.images import SKIMAGE, find_images
+from dec_kernels.images import SKIMAGE, find_images, list_images, printable
 
 
 class PairFolders(TypedDict):
@@ -19,6 +19,9 @@ class PairFolders(TypedDict):
 
 
 Source = str | PairFolders
+
+MEAN = "mean"
+"""What tables call the mean over all images, so that no image can have the name."""
 
 
 class Photo(NamedTuple):
@@ -49,70 +52,94 @@ _LAYOUTS: tuple[dict[str, Part], ...] = (
 )
 
 
-def find_photos(sources: Sequence[Source], split: str, scale: int) -> tuple[list[Photo], list[str]]:
+class Found(NamedTuple):
+    """What sources name.
+
+    Attributes:
+        photos: the photographs, in the order of the sources.
+        problems: what is wrong with each high-resolution file that has no low-resolution one to go with it.
+        passed_over: images in formats that are not read.
+    """
+
+    photos: list[Photo]
+    problems: list[str]
+    passed_over: list[Path]
+
+
+def find_photos(sources: Sequence[Source], split: str, scale: int) -> Found:
     """The photographs that ``sources`` name, in their order.
 
     A photograph of a folder is named by its path in that folder, without suffix; where there are several folders, by
     its path from the deepest folder that holds them all, which leaves Set5/baby and Set14/baboon. A file that is a
-    source by itself is named by its stem.
+    source by itself is named by its stem. Bytes of a name that are not UTF-8 are written as ``\\xe9`` is.
 
     Args:
         sources: see :class:`~dec_kernels.trainer.data.SRDataModule`.
         split: train, val or test: which part of a known dataset is meant.
         scale: which low-resolution images are meant.
 
-    Returns:
-        The photographs, and what is wrong with each high-resolution file that has no low-resolution one to go with it.
-
     Raises:
         FileNotFoundError: a file or folder is not there, or holds no image; or a dataset has no part for ``split``.
         ValueError: a folder mixes high-resolution and low-resolution images; or a pair of folders has other keys than
-            hr and lr.
+            hr and lr; or a list is in brackets of its own.
     """
-    found: list[_Found] = []
-    problems: list[str] = []
-    for source in sources:
-        photos, lonely = _find(source, split, scale)
-        found += photos
-        problems += lonely
-    folders = [os.path.abspath(photo.folder) for photo in found if photo.folder]
+    parts = [_find(source, split, scale) for source in sources]
+    placed = [photo for part in parts for photo in part.photos]
+    folders = [os.path.abspath(photo.folder) for photo in placed if photo.folder]
     above = os.path.commonpath(folders) if folders else ""
-    return [Photo(_name(photo, above), photo.hr, photo.lr) for photo in found], problems
+    return Found(
+        photos=[Photo(_name(photo, above), photo.hr, photo.lr) for photo in placed],
+        problems=[problem for part in parts for problem in part.problems],
+        passed_over=[path for part in parts for path in part.passed_over],
+    )
 
 
-class _Found(NamedTuple):
+class _Placed(NamedTuple):
     folder: Path | None  # that the config names, if it names one
     inner: Path  # the file's path in it, without suffix
     hr: Path
     lr: Path | None
 
 
-def _name(photo: _Found, above: str) -> str:
+class _Result(NamedTuple):
+    photos: list[_Placed]
+    problems: list[str]
+    passed_over: list[Path]
+
+
+def _name(photo: _Placed, above: str) -> str:
     folder = os.path.relpath(photo.folder, above) if photo.folder else ""
-    return Path(folder, photo.inner).as_posix()
+    return printable(Path(folder, photo.inner))
 
 
-def _find(source: Source, split: str, scale: int) -> tuple[list[_Found], list[str]]:
+def _find(source: Source, split: str, scale: int) -> _Result:
     if not isinstance(source, str):
-        hr, lr = (Path(source[key]).expanduser() for key in ("hr", "lr"))
+        hr, lr = (Path(os.path.expanduser(source[key])) for key in ("hr", "lr"))
         return _matched(hr, hr, lr, scale)
-    folder = Path(source).expanduser()
-    if source.lstrip("[ ").startswith("{") and not folder.exists():  # with another key, the parser takes it for text
+    folder = Path(os.path.expanduser(source))
+    exists = os.path.exists(folder)
+    if source.lstrip("[ ").startswith("{") and not exists:  # with another key, the parser takes it for text
         raise ValueError(f"data.{split}: a pair of folders is written {{hr: FOLDER, lr: FOLDER}}, got {source!r}")
-    if source.startswith(SKIMAGE) or not folder.is_dir():
-        return [_Found(None, Path(path.stem), path, None) for path in find_images(source)], []
+    if source.startswith("[") and not exists:  # so does it with what is no text in the list
+        raise ValueError(
+            f"data.{split}: a list of names is written [NAME, NAME], and a name that is a number, or that holds "
+            f'brackets, commas, colons or #, in quotes, as ["2024", "a [b], c"]; got {source!r}'
+        )
+    if source.startswith(SKIMAGE) or not os.path.isdir(folder):
+        return _Result([_Placed(None, Path(path.stem), path, None) for path in find_images(source)], [], [])
     for layout in _LAYOUTS:
         if any((folder / part.hr).is_dir() for part in layout.values()):
             if split not in layout or not (folder / layout[split].hr).is_dir():
                 parts = ", ".join(sorted({part.hr for part in layout.values() if (folder / part.hr).is_dir()}))
                 raise FileNotFoundError(f"data.{split}: {source!r} has no part to use here, it has {parts}")
             hr, lr = folder / layout[split].hr, folder / layout[split].lr.format(scale=scale)
-            return _matched(folder, hr, lr, scale) if lr.is_dir() else (_alone(folder, hr), [])
-    return _alone(folder, folder), []
+            return _matched(folder, hr, lr, scale) if lr.is_dir() else _alone(folder, hr)
+    return _alone(folder, folder)
 
 
-def _alone(folder: Path, hr: Path) -> list[_Found]:
-    found = [_Found(folder, _inner(path, hr), path, None) for path in find_images(str(hr))]
+def _alone(folder: Path, hr: Path) -> _Result:
+    listing = list_images(str(hr))
+    found = [_Placed(folder, _inner(path, hr), path, None) for path in listing.images]
     for photo in found:
         for part in photo.inner.parts[:-1]:
             if part.startswith("LR") or "_LR" in part:
@@ -120,28 +147,29 @@ def _alone(folder: Path, hr: Path) -> list[_Found]:
                     f"{str(hr)!r} is to be a folder of high-resolution images, but {photo.hr} seems to have a low "
                     "resolution: name the folders as {hr: ..., lr: ...}, or the one of the high-resolution images alone"
                 )
-    return found
+    return _Result(found, [], listing.passed_over)
 
 
-def _matched(folder: Path, hr: Path, lr: Path, scale: int) -> tuple[list[_Found], list[str]]:
+def _matched(folder: Path, hr: Path, lr: Path, scale: int) -> _Result:
     for path in (hr, lr):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise FileNotFoundError(f"no folder {str(path)!r}")
+    high, low = (list_images(str(side)) for side in (hr, lr))
     partners: dict[Path, list[Path]] = defaultdict(list)
-    for path in find_images(str(lr)):
+    for path in low.images:
         partners[_inner(path, lr)].append(path)
     found, lonely = [], []
-    for path in find_images(str(hr)):
+    for path in high.images:
         inner = _inner(path, hr)
         names = inner, inner.with_name(f"{inner.name}x{scale}")
         matches = [partner for name in names for partner in partners[name]]
         if len(matches) == 1:
-            found.append(_Found(folder, inner, path, matches[0]))
+            found.append(_Placed(folder, inner, path, matches[0]))
         elif matches:
             lonely.append(f"{path} has several low-resolution partners: {', '.join(map(str, matches))}")
         else:
             lonely.append(f"{path} has no low-resolution partner: {lr} holds neither {names[0]} nor {names[1]}")
-    return found, lonely
+    return _Result(found, lonely, high.passed_over + low.passed_over)
 
 
 def _inner(path: Path, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Networks and their weight files."""
 
 from dec_kernels.trainer.models.discriminators import UNetDiscriminator, VGGDiscriminator
+from dec_kernels.trainer.models.generator import check_generator
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
 from dec_kernels.trainer.models.swinir import SwinIR
 from dec_kernels.trainer.models.weights import load_weights, read_weights, rrdbnet_from, save_weights
@@ -10,6 +11,7 @@ __all__ = [
     "SwinIR",
     "UNetDiscriminator",
     "VGGDiscriminator",
+    "check_generator",
     "load_weights",
     "read_weights",
     "rrdbnet_from",

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dec_kernels.trainer.models.reading import fill, read_tensors
+
 _PREFIX = "features."  # torchvision's name for the convolutional part of a classifier
 
 
@@ -44,29 +46,30 @@ def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, o
 
     Raises:
         FileNotFoundError: there is no such file, or it is not in the cache and cannot be downloaded.
-        ValueError: the file holds the weights of another network; the message lists what differs.
+        ValueError: the file is damaged, or holds the weights of another network; the message lists what differs.
     """
     if weights is not None:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = read_tensors(weights)
     else:
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
         # Processes that get here together each download into a file of their own, which takes its place when complete.
         try:
             state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
         except OSError as error:
             raise FileNotFoundError(
                 f"the pretrained weights {Path(url).name} are not on this machine and cannot be downloaded ({error}): "
-                f"get them from {url} and put the file into {Path(torch.hub.get_dir()) / 'checkpoints'}, "
-                f"or give its path as {option}"
+                f"get them from {url} and put the file into {cached.parent}, or give its path as {option}"
+            ) from error
+        except Exception as error:  # a damaged file can raise almost anything
+            raise ValueError(
+                f"the pretrained weights {cached} are damaged: remove the file, so that it is downloaded again"
             ) from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{weights or url} holds no weights but a {type(state).__name__}")
-    features = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    try:
-        layers.load_state_dict(features, assign=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{weights or url} holds the weights of another network, not {Path(url).stem}: {error}"
-        ) from error
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    features = {key.removeprefix(_PREFIX): value for key, value in tensors.items() if key.startswith(_PREFIX)}
+    if different := fill(layers, features, assign=True):
+        raise ValueError(f"{weights or url} holds the weights of another network, not {Path(url).stem}: {different}")
     layers.float()
 
 

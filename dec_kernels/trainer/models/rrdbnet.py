@@ -64,7 +64,8 @@ class RRDBNet(nn.Module):
         num_grow_ch: channels that each convolution of a dense block adds. ESRGAN: 32.
 
     Raises:
-        ValueError: a size is below 1, ``scale`` is another number, or the input's size is no multiple of ``multiple``.
+        ValueError: a size is below 1, ``scale`` is another number, or the input's size is no multiple of ``multiple``
+            or its channels are others.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class RRDBNet(nn.Module):
             num_block=num_block,
             num_grow_ch=num_grow_ch,
         )
+        self.num_in_ch = num_in_ch
+        self.num_out_ch = num_out_ch
         self.scale = scale
         self.multiple = 4 // scale
         self.conv_first = nn.Conv2d(num_in_ch * self.multiple**2, num_feat, 3, padding=1)
@@ -99,6 +102,8 @@ class RRDBNet(nn.Module):
 
     def forward(self, lr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]
+        if lr.shape[-3] != self.num_in_ch:
+            raise ValueError(f"lr must have {self.num_in_ch} channels, got shape {tuple(lr.shape)}")
         if height % self.multiple or width % self.multiple:
             raise ValueError(
                 f"lr's height and width must be multiples of {self.multiple} at scale {self.scale}, "

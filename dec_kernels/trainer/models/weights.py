@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dec_kernels.trainer.models.reading import fill, read_tensors
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
 
 # Where a file may keep the generator, the averaged weights first: in this trainer's checkpoints, in BasicSR's files.
 _PLACES = (("state_dict", "averaged.module."), ("state_dict", "generator."), ("params_ema", ""), ("params", ""))
+
+_PARALLEL = "module."  # before each key, where a network was saved from within DistributedDataParallel
 
 # What RRDBNet's layers are called in ESRGAN's first release (``model.``) and in its second, which KAIR keeps.
 _BASICSR_NAMES = {
@@ -32,21 +35,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     Args:
         path: a checkpoint of this trainer (``.ckpt``), of which the averaged weights are taken where it has them; or a
-            file (``.pth``) with the weights under ``params_ema`` or ``params`` or bare, where an RRDBNet's layers may
-            have the names of BasicSR and Real-ESRGAN, of KAIR, or of ESRGAN's first release. Nothing in it is executed.
+            file (``.pth``, ``.safetensors``) with the weights under ``params_ema`` or ``params`` or bare, where an
+            RRDBNet's layers may have the names of BasicSR and Real-ESRGAN, of KAIR and neosr, or of ESRGAN's first
+            release and traiNNer-redux. Nothing in it is executed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds no weights of a generator.
+        ValueError: it is a folder, or damaged, or holds no weights of a generator.
     """
-    with open(path, "rb") as file:
-        try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a damaged file can raise almost anything
-            raise ValueError(f"{path} is damaged, or holds more than tensors and plain Python values") from error
-    state = _state_dict(content)
+    state = _state_dict(read_tensors(path))
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no weights of a generator: neither a checkpoint of this trainer nor BasicSR's")
+    if all(key.startswith(_PARALLEL) for key in state):
+        state = {key.removeprefix(_PARALLEL): value for key, value in state.items()}
     in_old_names = any(".RDB1." in key for key in state)
     return {_basicsr_name(key) if in_old_names else key: value for key, value in state.items()}
 
@@ -130,19 +131,5 @@ def _basicsr_name(key: str) -> str:
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
     """Load ``state``, or raise a ValueError that says ``problem`` and what differs."""
-    own = network.state_dict()
-    resized = [key for key in own if key in state and state[key].shape != own[key].shape]
-    fitting = {key: value for key, value in state.items() if key not in resized}
-    missing, unexpected = network.load_state_dict(fitting, strict=False)
-    differences = {
-        "missing in the file": [key for key in own if key in missing and key not in state],
-        "not in the network": unexpected,
-        "of another shape": [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in resized],
-    }
-    if any(differences.values()):
-        raise ValueError(f"{problem}: " + "; ".join(_listed(what, keys) for what, keys in differences.items() if keys))
-
-
-def _listed(what: str, keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-    return f"{len(keys)} {what}: {shown}"
+    if different := fill(network, state):
+        raise ValueError(f"{problem}: {different}")

@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from dec_kernels.trainer.means import describe
 from dec_kernels.trainer.metrics import METRICS
 from dec_kernels.trainer.sweep.spec import Sweep
 
@@ -28,8 +30,12 @@ def measured(results: Results, metric: str) -> dict[str, float]:
 
 
 def results_table(sweep: Sweep, results: Results) -> Table:
-    """The figures for the terminal, a row for each run; the best of each column is bold."""
-    table = Table(title=escape(f"{sweep.title} (PSNR in dB)"), title_justify="left")
+    """The figures for the terminal, a row for each run, the best of each column in bold; what means are without."""
+    left = {name: results[name]["left_out"] for name in sweep.runs if "left_out" in results.get(name, {})}
+    notes = "\n".join(note for name in left for note in describe(name, left[name]))
+    table = Table(
+        title=escape(f"{sweep.title} (PSNR in dB)"), title_justify="left", caption=Text(notes), caption_justify="left"
+    )
     table.add_column("run")
     columns = {metric: figures for metric in METRICS if (figures := measured(results, metric))}
     for metric in columns:
@@ -72,7 +78,7 @@ def draw(sweep: Sweep, results: Results) -> Figure:
     if absent:
         notes.append(f"Without figures: {', '.join(absent)}.")
     if notes:
-        figure.supxlabel(" ".join(notes), fontsize=9, color=_BEST_COLOR, wrap=True)
+        figure.supxlabel(" ".join(notes), fontsize=9, color=_BEST_COLOR, wrap=True, parse_math=False)
     return figure
 
 
@@ -101,7 +107,7 @@ def _draw_line(axis: Axes, sweep: Sweep, metric: str, figures: Mapping[str, floa
             fontweight="bold" if figures[name] == best else "normal",
         )
     axis.margins(x=0.08, y=0.15)
-    axis.set_xticks([*ticks], [*ticks.values()])
+    axis.set_xticks([*ticks], [*ticks.values()], parse_math=False)
     axis.set_xlabel(label)
     axis.set_ylabel(_label(metric))
     axis.grid(alpha=0.25)
@@ -144,7 +150,9 @@ def _draw_plane(axis: Axes, names: Sequence[str], figures: Mapping[str, Mapping[
     points = [(figures[distortion][name], figures[perception][name]) for name in names]
     axis.plot(*zip(*points, strict=True), "o-", color=_COLOR, linewidth=1.2, markersize=7)
     for name, point in zip(names, points, strict=True):
-        axis.annotate(name, point, xytext=(7, -11), textcoords="offset points", fontsize=9, bbox=_ON_LINES)
+        axis.annotate(
+            name, point, xytext=(7, -11), textcoords="offset points", fontsize=9, bbox=_ON_LINES, parse_math=False
+        )
     axis.margins(0.15)
     x, y = (0.97 if METRICS[metric].higher_is_better else 0.03 for metric in figures)
     axis.annotate(

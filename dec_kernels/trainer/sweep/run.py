@@ -13,6 +13,9 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from dec_kernels.console import CLOSED_PIPE
+from dec_kernels.jsontext import to_json
+from dec_kernels.trainer.files import require_folder
 from dec_kernels.trainer.report import save_figure, write_json
 from dec_kernels.trainer.shipped import SWEEPS, TRAININGS, find_config, names_in
 from dec_kernels.trainer.sweep.figure import Results, draw, results_table
@@ -43,6 +46,7 @@ def main(argv: Sequence[str], dec_train: Command) -> int:
         parser.error(f"nothing is trained with --figure-only, so that {' '.join(handed_on)} has no meaning")
     try:
         sweep = load_sweep(args.config)
+        require_folder(out, "--out")
         if args.figure_only:
             results = read_results(sweep, out)
         else:
@@ -55,6 +59,9 @@ def main(argv: Sequence[str], dec_train: Command) -> int:
         except KeyboardInterrupt:
             _complain("stopped; the same command goes on from here")
             return _INTERRUPTED[0]
+        except ValueError as error:  # a file in one of the folders is damaged
+            _complain(str(error))
+            return 1
     return report(sweep, out, results)
 
 
@@ -93,10 +100,11 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
     for argument in handed_on:
         if argument.partition("=")[0] in set_here:
             raise ValueError(f"{argument.partition('=')[0]} is what the sweep sets itself")
-    base = yaml.safe_load(find_config(sweep.base, TRAININGS, "config").read_text())
+    base = yaml.safe_load(find_config(sweep.base, TRAININGS, "config").read_text(encoding="utf-8"))
     records: dict[str, Record] = {}
     for name, settings in sweep.runs.items():
-        records[name] = {"base": base, "arguments": [*to_arguments(settings), *handed_on]}
+        record = {"base": base, "arguments": [*to_arguments(settings), *handed_on]}
+        records[name] = json.loads(to_json(record))  # as it will be read back
         folder = out / folder_of(name)
         changed = _difference(_read(folder / _RECORD), records[name])
         if changed and any((folder / left).exists() for left in ("checkpoints", "summary.json")):
@@ -105,7 +113,11 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.exists() else None
+    """The JSON in ``path``, or None where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _difference(old: Record | None, new: Record) -> str:
@@ -143,6 +155,8 @@ def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Com
         if error is None:
             summary = _read(folder / "summary.json")
             results[name] |= {"step": summary["step"], "epoch": summary["epoch"], "figures": summary["val"]}
+            if "left_out" in summary:  # those of older trainings are without
+                results[name]["left_out"] = summary["left_out"]
         else:
             results[name]["error"] = error
         write_json(out / "results.json", {"title": sweep.title, "base": sweep.base, "runs": results})
@@ -156,6 +170,8 @@ def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) 
     except Exception as error:
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
+    if status == CLOSED_PIPE:
+        raise BrokenPipeError
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status != 0:
@@ -173,7 +189,10 @@ def read_results(sweep: Sweep, out: Path) -> Results:
     path = out / "results.json"
     if not path.exists():
         raise FileNotFoundError(f"no {path}: train first, without --figure-only")
-    results: Results = _read(path)["runs"]
+    content = _read(path)
+    if not isinstance(content, dict) or not isinstance(content.get("runs"), dict):
+        raise ValueError(f"{path} holds no results of a sweep")
+    results: Results = content["runs"]
     for name, result in results.items():
         if result["settings"] != sweep.runs.get(name):
             raise ValueError(

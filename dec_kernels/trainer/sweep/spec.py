@@ -114,9 +114,9 @@ def load_sweep(name: str) -> Sweep:
         FileNotFoundError: there is neither.
         ValueError: the file is no sweep; the message says where.
     """
-    text = find_config(name, SWEEPS, "sweep").read_text()
+    file = find_config(name, SWEEPS, "sweep")
     try:
-        content = yaml.load(text, _UniqueKeys)
+        content = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
         parts = _mapping(content, "the file")
         if "figure" in parts:
             figure = _mapping(parts["figure"], "figure")

@@ -1,0 +1,59 @@
+"""What every command line owes the streams that it prints to, whatever they are."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+CLOSED_PIPE = 141
+"""The exit status where nobody reads the output any more: what a shell reports for a program that SIGPIPE ended."""
+
+
+USE_UTF8 = "PYTHONUTF8=1 in the environment makes Python take all names and files for UTF-8"
+
+
+def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
+    """Makes ``main``, which takes the arguments and returns the exit status, print anywhere.
+
+    - A character that the console's encoding lacks, as in file names and the frames of tables, is printed as its
+      escape ``\\xNN`` or ``\\uNNNN``.
+    - Where the reader of a pipe has gone, as ``head`` does, the command ends with ``CLOSED_PIPE`` and says nothing.
+    """
+
+    @functools.wraps(main)
+    def run(argv: Sequence[str] | None = None) -> int:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            status = main(argv)
+        except BrokenPipeError:
+            if not _reader_has_gone("\n"):  # the pipe is another one
+                raise
+            return CLOSED_PIPE
+        except SystemExit as end:
+            if _reader_has_gone() or isinstance(end.__context__, BrokenPipeError):  # the latter is how Rich ends
+                return CLOSED_PIPE
+            raise
+        except BaseException:
+            _reader_has_gone()
+            raise
+        return CLOSED_PIPE if _reader_has_gone() else status
+
+    return run
+
+
+def _reader_has_gone(probe: str = "") -> bool:
+    """Whether stdout or stderr is a pipe that nobody reads, of which Python would complain once more at its end."""
+    gone = False
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None is one that was closed before the start
+        try:
+            stream.write(probe)
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            gone = True
+    return gone

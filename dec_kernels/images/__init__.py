@@ -1,0 +1,40 @@
+"""Image files in: which of them a source names, and what they hold. One way for the trainer, predict and the doctor.
+
+``find`` lists files, ``header`` says all there is to know of a file before its pixels, ``read`` decodes them, and
+``profile`` says what an ICC profile means.
+"""
+
+from dec_kernels.images.find import SKIMAGE, SUFFIXES, Listing, find_images, list_images, printable, some_of
+from dec_kernels.images.header import (
+    MAX_PIXELS,
+    Header,
+    UnreadableImageError,
+    has_alpha,
+    icc_profile,
+    image_size,
+    max_pixels,
+    read_header,
+)
+from dec_kernels.images.profile import other_than_srgb
+from dec_kernels.images.read import READER, read_image
+
+__all__ = [
+    "MAX_PIXELS",
+    "READER",
+    "SKIMAGE",
+    "SUFFIXES",
+    "Header",
+    "Listing",
+    "UnreadableImageError",
+    "find_images",
+    "has_alpha",
+    "icc_profile",
+    "image_size",
+    "list_images",
+    "max_pixels",
+    "other_than_srgb",
+    "printable",
+    "read_header",
+    "read_image",
+    "some_of",
+]

@@ -1,0 +1,23 @@
+"""JSON as every reader takes it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+
+def to_json(content: Any) -> str:
+    """``content``, of mappings, lists, strings, numbers, booleans and None, as indented JSON with a line's end.
+
+    JSON has no NaN and no infinity: they become null.
+    """
+    return json.dumps(_with_null(content), indent=1, allow_nan=False) + "\n"
+
+
+def _with_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_null(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_with_null(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,42 @@
+"""Sizes that do not fit the networks, found before the training rather than at the first batch or validation."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dec_kernels.trainer.data import ImagePairs
+from dec_kernels.trainer.lpips import SMALLEST
+
+
+@torch.no_grad()
+def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
+    """Raise ValueError if ``generator`` cannot make (3, crop_size, crop_size) of what is ``scale`` times smaller."""
+    side = crop_size // scale
+    wanted = (1, 3, crop_size, crop_size)
+    trial = copy.deepcopy(generator).eval()  # so that neither statistics nor random numbers change by it
+    try:
+        sr: Tensor = trial(next(trial.parameters(), torch.empty(0)).new_zeros(1, 3, side, side))
+    except ValueError as error:
+        raise ValueError(
+            f"model.generator cannot be trained on {side} x {side} pixels, which data.crop_size {crop_size} leaves at "
+            f"data.scale {scale}: {error}"
+        ) from error
+    if tuple(sr.shape) != wanted:
+        raise ValueError(
+            f"model.generator makes {tuple(sr.shape)} of a low-resolution crop (1, 3, {side}, {side}): wanted is "
+            f"{wanted}, for data.crop_size {crop_size} at data.scale {scale}"
+        )
+
+
+def check_for_lpips(pairs: ImagePairs) -> None:
+    """Raise ValueError if an image to evaluate on is too small for LPIPS."""
+    for photo, size in zip(pairs.photos, pairs.sizes, strict=True):
+        height, width = (pairs.scale * side for side in size)
+        if min(height, width) < SMALLEST:
+            raise ValueError(
+                f"{photo.hr} has {height} x {width} pixels, and model.lpips needs {SMALLEST} x {SMALLEST}: leave the "
+                "image out, or do without model.lpips"
+            )

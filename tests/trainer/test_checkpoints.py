@@ -1,0 +1,63 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dec_kernels.trainer.checkpoints import AtomicCheckpointIO, UnusableCheckpointError, require_checkpoint
+
+WHOLE = {"state_dict": {"x": torch.ones(3)}, "pytorch-lightning_version": "2.5.0", "global_step": 7}
+
+
+def damage(path: Path, kind: str) -> None:
+    torch.save(WHOLE, path)
+    whole = path.read_bytes()
+    contents = {"cut": whole[:-100], "empty": b"", "noise": torch.randperm(256).to(torch.uint8).numpy().tobytes()}
+    contents["zeros"] = bytes(len(whole))
+    path.write_bytes(contents[kind])
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "noise", "zeros"])
+def test_damaged_files_are_named(tmp_path: Path, kind: str) -> None:
+    damage(tmp_path / "a.ckpt", kind)
+    with pytest.raises(UnusableCheckpointError, match=r"the checkpoint .*a\.ckpt is damaged, or holds more than"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("content", [{"params": {"x": torch.ones(1)}}, {"state_dict": {}}, torch.ones(1), [WHOLE]])
+def test_other_files_are_no_checkpoints(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(UnusableCheckpointError, match=r"a\.pth is no checkpoint of a training: .* model\.weights"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.pth")
+
+
+def test_neither_folders_nor_code_nor_nothing_is_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(UnusableCheckpointError, match="is a folder, no checkpoint"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path)
+    torch.save(WHOLE | {"network": torch.nn.Linear(1, 1)}, tmp_path / "a.ckpt")
+    with pytest.raises(UnusableCheckpointError, match="holds more than tensors"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.ckpt"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "nothing.ckpt")
+
+
+def test_another_checkpoint_is_named_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    last, best = (tmp_path / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    torch.save(WHOLE, last)
+    require_checkpoint(last, tmp_path)
+    torch.save(WHOLE, best)
+    damage(last, "cut")
+    with pytest.raises(UnusableCheckpointError, match=r"last\.ckpt is damaged.* --resume .*best\.ckpt goes on .* 7"):
+        require_checkpoint(last, tmp_path)
+    damage(best, "empty")
+    with pytest.raises(
+        UnusableCheckpointError, match=r"last\.ckpt is damaged.* no other one in .*: to begin anew, rem"
+    ):
+        require_checkpoint(last, tmp_path)
+    torch.save({"params": {}}, tmp_path / "mine.pth")
+    with pytest.raises(UnusableCheckpointError, match=r"mine\.pth is no checkpoint of a training: .*weights$"):
+        require_checkpoint(tmp_path / "mine.pth", tmp_path)
+    torch.save(WHOLE, last)
+    with pytest.raises(UnusableCheckpointError, match=r"best\.ckpt is damaged.* --resume .*last\.ckpt goes on"):
+        require_checkpoint(best, tmp_path)

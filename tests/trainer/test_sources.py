@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dec_kernels.trainer.data import find_photos
+
+RNG = np.random.default_rng(0)
+
+
+def save(path: Path, size: tuple[int, int] = (16, 24)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_names_photographs_by_their_place(photographs: Path, tmp_path: Path) -> None:
+    def names(*sources: str) -> list[str]:
+        return [photo.name for photo in find_photos(sources, "val", 4)[0]]
+
+    save(tmp_path / "sets" / "Set5" / "baby.v2.png")
+    save(tmp_path / "sets" / "Set14" / "HR" / "baby.png")
+    five, fourteen = str(tmp_path / "sets" / "Set5"), str(tmp_path / "sets" / "Set14")
+    assert names(str(photographs)) == ["a", "b", "deeper/c"]
+    assert names(five, fourteen) == ["Set5/baby.v2", "Set14/baby"]
+    assert names(five, "skimage:chelsea", str(photographs / "a.png")) == ["baby.v2", "chelsea", "a"]
+
+
+@pytest.mark.parametrize(
+    ("split", "hr", "lr"),
+    [
+        ("train", "DIV2K_train_HR/0001.png", "DIV2K_train_LR_bicubic/X4/0001x4.png"),
+        ("val", "DIV2K_valid_HR/0801.png", "DIV2K_valid_LR_bicubic/X4/0801x4.png"),
+        ("test", "DIV2K_valid_HR/0801.png", "DIV2K_valid_LR_bicubic/X4/0801x4.png"),
+        ("train", "Flickr2K_HR/000001.png", "Flickr2K_LR_bicubic/X4/000001x4.png"),
+        ("train", "HR/baby.png", "LR_bicubic/X4/babyx4.png"),
+        ("val", "GTmod12/baby.png", "LRbicx4/baby.bmp"),
+    ],
+)
+def test_knows_the_layouts_of_datasets(tmp_path: Path, split: str, hr: str, lr: str) -> None:
+    for name in ("DIV2K_train_HR/0001.png", "DIV2K_valid_HR/0801.png") if "DIV2K" in hr else (hr,):
+        save(tmp_path / name)
+    ((photo,), *rest) = find_photos([str(tmp_path)], split, 4)
+    assert photo == (Path(hr).stem, tmp_path / hr, None)
+    save(tmp_path / lr)
+    assert find_photos([str(tmp_path)], split, 4) == ([photo._replace(lr=tmp_path / lr)], *rest)
+    assert find_photos([str(tmp_path)], split, 2) == ([photo], [], [])
+    assert find_photos([str((tmp_path / hr).parent)], split, 4) == ([photo], [], [])
+
+
+def test_refuses_parts_that_a_dataset_has_not(tmp_path: Path) -> None:
+    save(tmp_path / "Flickr2K" / "Flickr2K_HR" / "000001.png")
+    save(tmp_path / "DIV2K" / "DIV2K_valid_HR" / "0801.png")
+    for name, split in (("Flickr2K", "val"), ("DIV2K", "train")):
+        with pytest.raises(FileNotFoundError, match=rf"data\.{split}: .*{name}' has no part .* it has {name}_.*HR$"):
+            find_photos([str(tmp_path / name)], split, 4)
+
+
+@pytest.mark.parametrize("lr", ["Flickr2K/Flickr2K_LR_bicubic/X4", "LR", "Set5/LRbicx4"])
+def test_refuses_low_resolution_images_among_the_others(tmp_path: Path, lr: str) -> None:
+    save(tmp_path / "HRs" / "x.png")
+    save(tmp_path / lr / "x.png")
+    with pytest.raises(ValueError, match=r"high-resolution images, but .*x\.png seems to have a low resolution"):
+        find_photos([str(tmp_path)], "train", 4)
+
+
+def test_pairs_by_name(tmp_path: Path) -> None:
+    hr, lr = tmp_path / "hr", tmp_path / "lr"
+    for name in ("same.png", "a/suffix.png", "alone.png", "two.png", "a/elsewhere.png"):
+        save(hr / name)
+    for name in ("same.jpg", "a/suffixx4.png", "two.png", "twox4.png", "b/elsewhere.png", "alonex2.png"):
+        save(lr / name)
+    photos, problems, _ = find_photos([{"hr": str(hr), "lr": str(lr)}], "train", 4)
+    assert photos == [
+        ("a/suffix", hr / "a" / "suffix.png", lr / "a" / "suffixx4.png"),
+        ("same", hr / "same.png", lr / "same.jpg"),
+    ]
+    assert [problem.split(" low-resolution partner")[0] for problem in problems] == [
+        f"{hr / 'a' / 'elsewhere.png'} has no",
+        f"{hr / 'alone.png'} has no",
+        f"{hr / 'two.png'} has several",
+    ]
+    photos, *_ = find_photos([{"hr": str(hr), "lr": str(lr)}], "train", 2)
+    assert photos[0] == ("alone", hr / "alone.png", lr / "alonex2.png")
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        find_photos([{"hr": str(hr), "lr": str(tmp_path / "nowhere")}], "train", 4)
