@@ -84,13 +84,13 @@ def predict(
         FileExistsError: a result exists already and ``overwrite`` is not set; nothing was done.
         PredictionError: two images would have one result, or a result would be found among the images; there is no
             such device, or it has too little memory.
-        ValueError: the weights are not the network's, or ``tile`` or ``overlap`` is not what it needs; or ``output`` is
-            no folder to write into.
+        ValueError: ``output`` cannot be written to, the weights are not the network's, or ``tile`` or ``overlap`` is
+            not what it needs.
     """
-    require_folder(output, "--output")
     targets = _targets(images, output)
     if existing := [target for target in targets.values() if target.exists() and not overwrite]:
         raise FileExistsError(f"--output has these already: {_listed(existing)}. --overwrite replaces them")
+    require_folder(output, "--output")
     where = _device(device)
     with _memory_advice("the network", "--device cpu may have more"):
         network = load_network(weights, config).to(where)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -270,6 +271,19 @@ def test_other_errors_keep_their_traceback(
     with pytest.raises(RuntimeError, match="something else"):
         run("--weights", weights, "--input", images / "colour.png", "--output", tmp_path / "out")
     assert not results(tmp_path / "out")
+
+
+def test_a_full_disk_leaves_nothing_and_names_the_result(
+    images: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    target = tmp_path / "out" / "colour.png"
+    assert run("--weights", weights, "--input", images / "colour.png", "--output", target.parent) == 2
+    assert f"No space left on device: '{target}'" in capsys.readouterr().err
+    assert not results(target.parent)
 
 
 IN_A_PROCESS_OF_ITS_OWN = """

@@ -152,7 +152,7 @@ class SRDataModule(LightningDataModule):
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
             ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
-                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number; or
+                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number, or
                 ``trainer.overfit_batches`` is set.
         """
         if self.trainer and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
