@@ -63,7 +63,7 @@ def upscale_bands(
             or None for the whole image at once.
         overlap: pixels of context at each side of a tile, a multiple of ``generator.multiple``; without meaning for
             whole images.
-        start: makes of a part of ``lr`` what the generator takes: its dtype, on its device.
+        start: makes of a part of ``lr``, pixel by pixel, what the generator takes: its dtype, on its device.
         finish: makes of a tile's result, without its overlap, what is to be kept of it: of the same shape.
 
     Yields:
@@ -77,7 +77,7 @@ def upscale_bands(
     multiple: int = generator.multiple  # type: ignore[assignment]
     scale: int = generator.scale  # type: ignore[assignment]
     height, width = lr.shape[-2:]
-    rows, columns = (_reflected(size, multiple).to(lr.device) for size in (height, width))
+    rows, columns = (_reflected(size, multiple) for size in (height, width))
     if tile is None:
         tile, overlap = max(len(rows), len(columns)), 0
     else:
@@ -86,10 +86,9 @@ def upscale_bands(
         band = []
         for left in range(0, width, tile):
             first_row, first_column = max(0, top - overlap), max(0, left - overlap)
-            window = lr[..., rows[first_row : top + tile + overlap], :]
-            window = window[..., columns[first_column : left + tile + overlap]]
+            seen = rows[first_row : top + tile + overlap], columns[first_column : left + tile + overlap]
             with torch.no_grad():
-                sr = generator(start(window))
+                sr = generator(_window(lr, *seen, start))
             y, x = scale * (top - first_row), scale * (left - first_column)
             sr = sr[..., y : y + scale * min(tile, height - top), x : x + scale * min(tile, width - left)]
             band.append(finish(sr))
@@ -103,6 +102,16 @@ def check_tiles(generator: nn.Module, tile: int, overlap: int) -> None:
         raise ValueError(f"tile must be a positive multiple of the network's {multiple}, got {tile}")
     if overlap < 0 or overlap % multiple:
         raise ValueError(f"overlap must be 0 or a positive multiple of the network's {multiple}, got {overlap}")
+
+
+def _window(lr: Tensor, rows: Tensor, columns: Tensor, start: Callable[[Tensor], Tensor]) -> Tensor:
+    """``start`` of these rows and columns, taken from what it makes of the least part of ``lr`` that has them.
+
+    Parts are slices, and only the result is indexed: PyTorch 2.6 cannot index uint16.
+    """
+    top, left = int(rows.min()), int(columns.min())
+    part = start(lr[..., top : int(rows.max()) + 1, left : int(columns.max()) + 1])
+    return part[..., rows - top, :][..., columns - left]
 
 
 def _reflected(size: int, multiple: int) -> Tensor:

@@ -12,6 +12,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
+from dec_kernels.console import CLOSED_PIPE
 from dec_kernels.trainer import cli
 from dec_kernels.trainer.sweep import load_sweep, to_arguments
 from dec_kernels.trainer.sweep import main as sweep_main
@@ -298,6 +299,14 @@ def test_a_training_without_a_summary_failed(
     error = capsys.readouterr().err
     assert "30 dB failed: it ended without a summary.json" in error
     assert "no figure: PSNR Y and LPIPS were measured in no run" in error
+
+
+def test_a_closed_pipe_ends_the_sweep(call: list[str], fit: FakeFit) -> None:
+    """What the training wrote to it is gone, and so is the pipe: nothing else would end here."""
+    fit.ends["40_dB"] = lambda: CLOSED_PIPE
+    with pytest.raises(SystemExit, match=str(CLOSED_PIPE)):
+        main(call)
+    assert fit.trained() == ["30_dB", "40_dB"]
 
 
 def test_ctrl_c_ends_the_sweep(

@@ -171,7 +171,7 @@ def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) 
         traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     if status == CLOSED_PIPE:
-        raise BrokenPipeError
+        raise SystemExit(CLOSED_PIPE)
     if status in _INTERRUPTED:
         raise KeyboardInterrupt
     if status != 0:
