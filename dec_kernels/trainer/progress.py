@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import resource
+import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -16,12 +16,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 _SMOOTHING = 0.95  # of the losses shown, from step to step: single batches of a few crops differ too much
 _LINES = 10  # for each training, where the output is no terminal
 
 
 class TrainingBar(TQDMProgressBar):
-    """Lightning's bar with steps, it/s and losses, and with the most memory that was in use."""
+    """Lightning's bar with steps, it/s and losses, and the most memory that was in use (on Windows a GPU's alone)."""
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
@@ -29,8 +34,10 @@ class TrainingBar(TQDMProgressBar):
         device = pl_module.device
         if device.type == "cuda":
             used = torch.cuda.max_memory_allocated(device)
+        elif resource is not None:
+            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         else:
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            return metrics
         return {**metrics, "memory": f"{used / 2**30:.1f} GiB"}
 
 

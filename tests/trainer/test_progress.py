@@ -6,7 +6,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from dec_kernels.trainer.progress import LiveProgress
+from dec_kernels.trainer import progress as progress_module
+from dec_kernels.trainer.progress import LiveProgress, TrainingBar
 
 
 def show(console: Console, first: str = "first") -> LiveProgress:
@@ -69,3 +70,13 @@ def test_brackets_in_names_are_no_markup(is_terminal: bool) -> None:
     console = Console(file=io.StringIO(), force_terminal=is_terminal, width=100, legacy_windows=False)
     show(console, "a[/b] [x]")
     assert "a[/b] [x]" in console.file.getvalue()
+
+
+def test_the_bar_shows_memory_where_the_system_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingBar.__mro__[1], "get_metrics", lambda *arguments: {"train/l1": 0.5, "v_num": 3})
+    module = SimpleNamespace(device=torch.device("cpu"))
+    shown = TrainingBar().get_metrics(None, module)
+    assert shown.keys() == {"train/l1", "memory"}
+    assert 0.1 < float(shown["memory"].removesuffix(" GiB")) < 20
+    monkeypatch.setattr(progress_module, "resource", None)
+    assert TrainingBar().get_metrics(None, module) == {"train/l1": 0.5}
