@@ -84,8 +84,8 @@ class DECLoss(nn.Module):
         - A patch of norm zero has similarity 0 with everything and a zero gradient.
         - A row with no negative or no positive contributes 0 to the loss and to the gradient; the mean stays over n.
         - i = j is always positive.
-        - NaN or infinity in `sr` or `hr` makes the loss NaN. So does an HR patch with a norm above 1e36, with torch
-          and C++ on a GPU: there the host would have to wait to look at the values first.
+        - NaN or infinity in `sr` or `hr` makes the loss NaN. So do values too large for the norm of a patch, with torch
+          and C++ on a GPU: there the host would have to wait to look at them first. On the CPU they are refused.
         - Results are the same bits from run to run, for a given number of threads.
         - Second derivatives, forward-mode derivatives and `torch.vmap` are refused.
 
@@ -177,9 +177,9 @@ class DECLoss(nn.Module):
         Raises:
             TypeError: `sr` or `hr` is not a dense tensor of one of these dtypes with values (nested, sparse and meta
                 tensors are not), or their dtypes differ.
-            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient, or holds values
-                beyond 1e34 (on the CPU, other dtypes than float64); or the ranks of the process group differ in shapes,
-                dtypes or arguments.
+            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; on the CPU, `hr`
+                holds values beyond 1e34, or float64 images hold values beyond 1e150; or the ranks of the process group
+                differ in shapes, dtypes or arguments.
             NotImplementedError: a forward-mode derivative, `torch.vmap` or a second derivative is asked for.
         """
         return _loss(sr, hr, self.spec, name_of(WORLD) if self.group is None else self.group)

@@ -405,6 +405,9 @@ def test_float64_images_may_go_beyond_float32_s_range(float64_backend: str) -> N
     sr, hr = pair(dtype=torch.float64)
     plain = dec_loss(sr, hr, 4, 1000.0, backend=float64_backend)
     torch.testing.assert_close(dec_loss(1e100 * sr, 1e100 * hr, 4, 1000.0, backend=float64_backend), plain)
+    for scales, name in (((1e160, 1), "sr"), ((1, 1e160), "hr")):
+        with pytest.raises(ValueError, match=rf"{name} holds values up to \S+e\+1\d\d; beyond 1e\+150"):
+            dec_loss(scales[0] * sr, scales[1] * hr, 4, backend=float64_backend)
 
 
 @pytest.mark.parametrize(
