@@ -250,7 +250,7 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
             all_sr, hr, group, spec.patch_size, constants.precision, backend, switches, spec.numbers()
         )
     qpos, qneg = similarity_sums(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)
-    terms = spec.loss_weight * _log_ratio(qpos, qneg)
+    terms = float(spec.loss_weight) * _log_ratio(qpos, qneg)  # PyTorch has no integers beyond 2**64
     if spec.reduction == "none":
         return terms
     return terms.sum() if spec.reduction == "sum" else terms.mean()
