@@ -26,6 +26,8 @@ class _Argument:
         return self if module is None else getattr(module.spec, self._name)
 
     def __set__(self, module: DECLoss, value: Any) -> None:
+        if getattr(module, "spec", None) is None:
+            raise AttributeError(f"{self._name} cannot be set before DECLoss.__init__() is called")
         spec = replace(module.spec, **{self._name: value})
         _check_scope(spec, module.process_group)
         module.spec = spec

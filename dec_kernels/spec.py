@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+from torch import Tensor
+
 Distance = Literal["l2", "rmse"]
 Temperature = Literal["outside", "inside"]
 Scope = Literal["batch", "image"]
@@ -161,7 +163,7 @@ def _integer(name: str, value: Any) -> int:
 
 def _content(name: str, value: Any) -> Any:
     """What `value.item()` is for a NumPy scalar, or an array or a tensor without dimensions; others as they are."""
-    if getattr(value, "requires_grad", False):
+    if isinstance(value, Tensor) and value.requires_grad:
         raise TypeError(
             f"{name} must be a plain number, got one that requires a gradient and would get none: {value!r}"
         )
