@@ -304,8 +304,8 @@ def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
     if images.is_nested or images.layout != torch.strided or images.is_quantized:
         kind = "nested" if images.is_nested else "quantized" if images.is_quantized else images.layout
         raise TypeError(f"{name} must be a dense tensor, got a tensor that is {kind}")
-    if images.dtype not in _DTYPES:
-        wanted = ", ".join(map(str, _DTYPES))
+    if images.dtype not in DTYPES:
+        wanted = ", ".join(map(str, DTYPES))
         raise TypeError(
             f"{name} must be a floating-point tensor, {wanted}, with values up to max_val={spec.max_val}, got "
             f"{images.dtype}; convert it first, for example integer images by {name}.float() / 255"
@@ -317,7 +317,7 @@ def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
         )
 
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _check_scope(spec: Spec, process_group: object) -> None:
