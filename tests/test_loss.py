@@ -145,6 +145,23 @@ def test_a_schedule_of_the_weight_in_a_compiled_step() -> None:
         torch.testing.assert_close(compiled(sr), weight * plain)
 
 
+def test_numpy_s_numbers_in_a_compiled_step() -> None:
+    torch.compiler.reset()
+    sr, hr = pair()
+    compiled = torch.compile(lambda sr: dec_loss(sr, hr, 4, np.float64(ETA)), fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(sr), dec_loss(sr, hr, 4, ETA))
+
+
+def test_an_argument_cannot_be_set_before_the_module_is_made() -> None:
+    class Early(DECLoss):
+        def __init__(self) -> None:
+            self.loss_weight = 2.0
+            super().__init__()
+
+    with pytest.raises(AttributeError, match="loss_weight cannot be set before"):
+        Early()
+
+
 # Precision
 
 
