@@ -66,7 +66,8 @@ def matmul_precision(precision: str, operands: Tensor) -> Iterator[None]:
     """Inside, float32 products on the device of `operands` keep to the preset, whatever the process's own setting is.
 
     Nothing is written where the setting allows them as it is. It always does for bf16, for float64, and outside of
-    autocast for what "auto" stands for. Elsewhere the switch, which PyTorch has for the whole process only, is changed for the time, and set back.
+    autocast for what "auto" stands for. Elsewhere the switch, which PyTorch has for the whole process only, is changed
+    for the time, and set back.
     """
     if precision == "bf16" or operands.dtype == torch.float64:
         yield
