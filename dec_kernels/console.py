@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
@@ -21,6 +22,7 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
     - A character that the console's encoding lacks, as in file names and the frames of tables, is printed as its
       escape ``\\xNN`` or ``\\uNNNN``.
     - Where the reader of a pipe has gone, as ``head`` does, the command ends with ``CLOSED_PIPE`` and says nothing.
+    - Where the output cannot be written for another reason, as on a full disk, it ends with 1 and one message.
     """
 
     @functools.wraps(main)
@@ -39,7 +41,8 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
                 return CLOSED_PIPE
             raise
         except BaseException:
-            _reader_has_gone()
+            with contextlib.suppress(SystemExit):  # this error says more
+                _reader_has_gone()
             raise
         return CLOSED_PIPE if _reader_has_gone() else status
 
@@ -47,13 +50,22 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
 
 
 def _reader_has_gone(probe: str = "") -> bool:
-    """Whether stdout or stderr is a pipe that nobody reads, of which Python would complain once more at its end."""
+    """Whether stdout or stderr is a pipe that nobody reads.
+
+    Raises:
+        SystemExit: one of them cannot be written for another reason.
+    """
     gone = False
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None is one that was closed before the start
         try:
-            stream.write(probe)
+            if probe:  # a full device refuses an empty text too
+                stream.write(probe)
             stream.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except OSError as error:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), stream.fileno()
+            )  # Python writes what is left once more at its end
+            if not isinstance(error, BrokenPipeError):
+                raise SystemExit(f"error: {stream.name} cannot be written: {error.strerror}") from error
             gone = True
     return gone

@@ -26,6 +26,8 @@ class _Argument:
         return self if module is None else getattr(module.spec, self._name)
 
     def __set__(self, module: DECLoss, value: Any) -> None:
+        if getattr(module, "spec", None) is None:
+            raise AttributeError(f"{self._name} cannot be set before DECLoss.__init__() is called")
         spec = replace(module.spec, **{self._name: value})
         _check_scope(spec, module.process_group)
         module.spec = spec
@@ -84,8 +86,8 @@ class DECLoss(nn.Module):
         - A patch of norm zero has similarity 0 with everything and a zero gradient.
         - A row with no negative or no positive contributes 0 to the loss and to the gradient; the mean stays over n.
         - i = j is always positive.
-        - NaN or infinity in `sr` or `hr` makes the loss NaN. So does an HR patch with a norm above 1e36, with torch
-          and C++ on a GPU: there the host would have to wait to look at the values first.
+        - NaN or infinity in `sr` or `hr` makes the loss NaN. So do values too large for the norm of a patch, with torch
+          and C++ on a GPU: there the host would have to wait to look at them first. On the CPU they are refused.
         - Results are the same bits from run to run, for a given number of threads.
         - Second derivatives, forward-mode derivatives and `torch.vmap` are refused.
 
@@ -177,9 +179,9 @@ class DECLoss(nn.Module):
         Raises:
             TypeError: `sr` or `hr` is not a dense tensor of one of these dtypes with values (nested, sparse and meta
                 tensors are not), or their dtypes differ.
-            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient, or holds values
-                beyond 1e34 (on the CPU, other dtypes than float64); or the ranks of the process group differ in shapes,
-                dtypes or arguments.
+            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; on the CPU, `hr`
+                holds values beyond 1e34, or float64 images hold values beyond 1e150; or the ranks of the process group
+                differ in shapes, dtypes or arguments.
             NotImplementedError: a forward-mode derivative, `torch.vmap` or a second derivative is asked for.
         """
         return _loss(sr, hr, self.spec, name_of(WORLD) if self.group is None else self.group)
@@ -250,7 +252,7 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
             all_sr, hr, group, spec.patch_size, constants.precision, backend, switches, spec.numbers()
         )
     qpos, qneg = similarity_sums(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)
-    terms = spec.loss_weight * _log_ratio(qpos, qneg)
+    terms = float(spec.loss_weight) * _log_ratio(qpos, qneg)  # PyTorch has no integers beyond 2**64
     if spec.reduction == "none":
         return terms
     return terms.sum() if spec.reduction == "sum" else terms.mean()
@@ -302,8 +304,8 @@ def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
     if images.is_nested or images.layout != torch.strided or images.is_quantized:
         kind = "nested" if images.is_nested else "quantized" if images.is_quantized else images.layout
         raise TypeError(f"{name} must be a dense tensor, got a tensor that is {kind}")
-    if images.dtype not in _DTYPES:
-        wanted = ", ".join(map(str, _DTYPES))
+    if images.dtype not in DTYPES:
+        wanted = ", ".join(map(str, DTYPES))
         raise TypeError(
             f"{name} must be a floating-point tensor, {wanted}, with values up to max_val={spec.max_val}, got "
             f"{images.dtype}; convert it first, for example integer images by {name}.float() / 255"
@@ -315,7 +317,7 @@ def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
         )
 
 
-_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _check_scope(spec: Spec, process_group: object) -> None:

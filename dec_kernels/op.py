@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dec_kernels import distributed
 from dec_kernels.backends import BACKENDS, Task, choose
-from dec_kernels.patches import MAX_PIXEL, Batch
+from dec_kernels.patches import MAX_PIXEL, Batch, largest
 from dec_kernels.spec import NUMBERS, Constants
 
 
@@ -49,7 +49,7 @@ def similarity_sums(
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        _check_range(hr)
+        _check_range(sr, hr)
         chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
@@ -141,16 +141,21 @@ def backend_for(
     return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
-def _check_range(hr: Tensor) -> None:
+def _check_range(sr: Tensor, hr: Tensor) -> None:
     """On the CPU only: elsewhere the host would have to wait for the device, and such patches make the loss NaN."""
-    if hr.device.type != "cpu" or hr.dtype == torch.float64:
+    if hr.device.type != "cpu":
         return
-    largest = torch.linalg.vector_norm(hr, math.inf).item()
-    if MAX_PIXEL < largest < math.inf:
-        raise ValueError(
-            f"hr holds values up to {largest:g}; beyond {MAX_PIXEL:g} the norm of a patch does not fit into float32: "
-            "scale the images down, or pass them as float64"
-        )
+    dtype = _result_dtype(hr)
+    limit = MAX_PIXEL[dtype]
+    # Norms are taken in float64, where those of any float32 have room: SR needs no more.
+    for name, images in (("sr", sr), ("hr", hr)) if dtype == torch.float64 else (("hr", hr),):
+        most = largest(images).item()
+        if limit < most < math.inf:
+            remedy = "scale the images down" + (", or pass them as float64" if dtype == torch.float32 else "")
+            raise ValueError(
+                f"{name} holds values up to {most:g}; beyond {limit:g} the norm of a patch does not fit into {dtype}: "
+                + remedy
+            )
 
 
 def _result_dtype(sr: Tensor) -> torch.dtype:

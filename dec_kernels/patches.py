@@ -21,10 +21,10 @@ from dec_kernels.spec import Constants
 # Values that are made or reduced at a time, so that the temporaries stay small beside the rows themselves.
 _BLOCK = 2**19
 
-# Of float32 images. Sums over the values of a patch, and products of a patch with a unit vector, then have room in
-# float32, and so has the inverse of its norm.
-MAX_PIXEL = 1e34
-MAX_NORM = 1e36
+# Sums over the values of an HR patch, and products of it with a unit vector, then have room in float32, and so has the
+# inverse of its norm. In float64, where norms are taken, the squares of the values must have room.
+MAX_PIXEL = {torch.float32: 1e34, torch.float64: 1e150}
+MAX_NORM = {torch.float32: 1e36, torch.float64: 1e154}
 
 
 class Batch(NamedTuple):
@@ -121,8 +121,9 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     rows, order = rows_among(column_order, batch)
     first, last = _band(means, of_rows(means, rows), p, constants.radius)
     p_norm, z_norm = _norms(p), _norms(z)
-    if dtype == torch.float32:
-        p_norm = torch.where(p_norm > MAX_NORM, math.nan, p_norm)
+    p_norm = torch.where(p_norm > MAX_NORM[dtype], math.nan, p_norm)
+    if dtype == torch.float64:
+        z_norm = torch.where(z_norm > MAX_NORM[dtype], math.nan, z_norm)
     _divide_(z, torch.where(z_norm == 0, 1, z_norm))
     p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, rows), dtype)
     return Patches(z, p, p_scale, column_order, rows, z_scale, first, last, order)
@@ -178,11 +179,17 @@ def _band(means: Tensor, own: Tensor, p: Tensor, radius: float) -> tuple[Tensor,
     """The bounds of rows with the means `own` (G, r) among columns with `means` (G, m)."""
     dim = p.shape[-1]
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
-    margin = 2 * dim * torch.finfo(means.dtype).eps * torch.linalg.vector_norm(p, math.inf)
+    margin = 2 * dim * torch.finfo(means.dtype).eps * largest(p)
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin
     # NaN or infinity somewhere: every column is in the band, so that the other rows keep their mask.
     width = width.nan_to_num(nan=math.inf)
     return torch.searchsorted(means, own - width), torch.searchsorted(means, own + width, right=True)
+
+
+def largest(values: Tensor) -> Tensor:
+    """max |x|, NaN where there is one."""
+    # On a CPU the infinity norm takes several times as long.
+    return torch.maximum(values.max(), -values.min())
 
 
 def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
@@ -202,11 +209,13 @@ def _norms(rows: Tensor) -> Tensor:
 
 def _divide_(rows: Tensor, norms: Tensor) -> None:
     """rows (G, m, D) /= norms (G, m) float64."""
-    # Norms that float32 cannot hold need the division in float64, which is slower. Elsewhere than on the CPU, finding
-    # out whether there are any would make the host wait.
-    if norms.device.type == "cpu" and not (norms > torch.finfo(rows.dtype).max).any():
-        rows /= norms.to(rows.dtype)[..., None]
-        return
+    # Norms that float32 cannot hold, or not with all of its bits, need the division in float64, which is slower.
+    # Elsewhere than on the CPU, finding out whether there are any would make the host wait.
+    if norms.device.type == "cpu":
+        least, most = (norm.item() for norm in torch.aminmax(norms))
+        if torch.finfo(rows.dtype).tiny <= least and most <= torch.finfo(rows.dtype).max:
+            rows /= norms.to(rows.dtype)[..., None]
+            return
     for block, norm in zip(_blocks(rows), norms.view(-1, 1).split(_block_rows(rows.shape[-1])), strict=True):
         block /= norm
 

@@ -3,8 +3,11 @@
 import math
 import numbers
 import operator
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
+
+from torch import Tensor
 
 Distance = Literal["l2", "rmse"]
 Temperature = Literal["outside", "inside"]
@@ -31,6 +34,7 @@ MIN_INSIDE_TEMPERATURE = 0.02
 TEMPERATURE_RANGE = (1e-20, 1e20)
 # Its square fits in float32, so that a distance whose square does not is beyond every radius.
 MAX_RADIUS = 1e18
+MAX_FLOAT = sys.float_info.max
 MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
 
@@ -78,13 +82,13 @@ class Spec:
                 # As a dataclass sets the fields of a frozen instance itself.
                 object.__setattr__(self, name, _integer(name, value) if kind is int else _real(name, value))
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {getattr(self, name)!r}")
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
         for name in NUMBERS[1:]:
-            if not abs(getattr(self, name)) < math.inf:  # torch.compile can trace this, and not math.isfinite
-                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
+            if not abs(getattr(self, name)) <= MAX_FLOAT:  # torch.compile can trace this, and not math.isfinite
+                raise ValueError(f"{name} must be a finite float, got {getattr(self, name)}")
         for name in ("t_pos", "t_neg", "max_val"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
@@ -140,19 +144,27 @@ class Spec:
 
 def _real(name: str, value: Any) -> float:
     """A number of any library, or what holds one of them, as a float."""
-    content = _content(value)
+    content = _content(name, value)
     if isinstance(content, bool) or not isinstance(content, numbers.Real):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
-    return float(content)
+        hint = "; YAML reads 1e-2 as a text, and 1.0e-2 as a number" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a real number, got {value!r}{hint}")
+    try:
+        return float(content)
+    except OverflowError:
+        return math.inf
 
 
 def _integer(name: str, value: Any) -> int:
-    content = _content(value)
+    content = _content(name, value)
     if isinstance(content, bool) or not isinstance(content, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {value!r}")
     return operator.index(content)
 
 
-def _content(value: Any) -> Any:
+def _content(name: str, value: Any) -> Any:
     """What `value.item()` is for a NumPy scalar, or an array or a tensor without dimensions; others as they are."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise TypeError(
+            f"{name} must be a plain number, got one that requires a gradient and would get none: {value!r}"
+        )
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value

@@ -279,6 +279,28 @@ def test_a_closed_pipe(monkeypatch: pytest.MonkeyPatch, length: int, ending: Any
             assert on(monkeypatch, main, stream) == CLOSED_PIPE
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        (0, (SystemExit, "^error: /dev/full cannot be written: No space")),
+        (SystemExit(3), (SystemExit, "^error: /dev/full cannot be written: No space")),
+        (KeyError("x"), (KeyError, "x")),
+    ],
+    ids=repr,
+)
+def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, ending: Any, expected: tuple[type[BaseException], str]) -> None:
+    def main(argv: object) -> int:
+        print("stays in a buffer until the end")
+        if isinstance(ending, Exception | SystemExit):
+            raise ending
+        return ending
+
+    kind, message = expected
+    with open("/dev/full", "w") as stream, pytest.raises(kind, match=message):
+        on(monkeypatch, main, stream)
+
+
 def test_other_pipes_and_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def main(argv: object) -> int:
         raise BrokenPipeError("that of a worker")

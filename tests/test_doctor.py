@@ -441,6 +441,7 @@ class TestCommand:
             (["huge.png", "huge.png"], ["huge.png", "14000 x 14000", "DEC_KERNELS_MAX_PIXELS=196000000"]),
             (["small.png", "small.png"], ["patch_size=8", "0"]),
             (["small.png", "small.png", "--patch-size", "4"], ["patch_size=4", "leaves 1"]),
+            (["a.png", "a.png", "--max-val", "1e16"], ["max_val", "1e+15", "got 1e+16"]),
             (["a.png", "a.png", "--t-pos", "0"], ["t_pos", "greater than 0", "got 0"]),
             (["a.png", "a.png", "--plot", "no/such.png"], ["no folder no"]),
             (["a.png", "a.png", "--json", "no/such.json"], ["no folder no"]),
@@ -448,7 +449,11 @@ class TestCommand:
             (["one.pt"], ["one.pt", "Tensor"]),
             (["keys.pt"], ["'sr' and 'hr'", "'lq'"]),
             (["bytes.pt"], ["SR", "floating-point", "uint8"]),
+            (["float8.pt"], ["SR", "floating-point", "float8_e5m2"]),
+            (["sparse.pt"], ["HR", "dense", "sparse_coo"]),
+            (["meta.pt"], ["SR", "values", "meta"]),
             (["nan.pt"], ["HR", "NaN"]),
+            (["large.pt"], ["HR", "up to 1e+200", "1e+15"]),
             (["shapes.pt"], ["(1, 3, 8, 8)", "(1, 3, 8, 9)"]),
         ],
     )
@@ -484,7 +489,11 @@ class TestCommand:
         torch.save(x, "one.pt")
         torch.save({"lq": x, "hr": x}, "keys.pt")
         torch.save((x.byte(), x.byte()), "bytes.pt")
+        torch.save((x.to(torch.float8_e5m2), x), "float8.pt")
+        torch.save((x, x.to_sparse()), "sparse.pt")
+        torch.save((x.to("meta"), x), "meta.pt")
         torch.save((x, x * math.nan), "nan.pt")
+        torch.save((x, x.double() + 1e200), "large.pt")
         torch.save((x, torch.zeros(1, 3, 8, 9)), "shapes.pt")
 
     @pytest.mark.parametrize(

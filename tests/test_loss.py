@@ -145,6 +145,23 @@ def test_a_schedule_of_the_weight_in_a_compiled_step() -> None:
         torch.testing.assert_close(compiled(sr), weight * plain)
 
 
+def test_numpy_s_numbers_in_a_compiled_step() -> None:
+    torch.compiler.reset()
+    sr, hr = pair()
+    compiled = torch.compile(lambda sr: dec_loss(sr, hr, 4, np.float64(ETA)), fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(sr), dec_loss(sr, hr, 4, ETA))
+
+
+def test_an_argument_cannot_be_set_before_the_module_is_made() -> None:
+    class Early(DECLoss):
+        def __init__(self) -> None:
+            self.loss_weight = 2.0
+            super().__init__()
+
+    with pytest.raises(AttributeError, match="loss_weight cannot be set before"):
+        Early()
+
+
 # Precision
 
 
@@ -405,6 +422,9 @@ def test_float64_images_may_go_beyond_float32_s_range(float64_backend: str) -> N
     sr, hr = pair(dtype=torch.float64)
     plain = dec_loss(sr, hr, 4, 1000.0, backend=float64_backend)
     torch.testing.assert_close(dec_loss(1e100 * sr, 1e100 * hr, 4, 1000.0, backend=float64_backend), plain)
+    for scales, name in (((1e160, 1), "sr"), ((1, 1e160), "hr")):
+        with pytest.raises(ValueError, match=rf"{name} holds values up to \S+e\+1\d\d; beyond 1e\+150"):
+            dec_loss(scales[0] * sr, scales[1] * hr, 4, backend=float64_backend)
 
 
 @pytest.mark.parametrize(

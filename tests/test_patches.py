@@ -94,6 +94,11 @@ def test_norms_at_the_ends_of_float32() -> None:
     torch.testing.assert_close(h, torch.tensor([[0.0, 1, 1, 1]], dtype=torch.float64), atol=1e-6, rtol=0)
 
 
+def test_sr_whose_norms_float32_holds_with_few_bits_gets_unit_rows() -> None:
+    rows, _ = prepare(1e-42 * torch.rand(1, 1, 4, 16), torch.rand(1, 1, 4, 16))
+    torch.testing.assert_close(rows.z.double().norm(dim=-1), torch.ones(1, 4).double(), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_the_way_back_is_the_gradient_of_the_way_in(memory_format: torch.memory_format) -> None:
     sr, hr = images(2, 3, 13, 22, 4, torch.float64)
@@ -111,9 +116,15 @@ def test_the_way_back_is_the_gradient_of_the_way_in(memory_format: torch.memory_
     assert (grad[:, :, :, 20:] == 0).all()
 
 
-def test_a_norm_beyond_float32_shows_as_nan_where_the_values_were_not_looked_at() -> None:
-    sr, hr = torch.rand(2, 1, 3, 8, 16)
-    hr[..., 8:] *= 1e37
-    for dtype, expected in ((torch.float32, [False, True]), (torch.float64, [False, False])):
-        rows, _ = prepare(sr.to(dtype), hr.to(dtype), 8)
-        assert rows.p_scale.isnan().tolist() == [expected]
+def test_a_norm_without_room_shows_as_nan_where_the_values_were_not_looked_at() -> None:
+    sr, hr = torch.rand(2, 1, 3, 8, 16, dtype=torch.float64)
+    bad = torch.ones(8, 16, dtype=torch.float64)
+    for dtype, scale, of_sr, of_hr in (
+        (torch.float32, 1e37, False, True),  # float32 SR has norms in float64
+        (torch.float64, 1e37, False, False),
+        (torch.float64, 1e160, True, True),
+    ):
+        bad[:, 8:] = scale
+        rows, _ = prepare((sr * bad).to(dtype), (hr * bad).to(dtype), 8)
+        assert rows.p_scale.isnan().tolist() == [[False, of_hr]]
+        assert rows.z.isnan().any(-1).tolist() == [[False, of_sr]]

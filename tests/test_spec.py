@@ -28,6 +28,10 @@ from dec_kernels.spec import NUMBERS, Spec
         ("threshold", 1j, TypeError),
         ("patch_size", np.float32(8.0), TypeError),
         ("patch_size", torch.tensor(True), TypeError),
+        ("patch_size", np.array(8.0), TypeError),
+        ("loss_weight", torch.tensor(1.0, requires_grad=True), TypeError),
+        ("threshold", 10**400, ValueError),
+        ("max_val", Fraction(10**400), ValueError),
         ("t_neg", 1e40, ValueError),
         ("t_pos", 1e-21, ValueError),
         ("loss_weight", -1e31, ValueError),
@@ -39,6 +43,7 @@ from dec_kernels.spec import NUMBERS, Spec
         ("max_val", -255, ValueError),
         ("loss_weight", math.nan, ValueError),
         ("distance", "L2", ValueError),
+        ("distance", np.array(["l2", "rmse"]), ValueError),
         ("temperature", "in", ValueError),
         ("scope", "patch", ValueError),
         ("remainder", "pad", ValueError),
@@ -48,7 +53,8 @@ from dec_kernels.spec import NUMBERS, Spec
     ],
 )
 def test_a_bad_constant_is_refused_by_name_with_what_came(argument: str, value: object, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match=f"^{argument} must be .*{re.escape(str(value))}"):
+    came = repr(value) if isinstance(value, np.ndarray) else "inf" if isinstance(value, Fraction) else str(value)
+    with pytest.raises(kind, match=f"^{argument} must be .*{re.escape(came)}"):
         DECLoss(**{argument: value})  # type: ignore[arg-type]
 
 
@@ -80,6 +86,17 @@ def test_numbers_of_any_library(of: Callable[[float], Any]) -> None:
     assert spec == Spec(4, 30, 1, 2, max_val=1, loss_weight=3)
     assert all(type(getattr(spec, name)) in (int, float) for name in NUMBERS)
     assert Spec(patch_size=torch.tensor(4)).patch_size == Spec(patch_size=np.uint8(4)).patch_size == 4
+
+
+def test_an_integer_may_be_as_large_as_a_float() -> None:
+    images = torch.rand(2, 1, 1, 8, 16)
+    losses = [DECLoss(4, 20, loss_weight=kind(10) ** 25)(*images) for kind in (int, float)]
+    assert torch.equal(*losses)
+
+
+def test_a_number_that_is_a_text_says_how_yaml_reads_it() -> None:
+    with pytest.raises(TypeError, match=r"^loss_weight must be a real number, got '1e-2'; .*1\.0e-2"):
+        DECLoss(loss_weight="1e-2")  # type: ignore[arg-type]
 
 
 def test_radius_in_l2_units() -> None:

@@ -65,8 +65,9 @@ def _older_getter() -> str | None:
 def matmul_precision(precision: str, operands: Tensor) -> Iterator[None]:
     """Inside, float32 products on the device of `operands` keep to the preset, whatever the process's own setting is.
 
-    Nothing is written where the setting allows them as it is. It always does with precision="auto", for bf16 and for
-    float64. Elsewhere the switch, which PyTorch has for the whole process only, is changed for the time, and set back.
+    Nothing is written where the setting allows them as it is. It always does for bf16, for float64, and outside of
+    autocast for what "auto" stands for. Elsewhere the switch, which PyTorch has for the whole process only, is changed
+    for the time, and set back.
     """
     if precision == "bf16" or operands.dtype == torch.float64:
         yield

@@ -10,6 +10,7 @@ import torch
 from dec_kernels.spec import CHOICES, Spec
 
 WHOLE = (0, 0)
+MOST = 1e15  # of an image: sums of squares over patches and batches then have room in float32
 
 _LOSS: dict[str, tuple[type, tuple[str, ...] | None, str]] = {
     "patch_size": (int, None, "pixels; patches are P x P"),
@@ -64,6 +65,10 @@ def spec(arguments: argparse.Namespace) -> Spec:
     Raises:
         ValueError: one is out of range.
     """
+    if arguments.max_val > MOST:
+        raise ValueError(
+            f"max_val must be at most {MOST:g}, since the doctor compares in float32; got {arguments.max_val}"
+        )
     return Spec(**{name: getattr(arguments, name) for name in _LOSS})
 
 

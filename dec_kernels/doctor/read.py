@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dec_kernels.doctor.arguments import MOST
 from dec_kernels.images import (
     SUFFIXES,
     Header,
@@ -19,6 +20,7 @@ from dec_kernels.images import (
     read_image,
     some_of,
 )
+from dec_kernels.loss import DTYPES
 
 SAVED = (".pt", ".pth")
 
@@ -180,13 +182,18 @@ def _load(path: Path) -> object:
 
 
 def _batch(name: str, value: object, notes: list[str]) -> Tensor:
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    if not isinstance(value, Tensor) or value.dtype not in DTYPES:
         what = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"{name} must be a floating-point tensor, got {what}; wanted are the values that the loss sees")
+    if value.is_nested or value.layout != torch.strided or value.is_meta:
+        kind = "nested" if value.is_nested else "on the device meta" if value.is_meta else value.layout
+        raise TypeError(f"{name} must be a dense tensor with values, got a tensor that is {kind}")
     if value.dim() not in (3, 4) or not value.numel():
         raise ValueError(f"{name} must be (B, C, H, W) or (C, H, W), and not empty, got {tuple(value.shape)}")
     if not value.isfinite().all():
         raise ValueError(f"{name} holds NaN or infinity, which makes the loss NaN")
+    if (most := value.abs().max().item()) > MOST:
+        raise ValueError(f"{name} holds values up to {most:g}, and the doctor compares in float32, up to {MOST:g}")
     if value.dtype != torch.float32:
         notes.append(f"{name} is {value.dtype} and was examined in float32.")
     return value.detach().float().reshape(-1, *value.shape[-3:])
