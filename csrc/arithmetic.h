@@ -9,6 +9,7 @@
 // x(X) alone, in both directions. With the temperature outside x does not depend on the class of the pair.
 #pragma once
 
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -64,14 +65,16 @@ DEC_PAIR scalar exp_of(scalar similarity, bool positive, const Temperature<scala
 }
 
 // Whether squared differences in float32 decide that |p_i - p_j| <= radius, or float64 has to: float32 sums of D
-// squares are off by less than 1e-4 for every D up to 10^5, and squares near the smallest float32 vanish.
+// squares are off by less than 1e-4 for every D up to 10^5, squares near the smallest float32 vanish, and those beyond the
+// largest are infinite.
 enum class Verdict { positive, negative, ask_float64 };
 
 DEC_PAIR Verdict verdict(float squared_distance, double radius) {
+  if (!(squared_distance <= FLT_MAX)) return Verdict::ask_float64;  // so does NaN, which is no positive there
   const double squared_radius = radius * radius;
   if (squared_distance > squared_radius * (1 + 1e-4) + 1e-35) return Verdict::negative;
   if (squared_distance < squared_radius * (1 - 1e-4) - 1e-35) return Verdict::positive;
-  return Verdict::ask_float64;  // NaN lands here, and is no positive there
+  return Verdict::ask_float64;
 }
 
 // bfloat16 as its bits, since neither the CPU nor the CUDA sources here include another library's type.

@@ -32,8 +32,6 @@ NUMBERS = ("patch_size", "threshold", "t_pos", "t_neg", "max_val", "loss_weight"
 MIN_INSIDE_TEMPERATURE = 0.02
 # Sums over n = 2**40 terms, their reciprocals, and both divided by t fit in float32 with every t in this range.
 TEMPERATURE_RANGE = (1e-20, 1e20)
-# Its square fits in float32, so that a distance whose square does not is beyond every radius.
-MAX_RADIUS = 1e18
 MAX_FLOAT = sys.float_info.max
 MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
@@ -108,7 +106,6 @@ class Spec:
                 f"loss_weight must be from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}, "
                 f"so that its product with the loss fits into float32; got {self.loss_weight}"
             )
-        self.radius(dim=1)
 
     def numbers(self) -> list[float]:
         """In the order of `NUMBERS`."""
@@ -125,21 +122,10 @@ class Spec:
         return Constants(self.radius(dim), float(self.t_pos), float(self.t_neg), inside, precision)
 
     def radius(self, dim: int) -> float:
-        """The l2 distance up to which rows of `dim` values are positives of each other (Eq. 37).
-
-        Raises:
-            ValueError: it is greater than `MAX_RADIUS`.
-        """
-        # Any exponent from 300 on is beyond the limit, and Python's power raises an error of its own from 308 on.
+        """The l2 distance up to which rows of `dim` values are positives of each other (Eq. 37); may be infinite."""
+        # Python's power raises an error of its own from an exponent of 308 on.
         radius = self.max_val * 10 ** min(-self.threshold / 20, 300.0)
-        if self.distance == "rmse":
-            radius *= math.sqrt(dim)
-        if radius > MAX_RADIUS:
-            raise ValueError(
-                f"threshold={self.threshold} and max_val={self.max_val} make every distance up to {radius:.3g} a "
-                f"positive (Eq. 37); the largest radius is {MAX_RADIUS:g}, whose square fits into float32"
-            )
-        return radius
+        return radius * math.sqrt(dim) if self.distance == "rmse" else radius
 
 
 def _real(name: str, value: Any) -> float:
