@@ -62,9 +62,8 @@ def _reader_has_gone(probe: str = "") -> bool:
                 stream.write(probe)
             stream.flush()
         except OSError as error:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), stream.fileno()
-            )  # Python writes what is left once more at its end
+            # Python tries once more at its end to write what is left, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if not isinstance(error, BrokenPipeError):
                 raise SystemExit(f"error: {stream.name} cannot be written: {error.strerror}") from error
             gone = True

@@ -89,7 +89,8 @@ class DECLoss(nn.Module):
         - NaN or infinity in `sr` or `hr` makes the loss NaN. So do values too large for the norm of a patch, with torch
           and C++ on a GPU: there the host would have to wait to look at them first. On the CPU they are refused.
         - Results are the same bits from run to run, for a given number of threads.
-        - Second derivatives, forward-mode derivatives and `torch.vmap` are refused.
+        - Second derivatives, forward-mode derivatives and `torch.vmap` are refused. `torch.func.grad` and the like
+          raise PyTorch's own error: they take no operator that is written in Python.
 
     Every argument is an attribute too, that can be read and set, for example by a schedule of ``loss_weight``; what is
     set is checked as here.
