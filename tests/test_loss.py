@@ -403,7 +403,9 @@ def test_sr_may_have_any_scale(backend: str, scale: float) -> None:
         assert error(ours.gradient.double() * scale, plain.gradient) < 1e-5
 
 
-@pytest.mark.parametrize(("scale", "max_val"), [(1e-30, 1e-30), (1e12, 1.0), (1e19, 1e19), (1e25, 1e25), (1e30, 1.0), (9e33, 9e33)])
+@pytest.mark.parametrize(
+    ("scale", "max_val"), [(1e-30, 1e-30), (1e12, 1.0), (1e19, 1e19), (1e25, 1e25), (1e30, 1.0), (9e33, 9e33)]
+)
 def test_hr_may_have_any_scale_with_max_val_or_far_from_it(backend: str, scale: float, max_val: float) -> None:
     sr, hr = pair()
     ours = evaluate(sr, hr * scale, patch_size=4, threshold=ETA, max_val=max_val, backend=backend)
