@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 CLOSED_PIPE = 141
 """The exit status where nobody reads the output any more: what a shell reports for a program that SIGPIPE ended."""
 
+INTERRUPTED = 130
+"""The exit status after Ctrl+C: what a shell reports for a program that SIGINT ended."""
 
 USE_UTF8 = "PYTHONUTF8=1 in the environment makes Python take all names and files for UTF-8"
 
@@ -21,6 +23,7 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
     - A character that the console's encoding lacks, as in file names and the frames of tables, is printed as its
       escape ``\\xNN`` or ``\\uNNNN``.
     - Where the reader of a pipe has gone, as ``head`` does, the command ends with ``CLOSED_PIPE`` and says nothing.
+    - After Ctrl+C, it ends with ``INTERRUPTED`` and says nothing.
     """
 
     @functools.wraps(main)
@@ -38,6 +41,8 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
             if _reader_has_gone() or isinstance(end.__context__, BrokenPipeError):  # the latter is how Rich ends
                 return CLOSED_PIPE
             raise
+        except KeyboardInterrupt:
+            return CLOSED_PIPE if _reader_has_gone() else INTERRUPTED
         except BaseException:
             _reader_has_gone()
             raise

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dec_kernels.console import CLOSED_PIPE, command_line
+from dec_kernels.console import CLOSED_PIPE, INTERRUPTED, command_line
 
 pytest.importorskip("lightning", reason="the trainer's dependencies are not installed")
 
@@ -277,6 +277,13 @@ def test_a_closed_pipe(monkeypatch: pytest.MonkeyPatch, length: int, ending: Any
                 on(monkeypatch, main, stream)
         else:
             assert on(monkeypatch, main, stream) == CLOSED_PIPE
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(argv: object) -> int:
+        raise KeyboardInterrupt
+
+    assert on(monkeypatch, main, io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) == INTERRUPTED
 
 
 def test_other_pipes_and_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

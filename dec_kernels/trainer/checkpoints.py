@@ -153,3 +153,9 @@ class BestCheckpoint(RunCheckpoint):
     def state_key(self) -> str:
         # The name from before there was a score, so that a run from then keeps its best checkpoint when it goes on.
         return super().state_key.replace("val/score", "val/psnr_y")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        best = state_dict["best_model_score"]
+        # Before there was a score, an exact image made it infinite, and no later one could be better.
+        if best is None or not torch.isinf(best):
+            super().load_state_dict(state_dict)

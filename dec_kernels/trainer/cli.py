@@ -31,7 +31,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dec_kernels.console import USE_UTF8, command_line
+from dec_kernels.console import INTERRUPTED, USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
@@ -292,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if isinstance(end.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
-            return 130
+            return INTERRUPTED
         if isinstance(end, SIGTERMException):
             return 143
         if isinstance(end.code, str):

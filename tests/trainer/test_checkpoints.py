@@ -1,10 +1,16 @@
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from dec_kernels.trainer.checkpoints import AtomicCheckpointIO, UnusableCheckpointError, require_checkpoint
+from dec_kernels.trainer.checkpoints import (
+    AtomicCheckpointIO,
+    BestCheckpoint,
+    UnusableCheckpointError,
+    require_checkpoint,
+)
 
 WHOLE = {"state_dict": {"x": torch.ones(3)}, "pytorch-lightning_version": "2.5.0", "global_step": 7}
 
@@ -29,6 +35,16 @@ def test_other_files_are_no_checkpoints(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(UnusableCheckpointError, match=r"a\.pth is no checkpoint of a training: .* model\.weights"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "a.pth")
+
+
+def test_an_infinite_best_figure_is_forgotten(tmp_path: Path) -> None:
+    """As runs have it from before there was a score, whose best checkpoint would never be replaced."""
+    before = BestCheckpoint(tmp_path)
+    for figure, kept in ((30.0, True), (math.inf, False)):
+        before.best_model_score, before.kth_best_model_path = torch.tensor(figure), "best.ckpt"
+        after = BestCheckpoint(tmp_path)
+        after.load_state_dict(before.state_dict())
+        assert (after.best_model_score is not None, after.kth_best_model_path == "best.ckpt") == (kept, kept)
 
 
 def test_neither_folders_nor_code_nor_nothing_is_a_checkpoint(tmp_path: Path) -> None:
