@@ -35,7 +35,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             checkpoint = super().load_checkpoint(path, *args, **kwargs)
         except Exception as error:  # a damaged file can raise almost anything
-            if isinstance(error, OSError) or is_out_of_memory(error):
+            unopened = isinstance(error, OSError) and error.filename is not None
+            if unopened or is_out_of_memory(error):
                 raise
             raise UnusableCheckpointError(
                 f"the checkpoint {path} is damaged, or holds more than tensors and plain Python values"
