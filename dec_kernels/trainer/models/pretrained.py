@@ -58,8 +58,9 @@ def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, o
         except Exception as error:  # a damaged file can raise almost anything
             if isinstance(error, OSError) and not cached.exists():
                 raise FileNotFoundError(
-                    f"the pretrained weights {Path(url).name} are not on this machine and cannot be downloaded "
-                    f"({error}): get them from {url} and put the file into {cached.parent}, or give its path as {option}"
+                    f"the pretrained weights {Path(url).name} are not on this machine and cannot be "
+                    f"downloaded ({error}): get them from {url} and put the file into {cached.parent}, or give its path "
+                    f"as {option}"
                 ) from error
             raise ValueError(
                 f"the pretrained weights {cached} are damaged: remove the file, so that it is downloaded again"
