@@ -59,8 +59,8 @@ def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, o
             if isinstance(error, OSError) and not cached.exists():
                 raise FileNotFoundError(
                     f"the pretrained weights {Path(url).name} are not on this machine and cannot be "
-                    f"downloaded ({error}): get them from {url} and put the file into {cached.parent}, or give its path "
-                    f"as {option}"
+                    f"downloaded ({error}): get them from {url} and put the file into {cached.parent}, or give its "
+                    f"path as {option}"
                 ) from error
             raise ValueError(
                 f"the pretrained weights {cached} are damaged: remove the file, so that it is downloaded again"
