@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
+from dec_kernels.trainer.models.reading import is_safetensors
 
 FOLDER = "checkpoints"
 LAST = f"{FOLDER}/last.ckpt"
@@ -32,11 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if Path(path).is_dir():
             raise UnusableCheckpointError(f"{path} is a folder, no checkpoint")
+        weights_alone = is_safetensors(path)
         try:
-            checkpoint = super().load_checkpoint(path, *args, **kwargs)
+            checkpoint = None if weights_alone else super().load_checkpoint(path, *args, **kwargs)
         except Exception as error:  # a damaged file can raise almost anything
-            unopened = isinstance(error, OSError) and error.filename is not None
-            if unopened or is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             raise UnusableCheckpointError(
                 f"the checkpoint {path} is damaged, or holds more than tensors and plain Python values"

@@ -245,7 +245,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, CheckpointError):
         return f"{error}. When there is space again, --resume auto goes on from there"
     if isinstance(error, UnreadableImageError):
-        return str(error).strip().splitlines()[-1]  # behind a worker's traceback, if there is one
+        # Behind a worker's traceback and the error's name, if it comes from there.
+        return str(error).rpartition(f"{UnreadableImageError.__name__}: ")[2].strip()
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
     if "Error(s) in loading state_dict" in str(error):

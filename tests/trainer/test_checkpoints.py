@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from dec_kernels.trainer.checkpoints import (
     AtomicCheckpointIO,
@@ -34,8 +35,10 @@ def test_damaged_files_are_named(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("content", [{"params": {"x": torch.ones(1)}}, {"state_dict": {}}, torch.ones(1), [WHOLE]])
 def test_other_files_are_no_checkpoints(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(UnusableCheckpointError, match=r"a\.pth is no checkpoint of a training: .* model\.weights"):
-        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.pth")
+    save_file({"x": torch.ones(1)}, tmp_path / "b.pth")
+    for name in ("a", "b"):
+        with pytest.raises(UnusableCheckpointError, match=rf"{name}\.pth is no checkpoint of a .* model\.weights"):
+            AtomicCheckpointIO().load_checkpoint(tmp_path / f"{name}.pth")
 
 
 def test_an_infinite_best_figure_is_forgotten(tmp_path: Path) -> None:
