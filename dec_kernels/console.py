@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 CLOSED_PIPE = 141
 """The exit status where nobody reads the output any more: what a shell reports for a program that SIGPIPE ended."""
 
+INTERRUPTED = 130
+"""The exit status after Ctrl+C: what a shell reports for a program that SIGINT ended."""
 
 USE_UTF8 = "PYTHONUTF8=1 in the environment makes Python take all names and files for UTF-8"
 
@@ -23,6 +25,7 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
       escape ``\\xNN`` or ``\\uNNNN``.
     - Where the reader of a pipe has gone, as ``head`` does, the command ends with ``CLOSED_PIPE`` and says nothing.
     - Where the output cannot be written for another reason, as on a full disk, it ends with 1 and one message.
+    - After Ctrl+C, it ends with ``INTERRUPTED`` and says nothing.
     """
 
     @functools.wraps(main)
@@ -40,6 +43,8 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
             if _reader_has_gone() or isinstance(end.__context__, BrokenPipeError):  # the latter is how Rich ends
                 return CLOSED_PIPE
             raise
+        except KeyboardInterrupt:
+            return CLOSED_PIPE if _reader_has_gone() else INTERRUPTED
         except BaseException:
             with contextlib.suppress(SystemExit):  # this error says more
                 _reader_has_gone()

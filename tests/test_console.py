@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dec_kernels.console import CLOSED_PIPE, command_line
+from dec_kernels.console import CLOSED_PIPE, INTERRUPTED, command_line
 
 pytest.importorskip("lightning", reason="the trainer's dependencies are not installed")
 
@@ -299,6 +299,13 @@ def test_a_full_disk(monkeypatch: pytest.MonkeyPatch, ending: Any, expected: tup
     kind, message = expected
     with open("/dev/full", "w") as stream, pytest.raises(kind, match=message):
         on(monkeypatch, main, stream)
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(argv: object) -> int:
+        raise KeyboardInterrupt
+
+    assert on(monkeypatch, main, io.TextIOWrapper(io.BytesIO(), encoding="utf-8")) == INTERRUPTED
 
 
 def test_other_pipes_and_no_stream_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -446,6 +446,8 @@ class TestCommand:
             (["a.png", "a.png", "--plot", "no/such.png"], ["no folder no"]),
             (["a.png", "a.png", "--json", "no/such.json"], ["no folder no"]),
             (["text.pt"], ["text.pt", "saved tensors"]),
+            (["void.pt"], ["void.pt", "saved tensors"]),
+            (["halved.pt"], ["halved.pt", "saved tensors"]),
             (["one.pt"], ["one.pt", "Tensor"]),
             (["keys.pt"], ["'sr' and 'hr'", "'lq'"]),
             (["bytes.pt"], ["SR", "floating-point", "uint8"]),
@@ -487,6 +489,9 @@ class TestCommand:
         Path("huge.png").write_bytes(_png_of_16_bit_colours(1, 1, 0, announced=14_000))
         x = torch.zeros(1, 3, 8, 8)
         torch.save(x, "one.pt")
+        torch.save(torch.zeros(30_000), "halved.pt")
+        Path("halved.pt").write_bytes(Path("halved.pt").read_bytes()[:60_000])  # where PyTorch has an OSError
+        Path("void.pt").touch()
         torch.save({"lq": x, "hr": x}, "keys.pt")
         torch.save((x.byte(), x.byte()), "bytes.pt")
         torch.save((x.to(torch.float8_e5m2), x), "float8.pt")

@@ -173,12 +173,12 @@ def _loaded_pair(name: str, sr: Tensor, hr: Tensor) -> Pair:
 
 
 def _load(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # whatever unpickling raises
-        raise ValueError(f"{path} cannot be read as saved tensors: {str(error).splitlines()[0]}") from error
+    with path.open("rb") as file:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file can raise almost anything, with or without words
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"{path} cannot be read as saved tensors: {reason}") from error
 
 
 def _batch(name: str, value: object, notes: list[str]) -> Tensor:

@@ -209,6 +209,8 @@ def _bits(image: Image.Image) -> int:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"it is none of {', '.join(_FORMATS)}, or of a kind that Pillow does not read, or its header is damaged"
+    if isinstance(error, MemoryError):
+        return "there is too little memory for its pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return " ".join(str(error).split()) or type(error).__name__

@@ -12,6 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing
+from dec_kernels.trainer.models.reading import is_safetensors
 
 FOLDER = "checkpoints"
 LAST = f"{FOLDER}/last.ckpt"
@@ -32,10 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if Path(path).is_dir():
             raise UnusableCheckpointError(f"{path} is a folder, no checkpoint")
+        weights_alone = is_safetensors(path)
         try:
-            checkpoint = super().load_checkpoint(path, *args, **kwargs)
+            checkpoint = None if weights_alone else super().load_checkpoint(path, *args, **kwargs)
         except Exception as error:  # a damaged file can raise almost anything
-            if isinstance(error, OSError) or is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             raise UnusableCheckpointError(
                 f"the checkpoint {path} is damaged, or holds more than tensors and plain Python values"
@@ -153,3 +155,9 @@ class BestCheckpoint(RunCheckpoint):
     def state_key(self) -> str:
         # The name from before there was a score, so that a run from then keeps its best checkpoint when it goes on.
         return super().state_key.replace("val/score", "val/psnr_y")
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        best = state_dict["best_model_score"]
+        # Before there was a score, an exact image made it infinite, and no later one could be better.
+        if best is None or not torch.isinf(best):
+            super().load_state_dict(state_dict)

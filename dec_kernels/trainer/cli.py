@@ -31,7 +31,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from dec_kernels.console import USE_UTF8, command_line
+from dec_kernels.console import INTERRUPTED, USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
@@ -245,7 +245,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, CheckpointError):
         return f"{error}. When there is space again, --resume auto goes on from there"
     if isinstance(error, UnreadableImageError):
-        return str(error).strip().splitlines()[-1]  # behind a worker's traceback, if there is one
+        # Behind a worker's traceback and the error's name, if it comes from there.
+        return str(error).rpartition(f"{UnreadableImageError.__name__}: ")[2].strip()
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
     if "Error(s) in loading state_dict" in str(error):
@@ -292,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         if isinstance(end.__context__, KeyboardInterrupt):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # Lightning leaves it ignored
-            return 130
+            return INTERRUPTED
         if isinstance(end, SIGTERMException):
             return 143
         if isinstance(end.code, str):

@@ -29,7 +29,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
 
-from dec_kernels.console import command_line
+from dec_kernels.console import INTERRUPTED, command_line
 from dec_kernels.trainer.cli import TrainerCLI, explain
 from dec_kernels.trainer.models import save_weights
 from dec_kernels.trainer.progress import LiveProgress
@@ -44,8 +44,6 @@ from dec_kernels.trainer.report import (
     pull_ratio,
     write_json,
 )
-
-EXIT_INTERRUPTED = 130  # what a shell reports for a program that Ctrl+C ended
 
 QUICK_STEPS = 6
 
@@ -89,7 +87,7 @@ class StopRequest(Callback):
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.made:
-            raise SystemExit(EXIT_INTERRUPTED)
+            raise SystemExit(INTERRUPTED)
         self.made = True
 
     def on_train_batch_end(
@@ -110,7 +108,7 @@ def run(out: Path, quick: bool, console: Console) -> int:
             report(out, trained, stop.made, started, console)
         else:
             console.print("Nothing was trained.")
-    return EXIT_INTERRUPTED if stop.made else 0
+    return INTERRUPTED if stop.made else 0
 
 
 def train(out: Path, quick: bool, stop: StopRequest, console: Console) -> dict[Stage, TrainerCLI]:

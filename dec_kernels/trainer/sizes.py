@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,10 @@ def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
     """Raise ValueError if ``generator`` cannot make (3, crop_size, crop_size) of what is ``scale`` times smaller."""
     side = crop_size // scale
     wanted = (1, 3, crop_size, crop_size)
-    trial = copy.deepcopy(generator).eval()  # so that neither statistics nor random numbers change by it
+    lr = next(generator.parameters(), torch.empty(0)).new_zeros(1, 3, side, side)
     try:
-        sr: Tensor = trial(next(trial.parameters(), torch.empty(0)).new_zeros(1, 3, side, side))
+        with _evaluating(generator):  # so that neither statistics nor random numbers change by it
+            sr: Tensor = generator(lr)
     except ValueError as error:
         raise ValueError(
             f"model.generator cannot be trained on {side} x {side} pixels, which data.crop_size {crop_size} leaves at "
@@ -29,6 +31,18 @@ def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
             f"model.generator makes {tuple(sr.shape)} of a low-resolution crop (1, 3, {side}, {side}): wanted is "
             f"{wanted}, for data.crop_size {crop_size} at data.scale {scale}"
         )
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Within, ``network`` is in evaluation mode. It is no copy: networks with weight normalisation have none."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def check_for_lpips(pairs: ImagePairs) -> None:

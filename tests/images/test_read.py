@@ -110,6 +110,16 @@ def test_names_what_it_cannot_read(tmp_path: Path) -> None:
                 function(next(tmp_path.glob(f"{name}.*"), tmp_path / f"{name}.png"))
 
 
+def test_an_image_that_is_too_large_for_the_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(image: Image.Image) -> None:
+        raise MemoryError
+
+    Image.fromarray(COLORS).save(tmp_path / "x.png")
+    monkeypatch.setattr("dec_kernels.images.read._decoded_8", without_memory)
+    with pytest.raises(UnreadableImageError, match=r"x\.png as an image: there is too little memory"):
+        read_image(tmp_path / "x.png")
+
+
 def test_refuses_truncated_files(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "deep.png"), DEEP)
     tifffile.imwrite(tmp_path / "deep.tif", DEEP, metadata=None)

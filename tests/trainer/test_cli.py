@@ -7,7 +7,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch._utils import ExceptionWrapper
 
+from dec_kernels.images import UnreadableImageError
 from dec_kernels.trainer.cli import TrainerCLI, explain, main
 from dec_kernels.trainer.models import RRDBNet, load_weights
 
@@ -192,3 +194,14 @@ def test_running_out_of_memory_is_explained(error: Exception) -> None:
     assert sentence is not None
     assert "set model.tile" in sentence
     assert sentence.endswith(("(MemoryError)", "(CUDA out of memory.)"))
+
+
+def test_the_error_of_a_worker_is_told_without_its_traceback() -> None:
+    error = UnreadableImageError("cannot read two\nlines.png as an image: it is cut off")
+    try:
+        raise error
+    except UnreadableImageError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(UnreadableImageError, match="Original Traceback") as caught:
+        wrapped.reraise()
+    assert explain(caught.value) == explain(error) == str(error)

@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
+from dec_kernels.console import INTERRUPTED
 from dec_kernels.trainer.cli import TrainerCLI
-from dec_kernels.trainer.demo import EXIT_INTERRUPTED, PRETRAIN, QUICK_STEPS, STAGES, WITH_DEC, WITHOUT_DEC, main
+from dec_kernels.trainer.demo import PRETRAIN, QUICK_STEPS, STAGES, WITH_DEC, WITHOUT_DEC, main
 from dec_kernels.trainer.models import read_weights
 
 PICTURES = {"samples.png", "curves.png"}
@@ -95,7 +96,7 @@ def test_ctrl_c_keeps_what_was_made(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGINT)
     started = time.monotonic()
     printed, _ = process.communicate(timeout=120)
-    assert process.returncode == EXIT_INTERRUPTED, printed
+    assert process.returncode == INTERRUPTED, printed
     assert time.monotonic() - started < 60
     assert "Stopped by Ctrl+C" in printed
     assert "Traceback" not in printed

@@ -44,6 +44,15 @@ def test_the_trial_leaves_nothing_behind() -> None:
     assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
     assert all(module.training for module in generator.modules())
+    generator[1].eval()
+    check_crop(generator, 32, 4)
+    assert [module.training for module in generator] == [True, False, True, True]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+def test_a_generator_that_cannot_be_copied() -> None:
+    """As WDSR, of which PyTorch makes no deep copy."""
+    check_crop(nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 48, 3, padding=1)), nn.PixelShuffle(4)), 32, 4)
 
 
 def test_the_set_up_tries_crops_and_looks_for_images_too_small_for_lpips(

@@ -55,12 +55,13 @@ def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, o
         # Processes that get here together each download into a file of their own, which takes its place when complete.
         try:
             state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"the pretrained weights {Path(url).name} are not on this machine and cannot be downloaded ({error}): "
-                f"get them from {url} and put the file into {cached.parent}, or give its path as {option}"
-            ) from error
         except Exception as error:  # a damaged file can raise almost anything
+            if isinstance(error, OSError) and not cached.exists():
+                raise FileNotFoundError(
+                    f"the pretrained weights {Path(url).name} are not on this machine and cannot be "
+                    f"downloaded ({error}): get them from {url} and put the file into {cached.parent}, or give its "
+                    f"path as {option}"
+                ) from error
             raise ValueError(
                 f"the pretrained weights {cached} are damaged: remove the file, so that it is downloaded again"
             ) from error

@@ -22,15 +22,24 @@ def read_tensors(path: str | Path) -> Any:
     """
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder, not a file of weights")
-    with open(path, "rb") as file:
-        is_safetensors = file.read(9)[8:] == b"{"  # its header is JSON, behind 8 bytes for the header's length
-        file.seek(0)
+    by_safetensors = is_safetensors(path)
+    with open(path, "rb") as file:  # opened, since PyTorch would go by the name
         try:
-            return load_file(path) if is_safetensors else torch.load(file, map_location="cpu", weights_only=True)
+            return load_file(path) if by_safetensors else torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file can raise almost anything
             if is_out_of_memory(error):
                 raise
             raise ValueError(f"{path} is damaged, or holds more than tensors and plain Python values") from error
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file is safetensors', by its content.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"  # the header is JSON, behind 8 bytes for the header's length
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], assign: bool = False) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from dec_kernels.console import CLOSED_PIPE
+from dec_kernels.console import CLOSED_PIPE, INTERRUPTED
 from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.files import require_folder
 from dec_kernels.trainer.report import save_figure, write_json
@@ -22,7 +22,7 @@ from dec_kernels.trainer.sweep.figure import Results, draw, results_table
 from dec_kernels.trainer.sweep.spec import Sweep, folder_of, load_sweep, to_arguments
 
 _RECORD = "sweep.json"  # in each run's folder: what it is trained with
-_INTERRUPTED = (130, 143)  # what a shell reports for a program that Ctrl+C or SIGTERM ended
+_INTERRUPTED = (INTERRUPTED, 143)  # the latter is what a shell reports for a program that SIGTERM ended
 
 Command = Callable[[list[str]], int]  # ``dec-train``: its arguments -> the exit status
 Record = dict[str, Any]  # {"base": the base config's content, "arguments": what else the fit gets}
