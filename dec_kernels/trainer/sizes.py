@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,8 +20,8 @@ def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
     wanted = (1, 3, crop_size, crop_size)
     lr = next(generator.parameters(), torch.empty(0)).new_zeros(1, 3, side, side)
     try:
-        with _evaluating(generator):  # so that neither statistics nor random numbers change by it
-            sr: Tensor = generator(lr)
+        with _evaluating(_copy_of(generator)) as trial:  # so that neither statistics nor random numbers change by it
+            sr: Tensor = trial(lr)
     except ValueError as error:
         raise ValueError(
             f"model.generator cannot be trained on {side} x {side} pixels, which data.crop_size {crop_size} leaves at "
@@ -33,13 +34,21 @@ def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
         )
 
 
+def _copy_of(network: nn.Module) -> nn.Module:
+    """A copy, which keeps the trial from whatever a network counts; itself where it has none, as with weight_norm."""
+    try:
+        return copy.deepcopy(network)
+    except RuntimeError:
+        return network
+
+
 @contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Within, ``network`` is in evaluation mode. It is no copy: networks with weight normalisation have none."""
+def _evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """Within, ``network`` is in evaluation mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        yield
+        yield network
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -52,7 +52,11 @@ def test_the_trial_leaves_nothing_behind() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 def test_a_generator_that_cannot_be_copied() -> None:
     """As WDSR, of which PyTorch makes no deep copy."""
-    check_crop(nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 48, 3, padding=1)), nn.PixelShuffle(4)), 32, 4)
+    generator = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 48, 3, padding=1)), nn.PixelShuffle(4))
+    generator[0].eval()
+    generator.double()(torch.zeros(1, 3, 8, 8, dtype=torch.double))  # from here on its weight is no leaf
+    check_crop(generator, 32, 4)
+    assert [module.training for module in generator] == [False, True]
 
 
 def test_the_set_up_tries_crops_and_looks_for_images_too_small_for_lpips(
