@@ -59,7 +59,7 @@ def versions() -> Facts:
         "dec_kernels": dec_kernels.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "triton": version("triton") or version("pytorch-triton") or "not installed",
+        "triton": triton.version() or "not installed",
         "CUDA of torch": torch.version.cuda or "none",
         "ROCm of torch": torch.version.hip or "none",
         "cuDNN": str(torch.backends.cudnn.version() or "none"),

@@ -302,8 +302,7 @@ def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
 
 
 def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
-    if images.is_nested or images.layout != torch.strided or images.is_quantized:
-        kind = "nested" if images.is_nested else "quantized" if images.is_quantized else images.layout
+    if kind := foreign_kind(images):
         raise TypeError(f"{name} must be a dense tensor, got a tensor that is {kind}")
     if images.dtype not in DTYPES:
         wanted = ", ".join(map(str, DTYPES))
@@ -319,6 +318,15 @@ def _check_kind(name: str, images: Tensor, spec: Spec) -> None:
 
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def foreign_kind(images: Tensor) -> str | None:
+    """What a tensor is instead of dense; None if it is dense."""
+    if images.is_nested:
+        return "nested"
+    if images.is_quantized:
+        return "quantized"
+    return None if images.layout == torch.strided else str(images.layout)
 
 
 def _check_scope(spec: Spec, process_group: object) -> None:

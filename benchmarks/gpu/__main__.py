@@ -14,6 +14,7 @@ code; its figures mean nothing.
 import argparse
 import functools
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -35,7 +36,6 @@ from benchmarks.gpu.competitors import LABELS
 from benchmarks.gpu.parts import Outcome
 from benchmarks.gpu.plan import DRY, FULL
 from benchmarks.gpu.records import Records
-from dec_kernels.jsontext import to_json
 
 # Seconds, at most. The measurements take what the parts before them leave, and the sanitizer what is left after them.
 BUILD, TESTS, SANITIZE, TABLES = 150, 100, 75, 25
@@ -151,7 +151,7 @@ def collect(job: Job, results: dict[str, Any]) -> None:
     results |= Records(job.records).results()
     for derive in (report.shares, report.crossover, report.claims):
         results[derive.__name__] = derive(results)
-    (job.out / "gpu.json").write_text(to_json(results))
+    (job.out / "gpu.json").write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ class Task(NamedTuple):
     precision: str
 
 
+@constant_in_graphs
 def asked_for(name: str) -> str:
     """The backend that is asked for: `name`, or for "auto" what the environment variable ``DEC_KERNELS_BACKEND`` says.
 
@@ -52,9 +53,6 @@ def asked_for(name: str) -> str:
     if name not in CHOICES["backend"]:
         raise ValueError(f"{ENVIRONMENT} must be one of {', '.join(map(repr, CHOICES['backend']))}, got {name!r}")
     return name
-
-
-constant_in_graphs(asked_for)
 
 
 def choose(name: str, task: Task) -> str:

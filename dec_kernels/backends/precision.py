@@ -46,7 +46,7 @@ def _preset_of_process(device_type: str) -> str:
     setting = _switch_of(device_type).setting()
     if setting == "tf32" and device_type == "cuda" and _older_getter() == "medium":
         return "bf16"  # of which CUDA's own value knows no more than "tf32"
-    return {"tf32": "tf32", "bf16": "bf16"}.get(setting, "tf32x3")
+    return setting if setting in ("tf32", "bf16") else "tf32x3"
 
 
 def setting_of(device: torch.device) -> str:
@@ -150,7 +150,7 @@ def _older_switch() -> _Switch:
 
 def _switches() -> dict[str, _Switch]:
     backends: Any = torch.backends
-    if not hasattr(torch.backends, "fp32_precision"):
+    if not hasattr(backends, "fp32_precision"):
         older = _older_switch()
         return {"cuda": older, "cpu": older}
     return {

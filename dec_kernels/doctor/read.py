@@ -20,7 +20,7 @@ from dec_kernels.images import (
     read_image,
     some_of,
 )
-from dec_kernels.loss import DTYPES
+from dec_kernels.loss import DTYPES, foreign_kind
 
 SAVED = (".pt", ".pth")
 
@@ -185,8 +185,7 @@ def _batch(name: str, value: object, notes: list[str]) -> Tensor:
     if not isinstance(value, Tensor) or value.dtype not in DTYPES:
         what = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise TypeError(f"{name} must be a floating-point tensor, got {what}; wanted are the values that the loss sees")
-    if value.is_nested or value.layout != torch.strided or value.is_meta:
-        kind = "nested" if value.is_nested else "on the device meta" if value.is_meta else value.layout
+    if kind := foreign_kind(value) or ("on the device meta" if value.is_meta else None):
         raise TypeError(f"{name} must be a dense tensor with values, got a tensor that is {kind}")
     if value.dim() not in (3, 4) or not value.numel():
         raise ValueError(f"{name} must be (B, C, H, W) or (C, H, W), and not empty, got {tuple(value.shape)}")

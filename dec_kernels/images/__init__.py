@@ -15,7 +15,7 @@ from dec_kernels.images.header import (
     max_pixels,
     read_header,
 )
-from dec_kernels.images.profile import other_than_srgb
+from dec_kernels.images.profile import is_for_rgb, other_than_srgb
 from dec_kernels.images.read import READER, read_image
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "has_alpha",
     "icc_profile",
     "image_size",
+    "is_for_rgb",
     "list_images",
     "max_pixels",
     "other_than_srgb",

@@ -30,6 +30,11 @@ def other_than_srgb(profile: bytes | None) -> str | None:
     return None if difference.max() <= _TOLERANCE else name
 
 
+def is_for_rgb(profile: bytes | None) -> bool:
+    """Whether there is an ICC profile, and the pixels that it is for are RGB."""
+    return profile is not None and profile[16:20] == b"RGB "  # ICC's header has the kind of pixels there
+
+
 def _all_colours() -> Image.Image:
     levels = np.arange(0, 256, 17, dtype=np.uint8)
     return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), -1).reshape(-1, len(levels), 3))

@@ -262,6 +262,15 @@ def explain(error: BaseException) -> str | None:
     return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
 
 
+def fail(program: str, error: Exception) -> int:
+    """Say in a sentence on stderr what is wrong, and return the exit status; raise what needs its traceback."""
+    sentence = explain(error)
+    if sentence is None:
+        raise error
+    print(f"{program}: {sentence}", file=sys.stderr)
+    return 1
+
+
 def _raised_for_the_user(error: BaseException) -> bool:
     """Whether ``error`` was raised by this package or Lightning, in words about the settings."""
     module = [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"]
@@ -300,11 +309,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception as error:
-        sentence = explain(error)
-        if sentence is None:
-            raise
-        print(f"dec-train: {sentence}", file=sys.stderr)
-        return 1
+        return fail("dec-train", error)
     return 0
 
 

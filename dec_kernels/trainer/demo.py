@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dec_kernels.console import INTERRUPTED, command_line
-from dec_kernels.trainer.cli import TrainerCLI, explain
+from dec_kernels.trainer.cli import TrainerCLI, fail
 from dec_kernels.trainer.models import save_weights
 from dec_kernels.trainer.progress import LiveProgress
 from dec_kernels.trainer.report import (
@@ -209,11 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(out, args.quick, Console())
     except Exception as error:
-        sentence = explain(error)
-        if sentence is None:
-            raise
-        print(f"{parser.prog}: {sentence}", file=sys.stderr)
-        return 1
+        return fail(parser.prog, error)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from dec_kernels.console import command_line
-from dec_kernels.images import SUFFIXES, UnreadableImageError, list_images, read_header, read_image, some_of
+from dec_kernels.images import (
+    SUFFIXES,
+    UnreadableImageError,
+    is_for_rgb,
+    list_images,
+    read_header,
+    read_image,
+    some_of,
+)
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing, require_folder
 from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
@@ -107,7 +115,7 @@ def predict(
         for done, (path, target) in enumerate(targets.items(), start=1):
             try:
                 header = read_header(path)
-                profile = header.profile if _is_for_rgb(header.profile) else None
+                profile = header.profile if is_for_rgb(header.profile) else None
                 with _memory_advice(str(path), _less_memory(tile, overlap)):
                     _upscale_file(network, path, target, profile, where, tile, overlap, PRECISIONS[precision])
             except UnreadableImageError as error:
@@ -251,10 +259,6 @@ def _why_not_finite(network: nn.Module, weights: Path, precision: str) -> str:
     found = f"what the network makes of it with --precision {precision} has NaN or infinite pixels"
     others = {"fp16": "bf16 and 32 have", "bf16": "32 has"}
     return f"{found}; --precision {others[precision]} more range" if precision in others else found
-
-
-def _is_for_rgb(profile: bytes | None) -> bool:
-    return profile is not None and profile[16:20] == b"RGB "  # ICC's header has the kind of pixels there
 
 
 def _listed(paths: Sequence[Path]) -> str:

@@ -93,11 +93,11 @@ def test_without_triton_its_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_older_triton_than_the_kernels_were_compiled_with_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     version = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "3.2.0" if name == "triton" else version(name))
-    triton._version.cache_clear()
+    triton.version.cache_clear()
     try:
         assert any("this is 3.2" in reason for reason in triton.reasons(CPU, FLOAT, 192))
     finally:
-        triton._version.cache_clear()
+        triton.version.cache_clear()
 
 
 def test_importing_the_package_does_not_import_triton() -> None:

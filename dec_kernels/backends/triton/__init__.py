@@ -32,10 +32,8 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     found = []
     if importlib.util.find_spec("triton") is None:
         found.append("Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton")
-    elif (version := _version()) < OLDEST:
-        found.append(
-            f"its kernels take Triton {_dotted(OLDEST)}, as PyTorch 2.11 has it, and this is {_dotted(version)}"
-        )
+    elif (text := version()) and tuple(map(int, text.split(".")[:2])) < OLDEST:
+        found.append(f"its kernels take Triton {_dotted(OLDEST)}, as PyTorch 2.11 has it, and this is {text}")
     if device.type == "cuda":
         if torch.version.hip:
             found.append("its tiles are made for CUDA devices, not for ROCm")
@@ -187,12 +185,12 @@ _MOST_SPLITS = 4
 
 
 @functools.cache
-def _version() -> tuple[int, ...]:
-    """Of Triton, major and minor."""
+def version() -> str | None:
+    """Of Triton; None where it is not installed, or not as a package."""
     for package in ("triton", "pytorch-triton"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return tuple(int(part) for part in importlib.metadata.version(package).split(".")[:2])
-    return OLDEST  # built from source, without a name
+            return importlib.metadata.version(package)
+    return None
 
 
 def _dotted(version: tuple[int, ...]) -> str:
