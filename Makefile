@@ -5,6 +5,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# The oldest Triton that the kernels take, beside the installed one: the tests compile the kernels with both.
+OLDEST_TRITON := $(VENV)/triton-3.6
 # The build of the extension looks for ninja on the path.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -24,8 +26,11 @@ $(READY): pyproject.toml setup.py $(wildcard csrc/*)
 demo: $(READY)
 	$(BIN)/python -m dec_kernels.trainer.demo
 
-test: $(READY)
+test: $(READY) $(OLDEST_TRITON)
 	$(BIN)/python -m pytest
+
+$(OLDEST_TRITON): | $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==3.6.0
 
 lint: $(READY)
 	$(BIN)/ruff check .

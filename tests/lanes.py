@@ -1,0 +1,26 @@
+"""The versions of Triton that the kernels are compiled with: the installed one, and the oldest that they take.
+
+`make test` puts the oldest into a folder of the virtual environment. A process that has this folder first on its path
+imports it in place of the installed one.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+OLDEST = Path(sys.prefix) / "triton-3.6"
+_without_oldest = pytest.mark.skipif(
+    not OLDEST.exists(), reason=f"Triton 3.6 is not in {OLDEST}: `make test` puts it there"
+)
+# For pytest.mark.parametrize("lane", LANES).
+LANES = ["installed", pytest.param("oldest", marks=_without_oldest)]
+
+
+def environment(lane: str) -> dict[str, str]:
+    """For a process that compiles the kernels with the Triton of a lane, rather than interpreting them."""
+    variables = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    if lane == "oldest":
+        variables["PYTHONPATH"] = os.pathsep.join([str(OLDEST), *filter(None, [variables.get("PYTHONPATH")])])
+    return variables
