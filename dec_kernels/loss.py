@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 from dec_kernels.backends import asked_for
 from dec_kernels.backends.precision import preset_of
 from dec_kernels.distributed import ALONE, WORLD, announcing, group_of, name_of
-from dec_kernels.op import gather_images, similarity_sums
+from dec_kernels.op import gather_images, row_losses
 from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
 
@@ -252,20 +252,12 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
         all_sr, all_hr = gather_images(
             all_sr, hr, group, spec.patch_size, constants.precision, backend, switches, spec.numbers()
         )
-    qpos, qneg = similarity_sums(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)
-    terms = float(spec.loss_weight) * _log_ratio(qpos, qneg)  # PyTorch has no integers beyond 2**64
+    losses = row_losses(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)[0]
+    if spec.loss_weight != 1:
+        losses = float(spec.loss_weight) * losses  # PyTorch has no integers beyond 2**64
     if spec.reduction == "none":
-        return terms
-    return terms.sum() if spec.reduction == "sum" else terms.mean()
-
-
-def _log_ratio(qpos: Tensor, qneg: Tensor) -> Tensor:
-    """-log(Qpos / Qneg), (n,); 0 with a zero gradient where either sum is 0, NaN where either is NaN."""
-    both = (qpos != 0) & (qneg != 0)
-    # The gradient of log(0) is infinite even where it is masked out afterwards, so the masked rows take log(1).
-    ratio = torch.where(both, qneg, 1).log() - torch.where(both, qpos, 1).log()
-    # 0 * NaN: a NaN must show even in a row without negatives.
-    return torch.where(both, ratio, 0 * (qpos + qneg).detach())
+        return losses
+    return losses.sum() if spec.reduction == "sum" else losses.mean()
 
 
 def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:

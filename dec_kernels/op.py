@@ -1,19 +1,34 @@
-"""The registered operators: `similarity_sums` (Eqs. 37-41) and its gradient, with fake kernels and autograd.
+"""The registered operators: `row_losses` (Eqs. 37-42, but the mean) and its gradient, with fake kernels and autograd.
 
-The sums are the outputs and their gradients alpha = dL/dQpos and beta = dL/dQneg are the inputs of the backward, so any
-function of Qpos and Qneg can follow. For the backward only the images and alpha and beta are kept: the rows are made
-again, at a cost of n * D beside the n * n * D of the walk.
+    L_i     = -log(Qpos_i / Qneg_i)
+    alpha_i = dL/dQpos_i = -g_i / Qpos_i        beta_i = dL/dQneg_i = g_i / Qneg_i        g_i = dL/dL_i
 
 The patches of `own` are the rows, those of `sr` and `hr` the columns: the same patches in one process by itself, with a
 process group those of every rank. A column's alpha and beta are all that the gradient of the rows needs to know of the
 rank that owns it, since that says how every loss depends on that column's sums.
+
+What is kept for the backward is the backend's choice: rows as the forward prepared them, or images to prepare them from
+again. Rows would be three launches and a sort, beside the four launches of the backward itself. Kept from forward to
+backward, in MiB at n = 8192 patches of a process and D = 192, without `own`:
+
+                                      alone                      4 ranks
+                               bf16     other presets     bf16     other presets
+    prepared rows              12.25       18.25          57.75        84.75
+    images instead              6.00        6.00          48.00        48.00
+
+The Triton backend keeps rows, since the host's share of its steps counts. With ranks they take the place of the
+gathered images. The others keep images: on a CPU, preparing takes a thirtieth of a step at n = 8192 (33 ms of 1.15 s;
+one thread, C++, bf16), and rows would take 48 MiB at n = 32768, where all of a step takes 54. So a change of `hr`
+before the backward is an error with them, and does not matter with Triton; one of `sr` is an error with all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,9 +38,23 @@ from dec_kernels.backends import BACKENDS, Task, choose
 from dec_kernels.patches import MAX_PIXEL, Batch, largest
 from dec_kernels.spec import NUMBERS, Constants
 
+_LIBRARY = torch.library.Library("dec_kernels", "FRAGMENT")
 
-@torch.library.custom_op("dec_kernels::similarity_sums", mutates_args=())
-def similarity_sums(
+
+def _operator(function: Callable[..., Any]) -> Any:
+    """Registers a function `_name` as the operator `dec_kernels::name`, for every device.
+
+    What `torch.library.custom_op` puts around each call takes as long again as the rest of PyTorch does. Within the
+    function autograd is off, as in any operator.
+    """
+    name = function.__name__.removeprefix("_")
+    schema = torch.library.infer_schema(function, mutates_args=())
+    _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+    return getattr(torch.ops.dec_kernels, name).default
+
+
+def _row_losses(
     own: Tensor,
     sr: Tensor,
     hr: Tensor,
@@ -38,8 +67,10 @@ def similarity_sums(
     inside: bool,
     precision: str,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    """Qpos and Qneg of every patch of `own`, in image order; float64 for float64 images, otherwise float32.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """-log(Qpos / Qneg) of every patch of `own`, (n,), and Qpos and Qneg, (2, n), in image order; and for the backward.
+
+    Both are float64 for float64 images, otherwise float32. A row without positives or without negatives has the loss 0.
 
     Args:
         own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
@@ -48,22 +79,27 @@ def similarity_sums(
         precision: a preset. What "auto" is has to be found out before: the backward takes the same.
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
-    with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
+    with _without_autocast(sr):
         _check_range(sr, hr)
-        chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
+        chosen, dtype = backend_for(backend, sr, patch_size, per_image, precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
-        qpos, qneg = chosen.forward(rows, constants)
-        return rows.unsort(qpos).to(_result_dtype(sr)), rows.unsort(qneg).to(_result_dtype(sr))
+        sums = chosen.forward(rows, constants).to(_result_dtype(sr))
+        log_qpos, log_qneg = sums.log().unbind()
+        # The logarithm of 0 is infinite. A NaN must show even in a row without negatives.
+        losses = (log_qneg - log_qpos).nan_to_num_(nan=math.nan, posinf=0.0, neginf=0.0)
+        return losses, sums, rows.kept
 
 
-@torch.library.custom_op("dec_kernels::similarity_sums_backward", mutates_args=())
-def similarity_sums_backward(
-    alpha: Tensor,
-    beta: Tensor,
+row_losses = _operator(_row_losses)
+
+
+def _row_losses_backward(
+    weights: Tensor,
     own: Tensor,
-    sr: Tensor,
-    hr: Tensor,
+    kept: Tensor,
+    sr: Tensor | None,
+    hr: Tensor | None,
     group: str,
     patch_size: int,
     per_image: bool,
@@ -76,21 +112,29 @@ def similarity_sums_backward(
 ) -> Tensor:
     """dL/down, in the shape, dtype and memory format of `own`, L being the sum over all ranks' losses.
 
-    alpha = dL/dQpos and beta = dL/dQneg are those of every patch of `sr`, in image order.
+    Args:
+        weights: alpha and beta of every column, (2, N), in image order.
+        kept: the last result of the forward.
+        sr, hr: those of the forward where that is empty.
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
-    with torch.no_grad(), torch.autocast(sr.device.type, enabled=False):
-        chosen, dtype = backend_for(backend, sr, patch_size, per_image, constants.precision)
-        batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
-        rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
-        dz = chosen.backward(rows, constants, rows.sort(alpha.to(dtype)), rows.sort(beta.to(dtype)))
-        dq, order = rows.project_(dz), rows.order
+    with _without_autocast(own):
+        # As the forward counted columns: it must be the same backend.
+        chosen, dtype = backend_for(backend, own, patch_size, per_image, precision, weights.shape[1])
+        if sr is None or hr is None:
+            rows = chosen.restore(kept, own, weights.shape[1], patch_size, per_image, constants)
+        else:
+            batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
+            rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
+        gradients, order = chosen.backward(rows, constants, weights.to(dtype).contiguous()), rows.order
         del rows  # the images of the gradient take its place
-        return chosen.to_images(dq, order, own, patch_size)
+        return chosen.to_images(gradients, order, own, patch_size)
 
 
-@torch.library.custom_op("dec_kernels::gather_images", mutates_args=())
-def gather_images(
+row_losses_backward = _operator(_row_losses_backward)
+
+
+def _gather_images(
     sr: Tensor,
     hr: Tensor,
     group: str,
@@ -124,20 +168,33 @@ def gather_images(
     return distributed.gather(sr, group), distributed.gather(hr, group)
 
 
-@torch.library.custom_op("dec_kernels::gather_gradients", mutates_args=())
-def gather_gradients(gradients: Tensor, group: str) -> Tensor:
-    """alpha and beta of every rank of a group: (n, 2) -> (size * n, 2)."""
-    return distributed.gather(gradients, group)
+gather_images = _operator(_gather_images)
+
+
+def _gather_weights(weights: Tensor, group: str) -> Tensor:
+    """alpha and beta of every rank of a group: (2, n) -> (2, size * n)."""
+    everything = distributed.gather(weights, group)
+    return everything.view(-1, *weights.shape).transpose(0, 1).reshape(2, -1)
+
+
+gather_weights = _operator(_gather_weights)
+
+
+def _without_autocast(images: Tensor) -> AbstractContextManager[object]:
+    device = images.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def backend_for(
-    backend: str, sr: Tensor, patch_size: int, per_image: bool, precision: str
+    backend: str, images: Tensor, patch_size: int, per_image: bool, precision: str, columns: int | None = None
 ) -> tuple[ModuleType, torch.dtype]:
-    """The backend that runs, and the dtype that it computes in."""
-    batch, channels, height, width = sr.shape
-    columns = (1 if per_image else batch) * (height // patch_size) * (width // patch_size)
-    dtype = _result_dtype(sr)
-    name = choose(backend, Task(sr.device, dtype, channels * patch_size**2, columns, precision))
+    """The backend that runs, and the dtype that it computes in; `columns` are those of `images` where not given."""
+    batch, channels, height, width = images.shape
+    if columns is None:
+        columns = batch * (height // patch_size) * (width // patch_size)
+    dtype = _result_dtype(images)
+    of_a_group = columns // (batch if per_image else 1)
+    name = choose(backend, Task(images.device, dtype, channels * patch_size**2, of_a_group, precision))
     return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
@@ -162,50 +219,89 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
     return torch.float64 if sr.dtype == torch.float64 else torch.float32
 
 
-@similarity_sums.register_fake
-def _(own, sr, hr, group, patch_size, *constants):
-    batch, _, height, width = own.shape
-    n = batch * (height // patch_size) * (width // patch_size)
-    return own.new_empty(n, dtype=_result_dtype(own)), own.new_empty(n, dtype=_result_dtype(own))
+@torch.library.register_fake("dec_kernels::row_losses", lib=_LIBRARY)
+def _(own, sr, hr, group, patch_size, per_image, radius, t_pos, t_neg, inside, precision, backend):
+    constants = Constants(radius, t_pos, t_neg, inside, precision)
+    patches = (own.shape[2] // patch_size) * (own.shape[3] // patch_size)
+    chosen, _ = backend_for(backend, sr, patch_size, per_image, precision)
+    kept = chosen.kept_bytes(own, sr.shape[0] * patches, patch_size, per_image, constants)
+    losses = own.new_empty(own.shape[0] * patches, dtype=_result_dtype(own))
+    return losses, losses.new_empty((2, *losses.shape)), own.new_empty(kept, dtype=torch.uint8)
 
 
-@similarity_sums_backward.register_fake
-def _(alpha, beta, own, *constants):
+@torch.library.register_fake("dec_kernels::row_losses_backward", lib=_LIBRARY)
+def _(weights, own, *others):
     return torch.empty_like(own)
 
 
-@gather_images.register_fake
+@torch.library.register_fake("dec_kernels::gather_images", lib=_LIBRARY)
 def _(sr, hr, group, *call):
     size = distributed.size_of(group)
     return tuple(x.new_empty((size * x.shape[0], *x.shape[1:])) for x in (sr, hr))
 
 
-@gather_gradients.register_fake
-def _(gradients, group):
-    return gradients.new_empty((distributed.size_of(group) * gradients.shape[0], 2))
+@torch.library.register_fake("dec_kernels::gather_weights", lib=_LIBRARY)
+def _(weights, group):
+    return weights.new_empty((2, distributed.size_of(group) * weights.shape[1]))
 
 
-def _setup_context(ctx, inputs, output):
-    own, sr, hr, ctx.group, *ctx.constants = inputs
-    ctx.save_for_backward(own, sr, hr)
+class _RowLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, own, sr, hr, group, *constants):
+        with torch._C._AutoDispatchBelowAutograd():
+            losses, sums, kept = row_losses(own, sr, hr, group, *constants)
+        ctx.group, ctx.constants = group, constants
+        ctx.save_for_backward(own, sums, kept, *((None, None) if kept.shape[0] else (sr, hr)))
+        ctx.mark_non_differentiable(sums, kept)
+        ctx.set_materialize_grads(False)  # zeros as many as there are bytes kept
+        return losses, sums, kept
+
+    @staticmethod
+    def backward(ctx, g, *nothing):
+        own, sums, *columns = ctx.saved_tensors
+        # Not left out: with ranks the others wait for these weights.
+        weights = _weights(torch.zeros_like(sums[0]) if g is None else g, sums)
+        if ctx.group != distributed.ALONE:
+            weights = gather_weights(weights, ctx.group)
+        gradient = row_losses_backward(weights, own, *columns, ctx.group, *ctx.constants)
+        return gradient, *[None] * (3 + len(ctx.constants))
 
 
-def _backward(ctx, alpha, beta):
-    if ctx.group != distributed.ALONE:
-        alpha, beta = gather_gradients(torch.stack([alpha, beta], 1), ctx.group).unbind(1)
-    gradient = similarity_sums_backward(alpha, beta, *ctx.saved_tensors, ctx.group, *ctx.constants)
-    return gradient, *[None] * (3 + len(ctx.constants))
+class _NoSecondDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *arguments):
+        with torch._C._AutoDispatchBelowAutograd():
+            return row_losses_backward(*arguments)
+
+    @staticmethod
+    def backward(ctx, grad):
+        raise NotImplementedError(
+            "DECLoss has no second derivative: its gradient cannot be differentiated again. "
+            "Gradient penalties and other uses of create_graph=True have to leave this loss out."
+        )
 
 
-def _refuse_context(ctx, inputs, output):
-    pass
+def _recorded_by(function: type[torch.autograd.Function], operator: Any) -> Callable[..., Any]:
+    """What the operator is above autograd: `function` where there may be a backward, and otherwise itself."""
+
+    def call(*arguments: Any) -> Any:
+        if torch.is_grad_enabled():
+            return function.apply(*arguments)
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*arguments)
+
+    return call
 
 
-def _refuse(ctx, grad):
-    raise NotImplementedError(
-        "DECLoss has no second derivative: its gradient cannot be differentiated again. "
-        "Gradient penalties and other uses of create_graph=True have to leave this loss out."
-    )
+_LIBRARY.impl("row_losses", _recorded_by(_RowLosses, row_losses), "Autograd")
+_LIBRARY.impl("row_losses_backward", _recorded_by(_NoSecondDerivative, row_losses_backward), "Autograd")
+
+
+def _weights(g: Tensor, sums: Tensor) -> Tensor:
+    """alpha and beta, (2, n); 0 in a row without positives or without negatives."""
+    weights = g / sums
+    weights[0].neg_()
+    return torch.where(sums.all(0), weights, 0)
 
 
 def _refuse_vmap(info, in_dims, *inputs):
@@ -215,6 +311,4 @@ def _refuse_vmap(info, in_dims, *inputs):
     )
 
 
-similarity_sums.register_vmap(_refuse_vmap)
-similarity_sums.register_autograd(_backward, setup_context=_setup_context)
-similarity_sums_backward.register_autograd(_refuse, setup_context=_refuse_context)
+torch.library.register_vmap("dec_kernels::row_losses", _refuse_vmap, lib=_LIBRARY)

@@ -79,17 +79,24 @@ class Patches:
     last: Tensor
     order: Tensor
 
+    @property
+    def kept(self) -> Tensor:
+        """Nothing, (0,) uint8: the backward prepares them again. `dec_kernels.op` says why."""
+        return self.z.new_empty(0, dtype=torch.uint8)
+
     def of_rows(self, columns: Tensor) -> Tensor:
         """(G, m, ...) -> (G, r, ...); the same tensor where all columns are rows."""
         return of_rows(columns, self.rows)
 
     def sort(self, values: Tensor) -> Tensor:
-        """Values of all patches in image order -> (G, m) in the order of the columns."""
-        return sort(values, self.column_order)
+        """(k, G * m) values of all patches in image order -> (k, G, m) in the order of the columns."""
+        values = values.view(-1, *self.column_order.shape)
+        return values.gather(2, self.column_order.expand(values.shape))
 
-    def unsort(self, values: Tensor) -> Tensor:
-        """(G, r) values in the order of the rows -> (G * r,) in image order."""
-        return unsort(values, self.order)
+    def unsort(self, *values: Tensor) -> Tensor:
+        """k tensors of (G, r) values in the order of the rows -> (k, G * r) in image order."""
+        stacked = torch.stack(values)
+        return torch.empty_like(stacked).scatter_(2, self.order.expand(stacked.shape), stacked).flatten(1)
 
     def project_(self, dz: Tensor) -> Tensor:
         """dL/dz of the rows, (G, r, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
@@ -100,15 +107,8 @@ class Patches:
 
 
 def of_rows(columns: Tensor, rows: Tensor) -> Tensor:
+    """As `Patches.of_rows`."""
     return columns if rows.shape[0] == columns.shape[1] else columns.index_select(1, rows)
-
-
-def sort(values: Tensor, order: Tensor) -> Tensor:
-    return values.view(order.shape).gather(1, order)
-
-
-def unsort(values: Tensor, order: Tensor) -> Tensor:
-    return torch.empty_like(values).scatter_(1, order, values).flatten()
 
 
 def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Patches:
@@ -127,6 +127,11 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     _divide_(z, torch.where(z_norm == 0, 1, z_norm))
     p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, rows), dtype)
     return Patches(z, p, p_scale, column_order, rows, z_scale, first, last, order)
+
+
+def kept_bytes(own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
+    """Of `Patches.kept`."""
+    return 0
 
 
 def rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

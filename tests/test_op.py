@@ -1,11 +1,17 @@
 """The registered operators: schema, fakes, autograd, torch.compile, torch.export."""
 
+import gc
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from dec_kernels import DECLoss, dec_loss
-from dec_kernels.op import similarity_sums, similarity_sums_backward
+from dec_kernels.op import row_losses, row_losses_backward
+from tests.conftest import on_the_interpreter
 from tests.oracle import evaluate, images, threshold
 
 ETA = threshold("l2", 3, 4)
@@ -20,16 +26,17 @@ def arguments(backend: str, per_image: bool = False, inside: bool = False) -> tu
 def test_opcheck_forward(backend: str, dtype: torch.dtype, per_image: bool) -> None:
     sr, hr = images(2, 3, 13, 16, 4, dtype)
     others = (sr.detach(), hr, "", *arguments(backend, per_image))
-    torch.library.opcheck(similarity_sums, (sr.detach(), *others))
-    torch.library.opcheck(similarity_sums, (sr.requires_grad_(), *others))
+    torch.library.opcheck(row_losses, (sr.detach(), *others))
+    torch.library.opcheck(row_losses, (sr.requires_grad_(), *others))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> None:
     sr, hr = images(2, 3, 13, 16, 4, torch.float32)
     sr = sr.contiguous(memory_format=memory_format)
-    alpha, beta = torch.rand(2, 24)
-    torch.library.opcheck(similarity_sums_backward, (alpha, beta, sr, sr, hr, "", *arguments(backend)))
+    *_, kept = row_losses(sr, sr, hr, "", *arguments(backend))
+    columns = (None, None) if kept.nbytes else (sr, hr)
+    torch.library.opcheck(row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, "", *arguments(backend)))
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -37,10 +44,10 @@ def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> N
 def test_gradcheck(float64_backend: str, per_image: bool, inside: bool) -> None:
     sr, hr = images(2, 1, 9, 12, 4, torch.float64)
 
-    def sums(sr: Tensor) -> tuple[Tensor, Tensor]:
-        return similarity_sums(sr, sr.detach(), hr, "", *arguments(float64_backend, per_image, inside))
+    def losses(sr: Tensor) -> Tensor:
+        return row_losses(sr, sr.detach(), hr, "", *arguments(float64_backend, per_image, inside))[0]
 
-    assert torch.autograd.gradcheck(sums, sr.requires_grad_())
+    assert torch.autograd.gradcheck(losses, sr.requires_grad_())
 
 
 def test_second_derivatives_are_refused(backend: str) -> None:
@@ -70,15 +77,15 @@ def test_compiled_equals_eager(backend: str, reduction: str) -> None:
     torch.testing.assert_close(results[1], results[0], rtol=1e-6, atol=1e-9)
 
 
-def test_compiled_with_dynamic_shapes() -> None:
+def test_compiled_with_dynamic_shapes(tiled: str) -> None:
     torch.compiler.reset()
     compiled = torch.compile(dec_loss, fullgraph=True, dynamic=True, backend="aot_eager")
     for batch, height, width in ((2, 24, 32), (3, 36, 44), (1, 29, 17)):
         sr, hr = images(batch, 3, height, width, 4, torch.float32)
         leaf = sr.clone().requires_grad_()
-        loss = compiled(leaf, hr, 4, ETA)
+        loss = compiled(leaf, hr, 4, ETA, backend=tiled)
         loss.backward()
-        eager = evaluate(sr, hr, patch_size=4, threshold=ETA)
+        eager = evaluate(sr, hr, patch_size=4, threshold=ETA, backend=tiled)
         torch.testing.assert_close(loss.detach(), eager.loss)
         torch.testing.assert_close(leaf.grad, eager.gradient)
 
@@ -102,12 +109,92 @@ def test_export() -> None:
     torch.testing.assert_close(program.module()(sr, hr), dec_loss(sr, hr, 4, ETA))
 
 
-def test_only_the_images_and_values_of_size_n_are_saved_for_backward(tiled: str) -> None:
+def saved_by(loss: Callable[[], Tensor]) -> list[Tensor]:
+    """What autograd keeps for the backward."""
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: (saved.append(x), x)[1], lambda x: x):
+        loss()
+    return saved
+
+
+def test_images_and_values_of_size_n_are_saved_for_backward(compiled: str) -> None:
     sr, hr = images(3, 3, 36, 44, 4, torch.float32)
     sr.requires_grad_()
-    saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: (saved.append(x), x)[1], lambda x: x):
-        dec_loss(sr, hr, 4, backend=tiled)
+    saved = saved_by(lambda: dec_loss(sr, hr, 4, backend=compiled))
     others = [x for x in saved if x.data_ptr() not in (sr.data_ptr(), hr.data_ptr())]
     assert len(saved) > len(others)
-    assert all(x.numel() <= 297 for x in others)
+    assert all(x.numel() <= 2 * 297 for x in others)
+
+
+@on_the_interpreter
+@pytest.mark.parametrize("scope", ["batch", "image"])
+def test_rows_are_saved_for_backward_instead_of_images(scope: str) -> None:
+    bytes_of_others = []
+    for height in (36, 72):
+        sr, hr = images(3, 3, height, 44, 4, torch.float32)
+        sr.requires_grad_()
+        saved = saved_by(lambda: dec_loss(sr, hr, 4, scope=scope, backend="triton"))  # noqa: B023
+        assert hr.data_ptr() not in [x.data_ptr() for x in saved]
+        others = [x for x in saved if x.data_ptr() != sr.data_ptr()]
+        assert len(saved) == len(others) + 1
+        bytes_of_others.append(sum(x.nbytes for x in others))
+    # Rows of 64, 64 and 48 values, and 12 numbers of 4 bytes beside them. Nothing grows with the square.
+    assert bytes_of_others[0] < 297 * (64 + 64 + 48 + 12) * 4 + 9 * 16
+    assert bytes_of_others[1] < 2.01 * bytes_of_others[0]
+
+
+def test_nothing_is_kept_without_a_backward(tiled: str) -> None:
+    sr, hr = images(3, 3, 36, 44, 4, torch.float32)
+    for mode in (torch.no_grad, torch.inference_mode):
+        before = {id(x) for x in gc.get_objects() if issubclass(type(x), Tensor)}
+        with mode():
+            loss = dec_loss(sr.requires_grad_(), hr, 4, backend=tiled)
+        after = [x for x in gc.get_objects() if issubclass(type(x), Tensor) and id(x) not in before]
+        assert len(after) == 1
+        assert after[0] is loss
+
+
+def test_a_change_of_the_images_before_the_backward(tiled: str) -> None:
+    expected = evaluate(*images(3, 3, 36, 44, 4, torch.float32), patch_size=4, backend=tiled).gradient
+    for changed in ("sr", "hr"):
+        sr, hr = images(3, 3, 36, 44, 4, torch.float32)
+        middle = 1 * sr.requires_grad_()
+        loss = dec_loss(middle, hr, 4, backend=tiled)
+        {"sr": middle.detach(), "hr": hr}[changed].zero_()
+        if (changed, tiled) == ("hr", "triton"):
+            loss.backward()  # with the rows that were made of it before
+            assert torch.equal(sr.grad, expected)
+        else:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                loss.backward()
+
+
+def test_the_backward_may_run_twice(tiled: str) -> None:
+    sr, hr = images(3, 3, 36, 44, 4, torch.float32)
+    loss = dec_loss(sr.requires_grad_(), hr, 4, backend=tiled)
+    first, second = (torch.autograd.grad(loss, sr, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpointing_runs_the_forward_again(tiled: str, reentrant: bool) -> None:
+    sr, hr = images(3, 3, 36, 44, 4, torch.float32)
+    expected = evaluate(sr, hr, patch_size=4, backend=tiled).gradient
+    sr.requires_grad_()
+    checkpoint(lambda sr: dec_loss(sr, hr, 4, backend=tiled), sr, use_reentrant=reentrant).backward()
+    assert torch.equal(sr.grad, expected)
+
+
+@pytest.mark.parametrize("infinite", [False, True])
+def test_a_row_without_negatives_has_no_gradient_whatever_comes_in(tiled: str, infinite: bool) -> None:
+    sr, hr = images(2, 3, 12, 16, 4, torch.float32)
+    hr[0] = 0.5  # with scope="image" all of its patches are positives of each other
+    sr.requires_grad_()
+    losses = dec_loss(sr, hr, 4, ETA, scope="image", reduction="none", backend=tiled)
+    incoming = torch.ones(24)
+    incoming[:12] = math.inf if infinite else 1.0
+    losses.backward(incoming)
+    assert (losses[:12] == 0).all()
+    assert (sr.grad[0] == 0).all()
+    assert sr.grad[1].isfinite().all()
+    assert sr.grad[1].any()

@@ -33,9 +33,10 @@ def test_rows_are_the_patches_of_the_images_sorted_by_mean(per_image: bool) -> N
 def test_sorting_values_back_and_forth() -> None:
     sr, hr = images(3, 1, 12, 20, 4, torch.float32)
     rows, _ = prepare(sr, hr, per_image=True)
-    values = torch.arange(45.0)
-    torch.testing.assert_close(rows.unsort(rows.sort(values)), values)
-    torch.testing.assert_close(rows.sort(values), values.view(3, 15).gather(1, rows.order))
+    values = torch.arange(90.0).view(2, 45)
+    torch.testing.assert_close(rows.unsort(*rows.sort(values)), values)
+    for ours, of_all in zip(rows.sort(values), values, strict=True):
+        torch.testing.assert_close(ours, of_all.view(3, 15).gather(1, rows.order))
 
 
 @settings(max_examples=60, deadline=None)

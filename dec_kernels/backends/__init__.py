@@ -5,11 +5,15 @@ A backend is a module with
 - ``reasons(device, dtype, dim) -> list[str]``: what keeps it from running rows of `dim` values here; empty if nothing
   does;
 - ``prepare(batch, patch_size, per_image, constants, dtype) -> rows``: what its kernels read of a
-  `dec_kernels.patches.Batch`, with the methods of `dec_kernels.patches.Patches`;
-- ``forward(rows, constants) -> (Qpos, Qneg)``, (G, r) each;
-- ``backward(rows, constants, alpha, beta) -> dL/dz`` of the rows, (G, r, D), where alpha = dL/dQpos and beta = dL/dQneg
-  of all columns, (G, m) each;
-- ``to_images(rows, order, like, patch_size)``: row gradients back in the images' shape.
+  `dec_kernels.patches.Batch`. `rows.order`, (G, r), says which patch of its group a row is, and `rows.kept`, (bytes,)
+  uint8, is what the backward can have them from; empty where it has to `prepare` them again;
+- ``kept_bytes(own, columns, patch_size, per_image, constants)``: how many that are, for images `own` among so many
+  columns in all, without a look at values;
+- ``restore(kept, own, columns, patch_size, per_image, constants) -> rows``: those rows, if it keeps any;
+- ``forward(rows, constants) -> (Qpos, Qneg)``, (2, G * r) in image order;
+- ``backward(rows, constants, weights) -> gradients`` of the rows, for `to_images`, where weights = (alpha, beta) =
+  (dL/dQpos, dL/dQneg) of all columns, (2, G * m) in image order;
+- ``to_images(gradients, order, own, patch_size)``: dL/down, in the shape, dtype and memory format of `own`.
 
 Between `prepare` and `to_images` it sees rows alone. It knows nothing of reduction or autograd.
 """

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
+from dec_kernels.patches import kept_bytes as kept_bytes
 from dec_kernels.patches import prepare as prepare
 from dec_kernels.patches import to_images as to_images
 from dec_kernels.spec import Constants
@@ -40,13 +41,14 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     return found
 
 
-def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
-    return _call("forward", patches, constants)
+def forward(patches: Patches, constants: Constants) -> Tensor:
+    return patches.unsort(*_call("forward", patches, constants))
 
 
-def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
+    alpha, beta = patches.sort(weights)
     rows_first = (patches.of_rows(alpha), patches.of_rows(beta), alpha, beta)
-    return _call("backward", patches, constants, rows_first)
+    return patches.project_(_call("backward", patches, constants, rows_first))
 
 
 def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:

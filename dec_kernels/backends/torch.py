@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
+from dec_kernels.patches import kept_bytes as kept_bytes
 from dec_kernels.patches import prepare as prepare
 from dec_kernels.patches import to_images as to_images
 from dec_kernels.spec import Constants
@@ -33,7 +34,7 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     return []
 
 
-def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+def forward(patches: Patches, constants: Constants) -> Tensor:
     qpos, qneg = torch.zeros_like(patches.z_scale), torch.zeros_like(patches.z_scale)
     products = _Products(patches, constants)
     with matmul_precision(constants.precision, patches.z):
@@ -46,12 +47,13 @@ def forward(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
                     if tile.mask is not None:
                         e.masked_fill_(tile.mask == outside, 0)
                     q[tile.groups, tile.rows] += factor * e.sum(-1)
-    return qpos, qneg
+    return patches.unsort(qpos, qneg)
 
 
-def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
     dz = patches.z.new_zeros((*patches.z_scale.shape, patches.z.shape[-1]))
     products = _Products(patches, constants)
+    alpha, beta = patches.sort(weights)
     alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
     row_alpha, row_beta = patches.of_rows(alpha), patches.of_rows(beta)
 
@@ -72,7 +74,7 @@ def backward(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor
             a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
             dz[g, k] += products.gradient(s, products.z[g, j])
             dz[g, k] += products.gradient(a, products.p[g, j])
-    return dz
+    return patches.project_(dz)
 
 
 class _Tile(NamedTuple):

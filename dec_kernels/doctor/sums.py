@@ -16,7 +16,9 @@ def sums(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     """Qpos and Qneg (Eqs. 40, 41) of each patch, (n,) each, of images (B, C, H, W) float32."""
     constants = spec.constants(sr.shape[1] * spec.patch_size**2, preset_of(spec.precision, sr.device))
     per_image = spec.scope == "image"
-    return op.similarity_sums(sr, sr, hr, "", spec.patch_size, per_image, *constants, asked_for(spec.backend))
+    backend = asked_for(spec.backend)
+    _, (qpos, qneg), _ = op.row_losses(sr, sr, hr, "", spec.patch_size, per_image, *constants, backend)
+    return qpos, qneg
 
 
 def choose(sr: Tensor, spec: Spec) -> None:

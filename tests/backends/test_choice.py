@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from dec_kernels import dec_loss
+from dec_kernels import dec_loss, op
 from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, asked_for, choose, cpp, explain, triton
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
@@ -70,6 +70,16 @@ def test_the_backward_takes_the_backend_of_the_forward(monkeypatch: pytest.Monke
         assert called.pop() == expected
 
 
+def test_the_backward_of_a_rank_counts_all_columns_as_the_forward_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(op, "choose", lambda name, task: asked.append(task) or "torch")
+    sr, hr = torch.rand(2, 6, 3, 16, 16)
+    arguments = "", 4, False, 0.3, 0.5, 1.5, False, "ieee", "auto"
+    _, _, kept = op.row_losses(sr[:2], sr, hr, *arguments)
+    op.row_losses_backward(torch.ones(2, 96), sr[:2], kept, sr, hr, *arguments)
+    assert [task.rows for task in asked] == [96, 96]
+
+
 def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
     forward = BACKENDS["torch"].forward
@@ -87,7 +97,11 @@ def test_other_devices_get_reasons() -> None:
 
 def test_without_triton_its_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert any("Triton is not installed" in reason for reason in BACKENDS["triton"].reasons(CPU, FLOAT, 192))
+    triton.installed.cache_clear()
+    try:
+        assert any("Triton is not installed" in reason for reason in triton.reasons(CPU, FLOAT, 192))
+    finally:
+        triton.installed.cache_clear()
 
 
 def test_an_older_triton_than_the_kernels_were_compiled_with_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

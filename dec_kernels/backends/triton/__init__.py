@@ -10,7 +10,6 @@ import contextlib
 import functools
 import importlib.metadata
 import importlib.util
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants
 
 if TYPE_CHECKING:
-    from dec_kernels.backends.triton.rows import Rows
+    from dec_kernels.backends.triton.rows import Launch, Operand, Rows, Size
 
 
 OLDEST = (3, 6)
@@ -30,7 +29,7 @@ OLDEST = (3, 6)
 
 def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     found = []
-    if importlib.util.find_spec("triton") is None:
+    if not installed():
         found.append("Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton")
     elif (text := version()) and tuple(map(int, text.split(".")[:2])) < OLDEST:
         found.append(f"its kernels take Triton {_dotted(OLDEST)}, as PyTorch 2.11 has it, and this is {text}")
@@ -52,105 +51,140 @@ def loses_to_cpp(device: torch.device, dim: int, rows: int, precision: str) -> b
     """Whether the C++ backend was measured to be faster on such a device, at so many rows in a group."""
     if dim > tiles.WIDTHS[-1]:
         return True
-    return rows >= tiles.CROSSOVER.get((architecture(device), tiles.width_of(dim), precision), math.inf)
+    key = architecture(device), tiles.width_of(dim), precision
+    return key in tiles.CROSSOVER and rows >= tiles.CROSSOVER[key]
 
 
 def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Rows:
     from dec_kernels.backends.triton import rows
 
-    width = tiles.width_of(batch.sr.shape[1] * patch_size**2)
-    shape = _shape(width, constants, batch.sr.device)
-    bf16 = constants.precision == "bf16" and not shape["ROUNDED"]
-    operand = rows.Operand(width, torch.bfloat16 if bf16 else torch.float32, int(shape["ROUNDED"]))
+    operand = _operand(batch.own, patch_size, constants)
     with rows.current_device(batch.sr):
         return rows.prepare(batch, patch_size, per_image, constants, operand)
 
 
-def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
-    from dec_kernels.backends.triton import rows as module
+def kept_bytes(own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
+    from dec_kernels.backends.triton import rows
 
-    with module.current_device(rows):
-        return module.to_images(rows, order, like, patch_size)
-
-
-def forward(rows: Rows, constants: Constants) -> tuple[Tensor, Tensor]:
-    return forward_in(_tiles(rows, constants), rows, constants)
+    operand = _operand(own, patch_size, constants)
+    return rows.memory_layout(rows.Size.of(own, columns, patch_size, per_image, operand), operand)[1]
 
 
-def backward(rows: Rows, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
-    return backward_in(_tiles(rows, constants), rows, constants, alpha, beta)
+def restore(
+    kept: Tensor, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants
+) -> Rows:  # fmt: skip
+    from dec_kernels.backends.triton import rows
+
+    operand = _operand(own, patch_size, constants)
+    return rows.restore(kept, rows.Size.of(own, columns, patch_size, per_image, operand), operand)
+
+
+def to_images(gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
+    from dec_kernels.backends.triton import rows
+
+    with rows.current_device(own):
+        return rows.to_images(gradients, order, own, patch_size)
+
+
+def forward(rows: Rows, constants: Constants) -> Tensor:
+    from dec_kernels.backends.triton.rows import current_device, sums_of
+
+    with current_device(rows.z):
+        return sums_of(rows, *forward_in(_tiles(rows, constants), rows, constants), constants)
+
+
+def backward(rows: Rows, constants: Constants, weights: Tensor) -> Tensor:
+    from dec_kernels.backends.triton.rows import current_device, weights_of
+
+    with current_device(rows.z):
+        return backward_in(_tiles(rows, constants), rows, constants, *weights_of(rows, weights, constants))
 
 
 def forward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants) -> tuple[Tensor, Tensor]:
+    """Sums of exponentials, not yet over t: of positives, (G, r), and parts of those of negatives, (splits, G, r)."""
     from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 
     splits = _splits(rows, chosen.forward, shares=1)
     positive, negative = rows.mean.new_empty(rows.order.shape), rows.mean.new_empty((splits, *rows.order.shape))
-    outputs = {"positive": positive, "negative": negative}
-    _launch(forward_plain, rows, constants, chosen.forward, chosen.forward, splits, outputs)
-    _launch(forward_band, rows, constants, chosen.forward, chosen.forward_band, 1, outputs)
-    total = negative.sum(0)
-    if not constants.inside:
-        positive.div_(constants.t_pos)
-        total.div_(constants.t_neg)
-    return positive, total
+    tensors = {**vars(rows), "positive": positive, "negative": negative}
+    _launch(forward_plain, rows, constants, chosen.forward, chosen.forward, splits)(tensors)
+    _launch(forward_band, rows, constants, chosen.forward, chosen.forward_band, 1)(tensors)
+    return positive, negative
 
 
-def backward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+def backward_in(
+    chosen: tiles.Tiles, rows: Rows, constants: Constants, alpha: Tensor, beta: Tensor, *of_rows: Tensor
+) -> Tensor:
+    """Parts of dL/dz, (splits, G, r, D), for alpha / t_pos and beta / t_neg of the columns, (G, m) each.
+
+    Where not all columns are rows, `of_rows` are those of the rows, (G, r) each.
+    """
     from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 
-    splits = _splits(rows, chosen.backward, shares=_shares(backward_plain, rows, constants))
-    dz = rows.mean.new_empty((splits, *rows.order.shape, rows.p.shape[-1]))
-    alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
-    arguments = {
-        "alpha": alpha, "beta": beta, "row_alpha": rows.of_rows(alpha), "row_beta": rows.of_rows(beta),
-        "dz": dz, "scale": 1 / rows.c,
+    shares = _shares(backward_plain, _shape(rows.size.width, constants.precision, rows.z.device))
+    splits = _splits(rows, chosen.backward, shares)
+    dz = rows.mean.new_empty((splits, *rows.order.shape, rows.size.dim))
+    row_alpha, row_beta = of_rows or (alpha, beta)
+    tensors = {
+        **vars(rows), "alpha": alpha, "beta": beta, "row_alpha": row_alpha, "row_beta": row_beta, "dz": dz
     }  # fmt: skip
-    _launch(backward_plain, rows, constants, chosen.backward, chosen.backward, splits, arguments)
-    _launch(backward_band, rows, constants, chosen.backward, chosen.backward_band, 1, arguments)
-    return dz[0] if splits == 1 else dz.sum(0)
+    _launch(backward_plain, rows, constants, chosen.backward, chosen.backward, splits)(tensors)
+    _launch(backward_band, rows, constants, chosen.backward, chosen.backward_band, 1)(tensors)
+    return dz
 
 
 def _launch(
+    kernel: Any, rows: Rows, constants: Constants, plain: tiles.Tile, tile: tiles.Tile, splits: int
+) -> Launch:  # fmt: skip
+    """`kernel` in tiles of `tile`, for such rows."""
+    return _planned(kernel, rows.size, constants, rows.z.device, plain, tile, splits)
+
+
+@functools.lru_cache(maxsize=1024)
+def _planned(
     kernel: Any,
-    rows: Rows,
+    size: Size,
     constants: Constants,
+    device: torch.device,
     plain: tiles.Tile,
     tile: tiles.Tile,
     splits: int,
-    more: dict[str, Any],
-) -> None:
-    """Starts `kernel` in tiles of `tile`, with those of all arguments that it has."""
-    from dec_kernels.backends.triton.rows import bits_of, current_device
+) -> Launch:
+    from dec_kernels.backends.triton.rows import Launch, bits_of, scale_of
 
-    groups, m, dim = rows.p.shape
-    r = rows.order.shape[1]
-    blocks = -(-r // tile.rows)
-    shape = _shape(rows.z.shape[-1], constants, rows.z.device)
-    arguments = {
-        **vars(rows), **shape, **more, "r": r, "m": m, "blocks": blocks, "splits": splits, "D": dim,
+    blocks = -(-size.r // tile.rows)
+    shape = _shape(size.width, constants.precision, device)
+    numbers = {
+        **shape, "r": size.r, "m": size.m, "blocks": blocks, "splits": splits, "D": size.dim,
         "limit_bits": bits_of(constants.radius * constants.radius),
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
+        "scale": 1 / scale_of(constants),
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
     }  # fmt: skip
-    shares = _shares(kernel, rows, constants)
-    with current_device(rows.z):
-        kernel[(groups * blocks * splits * shares,)](
-            **{name: arguments[name] for name in kernel.arg_names},
-            num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
-        )  # fmt: skip
+    options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
+    return Launch(kernel, size.groups * blocks * splits * _shares(kernel, shape), numbers, options)
 
 
-def _shape(width: int, constants: Constants, device: torch.device) -> dict[str, int | str]:
-    shape = tiles.shape_of(width, constants.precision)
-    if device.type == "cpu" and constants.precision == "bf16":
+def _operand(own: Tensor, patch_size: int, constants: Constants) -> Operand:
+    from dec_kernels.backends.triton.rows import Operand
+
+    width = tiles.width_of(own.shape[1] * patch_size**2)
+    rounded = int(_shape(width, constants.precision, own.device)["ROUNDED"])
+    bf16 = constants.precision == "bf16" and not rounded
+    return Operand(width, torch.bfloat16 if bf16 else torch.float32, rounded)
+
+
+@functools.cache
+def _shape(width: int, precision: str, device: torch.device) -> dict[str, int | str]:
+    shape = tiles.shape_of(width, precision)
+    if architecture(device) == tiles.INTERPRETER and precision == "bf16":
         # The interpreter does not multiply bfloat16: float32 numbers with as few bits stand for them.
         shape["ROUNDED"] = 16
     return shape
 
 
 def _tiles(rows: Rows, constants: Constants) -> tiles.Tiles:
-    key = architecture(rows.z.device), rows.z.shape[-1], constants.precision
+    key = architecture(rows.z.device), rows.size.width, constants.precision
     if os.environ.get(AUTOTUNE) != "1":
         return tiles.tiles_for(*key)
     if key not in _tuned:
@@ -166,22 +200,26 @@ AUTOTUNE = "DEC_KERNELS_AUTOTUNE"
 _tuned: dict[tuple[str, int, str], tiles.Tiles] = {}
 
 
-def _shares(kernel: Any, rows: Rows, constants: Constants) -> int:
+def _shares(kernel: Any, shape: dict[str, int | str]) -> int:
     """How many programs share the dz of a block of rows."""
-    shape = _shape(rows.z.shape[-1], constants, rows.z.device)
     return int(shape["CHUNKS"]) // int(shape["OWNED"]) if "OWNED" in kernel.arg_names else 1
 
 
 def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
     """Into how many parts the walk of a block of rows is cut, so that every multiprocessor has two programs."""
-    groups, m, _ = rows.z.shape
-    programs = groups * -(-rows.order.shape[1] // tile.rows) * shares
+    groups, m, r, _, _ = rows.size
+    programs = groups * -(-r // tile.rows) * shares
     wanted = -(-2 * _multiprocessors(rows.z.device) // programs)
     return max(1, min(wanted, m // tile.columns, _MOST_SPLITS))
 
 
 # Each part of the backward holds sums of its own, n x D float32.
 _MOST_SPLITS = 4
+
+
+@functools.cache
+def installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 @functools.cache

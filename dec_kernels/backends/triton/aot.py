@@ -35,7 +35,8 @@ from dec_kernels.jsontext import to_json
 KERNELS = {
     "means": rows._means_kernel,
     "rows": rows._rows_kernel,
-    "project": rows._project_kernel,
+    "sums": rows._sums_kernel,
+    "weights": rows._weights_kernel,
     "images": rows._images_kernel,
     "forward_plain": forward_plain,
     "forward_band": forward_band,
@@ -100,10 +101,13 @@ class Report:
 def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
     for (architecture, width, precision), row in table.items():
         if precision in ("tf32", "bf16"):  # the other presets' rows differ in nothing but their rounding
-            for kernel in ("rows",) if precision == "bf16" else ("means", "rows", "project", "images"):
-                block = rows.block_of(width if kernel == "rows" else DIMS[width])
-                tile = tiles.Tile(block["ROWS"], block["COLUMNS"], block["num_warps"], 3)
+            for kernel in ("rows",) if precision == "bf16" else ("means", "rows", "images"):
+                tile = tiles.Tile(*rows.block_of(width if kernel == "rows" else DIMS[width]), 4, 3)
                 yield Build(architecture, width, precision, kernel, tile, tile)
+            if (width, precision) == (tiles.WIDTHS[0], "tf32"):
+                for kernel in ("sums", "weights"):
+                    tile = tiles.Tile(rows.LONG_BLOCK, 1, 4, 3)
+                    yield Build(architecture, width, precision, kernel, tile, tile)
         yield Build(architecture, width, precision, "forward_plain", row.forward, row.forward)
         yield Build(architecture, width, precision, "forward_band", row.forward_band, row.forward)
         yield Build(architecture, width, precision, "backward_plain", row.backward, row.backward)
@@ -135,13 +139,14 @@ def compile_ahead(build: Build) -> Any:
         **tiles.shape_of(build.width, build.precision), "D": DIMS[build.width],
         "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
         "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns,
-        "P": PATCH_SIZES[build.width], "PADDED": build.width, "STEPS": 14,
+        "P": PATCH_SIZES[build.width], "PADDED": build.width, "BLOCK": rows.LONG_BLOCK,
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"
     types = dict.fromkeys(("z", "h", "row_z", "row_h"), operand)
-    types |= {"first": "*i32", "last": "*i32", "own": "*i64", "order": "*i64"}
-    types |= dict.fromkeys(("limit_bits", "c_bits"), "i64") | dict.fromkeys(("positive_ratio", "scale", "band"), "fp32")
-    types |= dict.fromkeys(("n", "r", "m", "blocks", "splits", "height", "width"), "i32")
+    types |= {"first": "*i32", "last": "*i32", "own": "*i64", "order": "*i64", "position": "*i64"}
+    types |= dict.fromkeys(("limit_bits", "c_bits"), "i64")
+    types |= dict.fromkeys(("positive_ratio", "scale", "band", "t_pos", "t_neg"), "fp32")
+    types |= dict.fromkeys(("n", "r", "m", "blocks", "splits", "height", "width", "start", "highest", "columns"), "i32")
     types |= {name: "i32" for name in kernel.arg_names if "stride" in name}
     signature = {n: "constexpr" if n in constants else types.get(n, "*fp32") for n in kernel.arg_names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(kernel.arg_names) if signature[n][0] == "*"}
