@@ -26,7 +26,7 @@ def compilation(
     output = tmp_path_factory.mktemp("aot") / "output.txt"
     # It needs the kernels as they are, where the tests interpret them.
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "dec_kernels.backends.triton.aot", "--quick"]
+    command = [sys.executable, "-m", "dec_kernels.backends.triton.aot"]
     with (
         output.open("w") as file,
         subprocess.Popen(command, env=environment, stdout=file, preexec_fn=lambda: os.nice(19)) as process,

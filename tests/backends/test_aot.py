@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -27,24 +26,59 @@ def test_every_configuration_compiles_without_spills_within_shared_memory_and_wi
     assert lines[-1].startswith(f"{len(list(aot.builds(tiles.TABLE)))} kernels, 0 faults")
 
 
+def printed(program: str) -> str:
+    """What a program that compiles kernels prints."""
+    begin = "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile;"
+    command = [sys.executable, "-c", begin + program]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+
+
 def test_a_configuration_that_cannot_be_is_a_fault() -> None:
-    program = (
-        "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile, Tiles;"
+    output = printed(
         "t = Tile(128, 64, 8, 2); b = aot.Build('sm_120', 192, 'bf16', 'forward_plain', t, t);"
-        "print(aot.report(b, False).faults(b))"
+        "print(aot.report([b])[0].faults(b))"
     )
-    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert "101376 are there" in done.stdout
+    assert "101376 are there" in output
+
+
+def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
+    output = printed(
+        "t, u = Tile(64, 64, 8, 2), Tile(64, 64, 4, 2);"
+        "builds = [aot.Build('sm_90', 192, 'tf32', 'forward_plain', tile, tile) for tile in (t, u)];"
+        "print(*(r.faults(b) for b, r in zip(builds, aot.report(builds))), sep='\\n')"
+    )
+    twice, once = output.splitlines()
+    assert "2621440 multiply-adds for a tile, 1.67 times the 1572864 of the algorithm" in twice
+    assert "2 results of products move between warps" in twice
+    assert once == "[]"
+
+
+FORWARD = 2 * 128 * 64 * 192  # multiply-adds of a tile
 
 
 @pytest.mark.parametrize(
     ("report", "fault"),
     [
-        (aot.Report(114, 0, 147456, ("wgmma",)), None),
-        (aot.Report(255, 168, 147456, ("wgmma",)), "168 loads and stores of spilled registers"),
-        (aot.Report(114, 0, 232449, ("wgmma",)), "232449 bytes of shared memory, 232448 are there"),
-        (aot.Report(114, 0, 147456, ("mma.sync",)), "its products are not wgmma"),
-        (aot.Report(114, 0, 147456, ("mma.sync", "wgmma")), "its products are not wgmma"),
+        (aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,)), None),
+        (
+            aot.Report(255, 168, 147456, ("wgmma",), multiply_adds=(FORWARD,)),
+            "168 loads and stores of spilled registers",
+        ),
+        (
+            aot.Report(114, 0, 232449, ("wgmma",), multiply_adds=(FORWARD,)),
+            "232449 bytes of shared memory, 232448 are there",
+        ),
+        (aot.Report(114, 0, 147456, ("mma.sync",), multiply_adds=(FORWARD,)), "its products are not wgmma"),
+        (aot.Report(114, 0, 147456, ("mma.sync", "wgmma"), multiply_adds=(FORWARD,)), "its products are not wgmma"),
+        (
+            aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD, 2 * FORWARD)),
+            "6291456 multiply-adds for a tile, 2 times the 3145728 of the algorithm",
+        ),
+        (aot.Report(114, 0, 147456, ("wgmma",)), "no loop over tiles"),
+        (
+            aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,), conversions=2),
+            "2 results of products move between warps for every tile",
+        ),
         (aot.Report(error="CompilationError: no"), "CompilationError: no"),
     ],
 )
@@ -52,18 +86,42 @@ def test_faults(report: aot.Report, fault: str | None) -> None:
     assert report.faults(BUILD) == ([fault] if fault else [])
 
 
-def test_counts_the_innermost_loop_with_an_exponential() -> None:
-    code = """
-.L_x_0:
-        /*0000*/                   MOV R1, c[0x0][0x28] ;
-.L_x_1:
-        /*0010*/                   HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4], R24 ;
-.L_x_2:
-        /*0020*/              @!P0 MUFU.EX2 R3, R4 ;
-        /*0030*/              @!UP1 UIADD3 UR4, UR4, 0x1, URZ ;
-        /*0040*/              @P1  BRA `(.L_x_2) ;
-        /*0050*/                   STL [R1], R3 ;
-        /*0060*/              @P2  BRA `(.L_x_1) ;
-        /*0070*/                   EXIT ;
+@pytest.mark.parametrize(
+    ("width", "precision", "kernel", "multiply_adds"),
+    [
+        (192, "bf16", "forward_plain", 64 * 32 * 2 * 192),
+        (192, "tf32x3", "forward_plain", 3 * 64 * 32 * 2 * 192),
+        (192, "bf16", "backward_plain", 64 * 32 * 2 * 192),
+        (768, "bf16", "backward_plain", 64 * 32 * (768 + 256)),  # a program owns four chunks of 64
+        (192, "tf32x3", "backward_plain", 3 * 64 * 32 * (192 + 96)),  # three of 32
+    ],
+)
+def test_what_the_algorithm_takes(width: int, precision: str, kernel: str, multiply_adds: int) -> None:
+    tile = Tile(64, 32, 4, 2)
+    assert aot.multiply_adds(aot.Build("sm_90", width, precision, kernel, tile, tile)) == multiply_adds
+
+
+LAYOUTS = """
+#blocked = #ttg.blocked<{sizePerThread = [1, 4], warpsPerCTA = [8, 1], order = [1, 0]}>
+#mma = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [4, 2], instrShape = [16, 32, 8]}>
+#mma1 = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [8, 1], instrShape = [16, 32, 8]}>
+#mma2 = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [8, 1], instrShape = [16, 64, 8]}>
 """
-    assert aot.innermost_loop(code) == Counter(["MUFU", "UIADD3", "BRA"])
+INSIDE = " " * 6
+
+
+@pytest.mark.parametrize(
+    ("indent", "source", "target", "moves"),
+    [
+        (INSIDE, "#mma1", "#mma", True),
+        (" " * 4, "#mma1", "#mma", False),  # after the loop
+        (INSIDE, "#mma1", "#mma2", False),  # the same warps have the same rows
+        (INSIDE, "#mma", "#blocked", False),  # to be stored
+        (INSIDE, "#mma1", "#ttg.dot_op<{opIdx = 0, parent = #mma2, kWidth = 1}>", False),
+        (INSIDE, "#mma1", "#ttg.dot_op<{opIdx = 0, parent = #mma, kWidth = 1}>", True),
+        (INSIDE, "#mma", "#ttg.dot_op<{opIdx = 0, parent = #mma, kWidth = 1}>", True),  # a warp has half of a row
+    ],
+)
+def test_conversions_between_warps(indent: str, source: str, target: str, moves: bool) -> None:
+    line = f"{indent}%x = ttg.convert_layout %y : tensor<64x64xf32, {source}> -> tensor<64x64xf32, {target}> loc(#loc1)"
+    assert aot.conversions(LAYOUTS + line) == moves
