@@ -16,7 +16,7 @@ NESTED = """
         /*0050*/                   IADD3.X R9, RZ, R9, RZ, P0, !PT ;
         /*0060*/                   ISETP.NE.U32.AND P0, PT, R8, 0x300, PT ;
         /*0070*/                   ISETP.NE.U32.AND.EX P0, PT, R9, RZ, PT, P0 ;
-        /*0080*/               @P0 BRA 0x20 ;
+        /*0080*/               @P0 BRA 0x20                                      &req={1}         ?trans5;
         /*0090*/                   MUFU.EX2 R3, R4 ;
         /*00a0*/                   HGMMA.64x64x16.F32.BF16 R56, gdesc[UR8], R56, gsb0 ;
         /*00b0*/                   UIADD3 UR4, UR4, 0x1, URZ ;

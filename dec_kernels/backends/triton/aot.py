@@ -77,7 +77,7 @@ class Report:
         shared: bytes of shared memory of a program.
         products: the kinds of tensor core instruction in its PTX, of `PRODUCTS`.
         loop: opcode -> how many in the loop over tiles, the shortest where there are several.
-        multiply_adds: of the tensor cores, in a turn of each loop over tiles.
+        multiply_adds: of the tensor cores, in a turn of each loop over tiles; of the kernels for tiles without positives.
         conversions: how often results of products move between warps in a loop.
         error: why there is nothing of all this.
     """
@@ -99,7 +99,7 @@ class Report:
             faults.append(f"{self.spills} loads and stores of spilled registers")
         if self.shared > SHARED_MEMORY[build.architecture]:
             faults.append(f"{self.shared} bytes of shared memory, {SHARED_MEMORY[build.architecture]} are there")
-        if build.kernel.endswith("plain") and build.precision != "ieee":  # which has no tensor cores
+        if _has_work_to_count(build):
             needed = multiply_adds(build)
             if not self.multiply_adds:
                 faults.append("no loop over tiles")
@@ -113,6 +113,10 @@ class Report:
             if (build.architecture, build.precision) == ("sm_90", "bf16") and self.products != ("wgmma",):
                 faults.append("its products are not wgmma")
         return faults
+
+
+def _has_work_to_count(build: Build) -> bool:
+    return build.kernel.endswith("plain") and build.precision != "ieee"  # which has no tensor cores
 
 
 def multiply_adds(build: Build) -> int:
@@ -163,7 +167,8 @@ def _read(build: Build, compiled: Any, code: Sequence[sass.Instruction]) -> Repo
     assert usage is not None
     loops = sass.tile_loops(code)
     try:
-        done = tuple(sass.multiply_adds(code, loop, build.tile.warps) for loop in loops)
+        counted = loops if _has_work_to_count(build) else []
+        done = tuple(sass.multiply_adds(code, loop, build.tile.warps) for loop in counted)
     except ValueError as error:
         return Report(error=str(error))
     return Report(

@@ -144,7 +144,8 @@ def _resolved(lines: Sequence[re.Match[str]], start: int) -> list[Instruction]:
     return code
 
 
-_INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+)?\s*([A-Z][A-Z0-9_.a-z]*)\s*([^;]*);")
+# Some versions print, of some architectures, what an instruction waits for, as in "BRA 0x1180 &req={1} ?trans5;".
+_INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(@!?U?P\w+)?\s*([A-Z][A-Z0-9_.a-z]*)\s*([^;&?]*)")
 _TARGET = re.compile(r"(0x[0-9a-f]+)\s*$")
 
 
