@@ -77,7 +77,7 @@ class Report:
         shared: bytes of shared memory of a program.
         products: the kinds of tensor core instruction in its PTX, of `PRODUCTS`.
         loop: opcode -> how many in the loop over tiles, the shortest where there are several.
-        multiply_adds: of the tensor cores, in a turn of each loop over tiles; of the kernels for tiles without positives.
+        multiply_adds: of the tensor cores, in a turn of each loop over tiles; where they are judged by it.
         conversions: how often results of products move between warps in a loop.
         error: why there is nothing of all this.
     """
