@@ -1,18 +1,15 @@
 """Every configuration of the tile table, compiled ahead of time for architectures that are not here."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dec_kernels.backends.triton import aot, tiles
 from dec_kernels.backends.triton.tiles import Tile
+from tests import lanes
 
 BUILD = aot.Build("sm_90", 192, "bf16", "forward_plain", Tile(128, 64, 8, 2), Tile(128, 64, 8, 2))
-# Compilation needs the kernels as they are, and these tests run them interpreted.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
 
 
 @pytest.mark.timeout(900)
@@ -26,15 +23,9 @@ def test_every_configuration_compiles_without_spills_within_shared_memory_and_wi
     assert lines[-1].startswith(f"{len(list(aot.builds(tiles.TABLE)))} kernels, 0 faults")
 
 
-def printed(program: str) -> str:
-    """What a program that compiles kernels prints."""
-    begin = "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile;"
-    command = [sys.executable, "-c", begin + program]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
-
-
 def test_a_configuration_that_cannot_be_is_a_fault() -> None:
-    output = printed(
+    output = lanes.printed(
+        "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile;"
         "t = Tile(128, 64, 8, 2); b = aot.Build('sm_120', 192, 'bf16', 'forward_plain', t, t);"
         "print(aot.report([b])[0].faults(b))"
     )
@@ -42,7 +33,8 @@ def test_a_configuration_that_cannot_be_is_a_fault() -> None:
 
 
 def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
-    output = printed(
+    output = lanes.printed(
+        "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile;"
         "t, u = Tile(64, 64, 8, 2), Tile(64, 64, 4, 2);"
         "builds = [aot.Build('sm_90', 192, 'tf32', 'forward_plain', tile, tile) for tile in (t, u)];"
         "print(*(r.faults(b) for b, r in zip(builds, aot.report(builds))), sep='\\n')"
@@ -79,6 +71,7 @@ FORWARD = 2 * 128 * 64 * 192  # multiply-adds of a tile
             aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,), conversions=2),
             "2 results of products move between warps for every tile",
         ),
+        (aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,), hazards=("a race",)), "a race"),
         (aot.Report(error="CompilationError: no"), "CompilationError: no"),
     ],
 )

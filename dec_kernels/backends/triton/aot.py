@@ -4,7 +4,8 @@
 
 prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its loop over
 tiles is made of, counted in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for
-more shared memory than its architecture has. So it is if a kernel for the tiles without positives
+more shared memory than its architecture has; also if a wgmma could race with what comes before or after it, as `hazards`
+says. So it is if a kernel for the tiles without positives
 
     multiplies more, or less, on the tensor cores than the algorithm does: where a tile has fewer rows than its warps
     take, several of them compute the same
@@ -31,7 +32,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dec_kernels.backends.triton import rows, sass, tiles
+from dec_kernels.backends.triton import hazards, rows, sass, tiles
 from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 from dec_kernels.jsontext import to_json
@@ -79,6 +80,7 @@ class Report:
         loop: opcode -> how many in the loop over tiles, the shortest where there are several.
         multiply_adds: of the tensor cores, in a turn of each loop over tiles; where they are judged by it.
         conversions: how often results of products move between warps in a loop.
+        hazards: the races of wgmma that its machine code allows.
         error: why there is nothing of all this.
     """
 
@@ -89,6 +91,7 @@ class Report:
     loop: Counter[str] = field(default_factory=Counter)
     multiply_adds: tuple[int, ...] = ()
     conversions: int = 0
+    hazards: tuple[str, ...] = ()
     error: str = ""
 
     def faults(self, build: Build) -> list[str]:
@@ -99,6 +102,7 @@ class Report:
             faults.append(f"{self.spills} loads and stores of spilled registers")
         if self.shared > SHARED_MEMORY[build.architecture]:
             faults.append(f"{self.shared} bytes of shared memory, {SHARED_MEMORY[build.architecture]} are there")
+        faults += self.hazards
         if _has_work_to_count(build):
             needed = multiply_adds(build)
             if not self.multiply_adds:
@@ -179,6 +183,7 @@ def _read(build: Build, compiled: Any, code: Sequence[sass.Instruction]) -> Repo
         loop=min((sass.counts(code, loop.body) for loop in loops), key=Counter.total, default=Counter()),
         multiply_adds=done,
         conversions=conversions(compiled.asm["ttgir"]),
+        hazards=tuple(hazards.hazards(code)),
     )
 
 

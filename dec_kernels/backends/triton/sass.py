@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import math
 import operator
@@ -36,17 +37,17 @@ class Instruction:
     operands: str
     target: int | None = None
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The opcode without its modifiers."""
         return self.opcode.split(".")[0]
 
-    @property
+    @functools.cached_property
     def values(self) -> list[str]:
         """The operands, one by one."""
         return [operand.strip().removesuffix(".reuse") for operand in self.operands.split(",")]
 
-    @property
+    @functools.cached_property
     def written(self) -> set[str]:
         """The registers, uniform ones and predicates too, that it writes.
 
@@ -59,6 +60,25 @@ class Instruction:
         if register := re.fullmatch(r"(U?R)(\d+)", first):
             written |= {f"{register[1]}{int(register[2]) + more}" for more in range(_registers_of_result(self))}
         return written
+
+    @functools.cached_property
+    def read(self) -> set[str]:
+        """The registers that it reads, and some of those that it writes: all that its operands name.
+
+        Addresses are two registers wide where they say so, and what is stored as wide as the opcode says.
+        """
+        named = re.findall(r"\b(U?R)(\d+)(\.64)?", self.operands)
+        widths = [2 if wide else 1 for *_, wide in named]
+        if self.name in ("STS", "STG", "STL", "STSM", "ST") and widths:
+            modifiers = self.opcode.split(".")
+            widths[-1] = 4 if {"128", "4"} & set(modifiers) else 2 if {"64", "2"} & set(modifiers) else 1
+        elif self.name == "HMMA":
+            widths = [4] * len(widths)
+        return {
+            f"{kind}{int(register) + more}"
+            for (kind, register, _), width in zip(named, widths, strict=True)
+            for more in range(width)
+        }
 
     @property
     def falls_through(self) -> bool:
@@ -222,10 +242,10 @@ def _starts(code: Sequence[Instruction]) -> list[int]:
 
 
 def _successors(code: Sequence[Instruction], block: range, number: dict[int, int]) -> list[int]:
-    return list(dict.fromkeys(number[place] for place in _next(code, block[-1])))
+    return list(dict.fromkeys(number[place] for place in following(code, block[-1])))
 
 
-def _next(code: Sequence[Instruction], place: int) -> list[int]:
+def following(code: Sequence[Instruction], place: int) -> list[int]:
     """The places that the instruction at a place can lead to."""
     places = [target] if (target := code[place].target) is not None else []
     if code[place].falls_through and place + 1 < len(code):
@@ -312,7 +332,7 @@ def trips(code: Sequence[Instruction], loop: Loop) -> int:
     """
     unknown = ValueError(f"how often the loop at {code[loop.header].address:#x} turns cannot be read")
     body = set(loop.body)
-    exits = [p for p in loop.own if code[p].target is not None and not set(_next(code, p)) <= body]
+    exits = [p for p in loop.own if code[p].target is not None and not set(following(code, p)) <= body]
     condition = re.search(r"(!?)(U?P\d)", code[exits[0]].guard or code[exits[0]].operands) if len(exits) == 1 else None
     if condition is None:
         raise unknown
