@@ -4,8 +4,8 @@
 
 prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its loop over
 tiles is made of, counted in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for
-more shared memory than its architecture has; also if a wgmma could race with what comes before or after it, as `hazards`
-says. So it is if a kernel for the tiles without positives
+more shared memory than its architecture has; also if a wgmma could race with what is beside it, as `hazards` says. So
+it is if a kernel for the tiles without positives
 
     multiplies more, or less, on the tensor cores than the algorithm does: where a tile has fewer rows than its warps
     take, several of them compute the same
