@@ -48,6 +48,18 @@ def test_loops_within_loops() -> None:
     assert sass.counts(code, inner.body) == Counter(HGMMA=2, IADD3=2, ISETP=2, BRA=1)
 
 
+def test_what_every_turn_comes_through() -> None:
+    code = sass.parse("""
+        /*0000*/                   FADD R1, R1, R2 ;
+        /*0010*/               @P1 BRA 0x30 ;
+        /*0020*/                   FMUL R1, R1, R2 ;
+        /*0030*/                   FADD R1, R1, R2 ;
+        /*0040*/               @P0 BRA 0x0 ;
+""")
+    (loop,) = sass.loops(code)
+    assert loop.steady == {0, 1, 3, 4}
+
+
 def test_only_the_loop_with_exponentials_is_one_over_tiles() -> None:
     code = sass.parse(NESTED)
     assert [loop.header for loop in sass.tile_loops(code)] == [1]
@@ -123,6 +135,9 @@ def test_turns() -> None:
     assert turns(STEP, LESS, "@P0 BRA 0x10", before="IMAD.MOV.U32 R8, RZ, RZ, 0x4") == 8
     # The branch leaves the loop, and what closes it has no condition.
     assert turns(STEP, LESS, "@!P0 CALL.REL.NOINC 0x60", "BRA 0x10") == 12
+    # A flag that is true at first, and not any more after the first turn.
+    flag = ("PLOP3.LUT P0, PT, PT, PT, UP0, 0x80, 0x0", "UPLOP3.LUT UP0, UPT, UPT, UPT, UPT, 0x40, 0x0")
+    assert turns(*flag, "@P0 BRA 0x10", before="UPLOP3.LUT UP0, UPT, UPT, UPT, UPT, 0x80, 0x0") == 2
     assert turns(STEP, "UISETP.LT.AND UP0, UPT, R8, 0xc, UPT",
                  "PLOP3.LUT P0, PT, PT, PT, UP0, 0x80, 0x0", "@P0 BRA 0x10") == 12  # fmt: skip
 

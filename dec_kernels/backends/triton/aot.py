@@ -20,7 +20,6 @@ import itertools
 import os
 import re
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -164,11 +163,6 @@ def _compiled(build: Build) -> Any:
 
 
 def _read(build: Build, compiled: Any, code: Sequence[sass.Instruction]) -> Report:
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
-        cubin.write(compiled.asm["cubin"])
-        cubin.flush()
-        usage = re.search(r"REG:(\d+)", sass.tool("cuobjdump", "-res-usage", cubin.name))
-    assert usage is not None
     loops = sass.tile_loops(code)
     try:
         counted = loops if _has_work_to_count(build) else []
@@ -176,7 +170,7 @@ def _read(build: Build, compiled: Any, code: Sequence[sass.Instruction]) -> Repo
     except ValueError as error:
         return Report(error=str(error))
     return Report(
-        registers=int(usage[1]),
+        registers=sass.registers(compiled.asm["cubin"]),
         spills=sum(instruction.name in ("LDL", "STL") for instruction in code),
         shared=compiled.metadata.shared,
         products=tuple(kind for kind in PRODUCTS if kind in compiled.asm["ptx"]),

@@ -127,6 +127,16 @@ def disassemble(cubins: Sequence[bytes], architecture: str) -> list[list[Instruc
     return [_resolved(matches, start) for matches, start in zip(lines, starts, strict=False)]
 
 
+def registers(cubin: bytes) -> int:
+    """How many a thread takes."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        usage = re.search(r"REG:(\d+)", tool("cuobjdump", "-res-usage", file.name))
+    assert usage is not None
+    return int(usage[1])
+
+
 def tool(name: str, *arguments: str) -> str:
     """What one of the programs prints that come with Triton."""
     program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
@@ -177,12 +187,14 @@ class Loop:
         header: the place in the code where it begins.
         latches: the places of the branches back to it.
         body: the places of all its instructions, in order; those of inner loops too.
+        steady: those that every turn comes through.
         inner: the loops right within it.
     """
 
     header: int
     latches: list[int]
     body: list[int]
+    steady: frozenset[int]
     inner: list[Loop] = field(default_factory=list)
 
     @property
@@ -208,6 +220,7 @@ def loops(code: Sequence[Instruction]) -> list[Loop]:
             predecessors[s].append(b)
     dominators = _dominators(successors, predecessors)
 
+    number_of = {block[-1]: b for b, block in enumerate(blocks)}
     bodies: dict[int, set[int]] = {}
     latches: dict[int, list[int]] = {}
     for b, after in enumerate(successors):
@@ -224,7 +237,9 @@ def loops(code: Sequence[Instruction]) -> list[Loop]:
     outermost: list[Loop] = []
     for header, body in sorted(bodies.items(), key=lambda item: -len(item[1])):
         places = [place for b in sorted(body) for place in blocks[b]]
-        loop = Loop(blocks[header].start, latches[header], places)
+        certain = set.intersection(*(dominators[number_of[latch]] for latch in latches[header])) & body
+        steady = frozenset(place for b in certain for place in blocks[b])
+        loop = Loop(blocks[header].start, latches[header], places, steady)
         around = [outer for members, outer in found if body < members]
         (around[-1].inner if around else outermost).append(loop)
         found.append((body, loop))
@@ -352,6 +367,9 @@ def trips(code: Sequence[Instruction], loop: Loop) -> int:
         else:
             raise unknown
     else:
+        flags = [code[p] for p in loop.own if predicate in code[p].written]
+        if len(flags) == 1 and flags[0].name == "UPLOP3" and flags[0].values[1:5] == ["UPT"] * 4:
+            return 2  # a flag that the first turn turns over
         raise unknown
     counter, bound = operands[2], _number(operands[3])
     holds = _COMPARISONS.get(compare.opcode.split(".")[1])
