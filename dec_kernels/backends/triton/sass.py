@@ -316,27 +316,41 @@ def multiply_adds(code: Sequence[Instruction], loop: Loop, warps: int) -> int:
     Raises:
         ValueError: an inner loop multiplies, and how often it turns cannot be read from the code.
     """
-    total = sum(_multiply_adds(code, place, warps) for place in loop.own)
+    total = sum(tensor_multiply_adds(code, place, warps) for place in loop.own)
     for inner in loop.inner:
         if once := multiply_adds(code, inner, warps):
             total += once * trips(code, inner)
     return total
 
 
-def _multiply_adds(code: Sequence[Instruction], place: int, warps: int) -> int:
+def tensor_multiply_adds(code: Sequence[Instruction], place: int, warps: int) -> int:
+    """Of the instruction at a place; 0 where it is none of the tensor cores.
+
+    Raises:
+        ValueError: see `descriptor`.
+    """
     opcode = code[place].opcode
     if shape := re.match(r"HGMMA\.(\d+)x(\d+)x(\d+)\.", opcode):  # of a warpgroup
         return math.prod(map(int, shape.groups())) * (warps // 4)
     if shape := re.match(r"HMMA\.(16)(8)(\d+)\.", opcode):  # of a warp
         return math.prod(map(int, shape.groups())) * warps
-    if opcode.startswith("UTCHMMA"):  # of a program; its shape is in a descriptor (PTX ISA, "Instruction descriptor")
-        register = re.search(r"idesc\[(UR\d+)\]", code[place].operands)
-        descriptor = constant(code, place, register[1]) if register else None
-        if descriptor is None:
-            raise ValueError(f"the descriptor of the product at {code[place].address:#x} is not a constant")
-        tf32 = descriptor >> 7 & 7 == 2
-        return (descriptor >> 24 & 31) * 16 * (descriptor >> 17 & 63) * 8 * (8 if tf32 else 16)
+    if opcode.startswith("UTCHMMA"):  # of a program
+        return math.prod(descriptor(code, place)[:3])
     return 0
+
+
+def descriptor(code: Sequence[Instruction], place: int) -> tuple[int, int, int, int]:
+    """The shape (m, n, k) of a UTCHMMA and the bytes of a value, from PTX ISA's instruction descriptor.
+
+    Raises:
+        ValueError: what its register holds is not a constant.
+    """
+    register = re.search(r"idesc\[(UR\d+)\]", code[place].operands)
+    bits = constant(code, place, register[1]) if register else None
+    if bits is None:
+        raise ValueError(f"the descriptor of the product at {code[place].address:#x} is not a constant")
+    k, size = (8, 4) if bits >> 7 & 7 == 2 else (16, 2)  # TF32, or a format of 16 bits
+    return (bits >> 24 & 31) * 16, (bits >> 17 & 63) * 8, k, size
 
 
 def trips(code: Sequence[Instruction], loop: Loop) -> int:
