@@ -138,6 +138,8 @@ def test_turns() -> None:
     # A flag that is true at first, and not any more after the first turn.
     flag = ("PLOP3.LUT P0, PT, PT, PT, UP0, 0x80, 0x0", "UPLOP3.LUT UP0, UPT, UPT, UPT, UPT, 0x40, 0x0")
     assert turns(*flag, "@P0 BRA 0x10", before="UPLOP3.LUT UP0, UPT, UPT, UPT, UPT, 0x80, 0x0") == 2
+    flag = ("UPLOP3.LUT UP1, UPT, UPT, UPT, UP0, 0x80, 0x8", "UPLOP3.LUT UP0, UPT, UPT, UPT, UPT, 0x40, 0x4")
+    assert turns(*flag, "BRA.U UP1, 0x10", before="UPLOP3.LUT UP0, UPT, UPT, UPT, UPT, 0x80, 0x8") == 2
     assert turns(STEP, "UISETP.LT.AND UP0, UPT, R8, 0xc, UPT",
                  "PLOP3.LUT P0, PT, PT, PT, UP0, 0x80, 0x0", "@P0 BRA 0x10") == 12  # fmt: skip
 

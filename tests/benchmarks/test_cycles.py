@@ -20,7 +20,8 @@ from dec_kernels.backends.triton.aot import Build
 from dec_kernels.backends.triton.tiles import Tile
 from tests import lanes
 
-# Two turns of an inner loop with a product and a load of 16 bytes; a condition; a loop for what float32 cannot decide.
+# Three loops in the one over tiles: two turns with a product and a copy of 16 bytes; under a condition, three turns of
+# additions; and what float32 cannot decide.
 CODE = sass.parse("""
         /*0000*/                   LDG.E.128 R4, desc[UR4][R2.64] ;
         /*0010*/                   MOV R8, RZ ;
@@ -34,16 +35,28 @@ CODE = sass.parse("""
         /*0090*/               @P0 BRA 0x20 ;
         /*00a0*/                   MUFU.EX2 R3, R4 ;
         /*00b0*/              @!PT LDS RZ, [RZ] ;
-        /*00c0*/               @P1 BRA 0x130 ;
+        /*00c0*/               @P1 BRA 0x1f0 ;
         /*00d0*/                   HMMA.16816.F32.BF16 R64, R22, R80, R64 ;
-        /*00e0*/                   SHFL.BFLY PT, R9, R8, 0x1, 0x1f ;
-        /*00f0*/                   DADD R20, R20, R22 ;
-        /*0100*/                   DFMA R20, R20, R22, R20 ;
-        /*0110*/                   F2F.F64.F32 R20, R22 ;
-        /*0120*/               @P2 BRA 0xf0 ;
-        /*0130*/               @P3 BRA 0x10 ;
-        /*0140*/                   STG.E.64 desc[UR4][R2.64], R4 ;
-        /*0150*/                   EXIT ;
+        /*00e0*/                   MOV R9, RZ ;
+        /*00f0*/                   FADD R3, R4, R5 ;
+        /*0100*/                   FADD R3, R4, R5 ;
+        /*0110*/                   FADD R3, R4, R5 ;
+        /*0120*/                   FADD R3, R4, R5 ;
+        /*0130*/                   SHFL.BFLY PT, R10, R8, 0x1, 0x1f ;
+        /*0140*/                   VIADD R9, R9, 0x1 ;
+        /*0150*/                   ISETP.NE.AND P0, PT, R9, 0x3, PT ;
+        /*0160*/               @P0 BRA 0xf0 ;
+        /*0170*/                   DADD R20, R20, R22 ;
+        /*0180*/                   DFMA R20, R20, R22, R20 ;
+        /*0190*/                   F2F.F64.F32 R20, R22 ;
+        /*01a0*/                   FADD R3, R4, R5 ;
+        /*01b0*/                   FADD R3, R4, R5 ;
+        /*01c0*/                   FADD R3, R4, R5 ;
+        /*01d0*/                   FADD R3, R4, R5 ;
+        /*01e0*/               @P2 BRA 0x170 ;
+        /*01f0*/               @P3 BRA 0x10 ;
+        /*0200*/                   STG.E.64 desc[UR4][R2.64], R4 ;
+        /*0210*/                   EXIT ;
 """)
 
 
@@ -62,7 +75,15 @@ def test_what_a_loop_asks_of_each_unit():
             "L2": 2 * 128 * 16,
         }
     )
-    assert found.sometimes == Counter({"issue": 8, "BF16": 4 * 16 * 8 * 16, "shared memory": 4 * 128})
+    assert found.sometimes == Counter(
+        {
+            "issue": 4 * (2 + 3 * 8),
+            "BF16": 4 * 16 * 8 * 16,
+            "FP32": 3 * 4 * 128,
+            "integer": 128 + 3 * 2 * 128,
+            "shared memory": 3 * 4 * 128,
+        }
+    )
     assert (found.registers, found.shared) == (100, 1000)
 
 
@@ -149,12 +170,12 @@ def test_programs_that_a_multiprocessor_holds(changes, programs):
     assert model.resident(replace(GPU, programs=3), build, COST._replace(**changes)) == 3
 
 
-# 64 rows; each has its own column, and the ten to both sides.
-NEAR = Band(np.maximum(np.arange(64) - 10, 0), np.minimum(np.arange(64) + 11, 64))
+# 64 rows; each has its own column, and the eight to both sides.
+NEAR = Band(np.maximum(np.arange(64) - 8, 0), np.minimum(np.arange(64) + 9, 64))
 
 
 def test_turns_of_the_plain_kernels():
-    # Rows 0 to 31 have columns 0 to 41, rows 32 to 63 have 22 to 63: of 4 tiles, 1 and 1 are left.
+    # Rows 0 to 31 have columns 0 to 39, rows 32 to 63 have 24 to 63: of 4 tiles, 1 and 1 are left.
     assert plain(NEAR, Tile(32, 16, 4, 1)) == Walk(2, 0.0)
     # A tile of 30 columns: the second block leaves nothing, and the first none of the two whole tiles either.
     assert plain(NEAR, Tile(32, 30, 4, 1)) == Walk(0, 0.0)
@@ -164,8 +185,8 @@ def test_turns_of_the_bands_kernels():
     # Three tiles of 16 columns for each half of the rows, in strips of 8: six for every block of 8 rows.
     walk = banded(NEAR, Tile(32, 16, 4, 1), Tile(8, 8, 4, 1))
     assert walk.turns == 6 * 8
-    # Rows 0 to 7 have columns 0 to 17, rows 8 to 15 have 0 to 25, rows 16 to 23 have 6 to 33, rows 24 to 31 14 to 41.
-    assert walk.conditional == (3 + 4 + 5 + 5) * 2 / walk.turns
+    # Rows 0 to 7 have columns 0 to 15, rows 8 to 15 have 0 to 23, rows 16 to 23 have 8 to 31, rows 24 to 31 16 to 39.
+    assert walk.conditional == (2 + 3 + 3 + 3) * 2 / walk.turns
     # What is left after the last whole tile is the band's, whether or not a positive can be there.
     assert banded(NEAR, Tile(32, 60, 4, 1), Tile(32, 4, 4, 1)).turns == 2 * 16
 

@@ -372,7 +372,7 @@ def trips(code: Sequence[Instruction], loop: Loop) -> int:
         operands = compare.values
         if predicate not in operands[:2]:
             continue
-        if compare.name == "PLOP3" and operands[1:4] == ["PT", "PT", "PT"] and operands[5:] == ["0x80", "0x0"]:
+        if compare.name in _LOGIC and {*operands[1:4]} <= _TRUE and operands[5] == "0x80":
             predicate = operands[4]  # a copy
         elif compare.name in ("ISETP", "UISETP") and ".EX" in compare.opcode:
             predicate = operands[-1]  # the high halves are equal, and those of 64-bit counters zero
@@ -382,7 +382,7 @@ def trips(code: Sequence[Instruction], loop: Loop) -> int:
             raise unknown
     else:
         flags = [code[p] for p in loop.own if predicate in code[p].written]
-        if len(flags) == 1 and flags[0].name == "UPLOP3" and flags[0].values[1:5] == ["UPT"] * 4:
+        if len(flags) == 1 and flags[0].name in _LOGIC and {*flags[0].values[1:5]} <= _TRUE:
             return 2  # a flag that the first turn turns over
         raise unknown
     counter, bound = operands[2], _number(operands[3])
@@ -401,6 +401,7 @@ def trips(code: Sequence[Instruction], loop: Loop) -> int:
 
 
 _MOST_TRIPS = 10_000
+_LOGIC, _TRUE = ("PLOP3", "UPLOP3"), {"PT", "UPT"}
 _COMPARISONS: dict[str, Callable[[int, int], bool]] = {
     "NE": operator.ne, "EQ": operator.eq, "LT": operator.lt, "LE": operator.le, "GT": operator.gt, "GE": operator.ge
 }  # fmt: skip
