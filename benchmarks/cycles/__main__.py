@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the same as JSON")
     given = parser.parse_args()
 
-    records = list(model.predictions(given.gpu, given.n, given.dim, given.precision))
-    console = Console(width=170)
+    records = [rounded(r) for r in model.predictions(given.gpu, given.n, given.dim, given.precision)]
+    console = Console(width=200)
     for gpu in given.gpu:
         for dim in given.dim:
             console.print(table(records, gpu, dim))
@@ -52,6 +52,15 @@ def main() -> None:
             "predictions": records,
         }
         given.json.write_text(to_json(content))
+
+
+def rounded(value: Any) -> Any:
+    """Records with numbers of four digits, which is more than the model knows."""
+    if isinstance(value, Mapping):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def table(records: Sequence[Mapping[str, Any]], gpu: str, dim: int) -> Table:

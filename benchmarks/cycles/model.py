@@ -87,6 +87,7 @@ def predict(gpu: Gpu, cost: Cost, launched: Launch, dram: int) -> Prediction:
         "L2": seconds.pop("L2", 0.0),
         "DRAM": dram / gpu.dram,
     } | {unit: uneven * value for unit, value in seconds.items()}
+    terms = {unit: value for unit, value in terms.items() if value}
     limit = max(terms, key=lambda unit: terms[unit])
     return Prediction((terms[limit], sum(terms.values())), limit, terms)
 

@@ -267,9 +267,9 @@ def test_writes_what_it_prints_and_says_that_it_predicts(monkeypatch, tmp_path, 
     for prediction in found.values():
         low, high = prediction.seconds
         assert low == prediction.terms[prediction.limit] == max(prediction.terms.values())
-        assert high == pytest.approx(sum(prediction.terms.values()))
+        assert high == pytest.approx(sum(prediction.terms.values()), rel=1e-3)
     # 1024 rows of 192 values: gradients and images, the order.
-    assert found["images"].terms == {"DRAM": pytest.approx(1024 * (192 * 8 + 8) / 3.35e12)}
+    assert found["images"].terms == {"DRAM": pytest.approx(1024 * (192 * 8 + 8) / 3.35e12, rel=1e-3)}
 
 
 @pytest.mark.parametrize(
