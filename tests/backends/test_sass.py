@@ -36,7 +36,30 @@ def test_instructions() -> None:
     assert (again.guard, again.opcode, again.target) == ("@P0", "BRA", 2)
     assert (idle.name, idle.target) == ("NOP", None)
     assert code[13].falls_through
+    assert not code[15].falls_through
     assert not code[14].falls_through
+
+
+@pytest.mark.parametrize(
+    ("instruction", "written"),
+    [
+        ("LDSM.16.M88.4 R4, [R8]", {"R4", "R5", "R6", "R7"}),
+        ("LDSM.16.MT88 R4, [R8]", {"R4"}),
+        ("LDS.64 R4, [R8]", {"R4", "R5"}),
+        ("LDG.E.128 R4, desc[UR4][R2.64]", {"R4", "R5", "R6", "R7"}),
+        ("HGMMA.64x16x8.F32.TF32 R24, gdesc[UR8], R24", {f"R{24 + i}" for i in range(8)}),
+        ("IMAD.WIDE.U32 R4, R6, 0x4, R8", {"R4", "R5"}),
+        ("F2F.F64.F32 R4, R6", {"R4", "R5"}),
+        ("IADD3 R4, P0, R6, R8, RZ", {"R4", "P0"}),
+        ("ISETP.NE.AND P0, PT, R4, RZ, PT", {"P0"}),
+        ("CS2R R4, SRZ", {"R4", "R5"}),
+        ("STS.128 [R4], R8", set()),
+        ("UMOV UR4, URZ", {"UR4"}),
+    ],
+)
+def test_registers_that_are_written(instruction: str, written: set[str]) -> None:
+    (parsed,) = sass.parse(f"        /*0000*/ {instruction} ;")
+    assert parsed.written == written
 
 
 def test_loops_within_loops() -> None:

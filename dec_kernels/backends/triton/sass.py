@@ -85,7 +85,7 @@ class Instruction:
         """Whether the next instruction can follow."""
         if self.name not in ("BRA", "EXIT", "RET"):
             return True
-        return self.guard not in ("", "@PT") or "P" in self.operands  # "BRA.U UP0, 0x40"
+        return self.guard not in ("", "@PT") or len(self.values) > 1  # "BRA.U UP0, 0x40"
 
 
 _WITHOUT_RESULT = (
@@ -101,13 +101,14 @@ def _registers_of_result(instruction: Instruction) -> int:
         return int(shape[1]) // 2
     if instruction.name == "HMMA":
         return 4 if "F32" in modifiers else 2
-    if instruction.name in ("LDSM", "LDTM"):
-        return int(modifiers[-1].removeprefix("x"))
+    if instruction.name in ("LDSM", "LDTM"):  # as in LDSM.16.M88.4 and LDTM.x32
+        several = re.fullmatch(r"x?(\d+)", modifiers[-1])
+        return int(several[1]) if several else 1
     if instruction.name.startswith("LD") or instruction.name.startswith("ULD"):
         return 4 if "128" in modifiers else 2 if "64" in modifiers else 1
     if instruction.name == "CS2R":
         return 1 if "32" in modifiers else 2
-    if "WIDE" in modifiers or "64" in modifiers or instruction.name in ("DADD", "DMUL", "DFMA"):
+    if {"WIDE", "64"} & {*modifiers} or modifiers[:1] == ["F64"] or instruction.name in ("DADD", "DMUL", "DFMA"):
         return 2
     return 1
 
