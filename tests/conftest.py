@@ -1,5 +1,6 @@
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,11 +35,17 @@ def compilations(
             process = subprocess.Popen(
                 [sys.executable, "-m", "dec_kernels.backends.triton.aot"],
                 env=lanes.environment(lane), stdout=stack.enter_context(output.open("w")),
-                preexec_fn=lambda: os.nice(19),
+                preexec_fn=lambda: os.nice(19), start_new_session=True,
             )  # fmt: skip
             processes[lane] = (stack.enter_context(process), output)
-            stack.callback(process.kill)
+            stack.callback(_end, process)
         yield processes
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends it and its workers, which would wait for it for ever."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
