@@ -1,4 +1,4 @@
-"""The checker of machine code for races of wgmma: on a few instructions, and on a kernel that is broken by hand."""
+"""The checker of machine code for races of products: on a few instructions, and on a kernel that is broken by hand."""
 
 import json
 
@@ -90,6 +90,12 @@ def test_copies_need_a_fence_after_they_have_arrived() -> None:
     # The second copy is still on its way, to where this product does not read.
     assert found(COPY, COMMIT, COPY, COMMIT, "DEPBAR.LE SB0, 0x1", FENCE, PRODUCT, ALL, END) == []
     assert found(COPY, COMMIT, COPY, COMMIT, "DEPBAR.LE SB0, 0x1", FENCE, ARRIVED, PRODUCT, ALL, END) != []
+
+
+def test_blackwells_products_need_a_fence_too() -> None:
+    product = "UTCHMMA gdesc[UR20], gdesc[UR22], tmem[UR8], tmem[UR14], idesc[UR15], UPT"
+    assert found(COPY, COMMIT, ARRIVED, FENCE, product, END) == []
+    assert "the product at 0x30 reads shared memory" in found(COPY, COMMIT, ARRIVED, product, END)[0]
 
 
 BREAK = """

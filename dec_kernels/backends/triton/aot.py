@@ -4,8 +4,8 @@
 
 prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its loop over
 tiles is made of, counted in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for
-more shared memory than its architecture has; also if a wgmma could race with what is beside it, as `hazards` says. So
-it is if a kernel for the tiles without positives
+more shared memory than its architecture has; also if an asynchronous product could race with what is beside it, as
+`hazards` says. So it is if a kernel for the tiles without positives
 
     multiplies more, or less, on the tensor cores than the algorithm does: where a tile has fewer rows than its warps
     take, several of them compute the same
@@ -79,7 +79,7 @@ class Report:
         loop: opcode -> how many in the loop over tiles, the shortest where there are several.
         multiply_adds: of the tensor cores, in a turn of each loop over tiles; where they are judged by it.
         conversions: how often results of products move between warps in a loop.
-        hazards: the races of wgmma that its machine code allows.
+        hazards: the races of asynchronous products that its machine code allows.
         error: why there is nothing of all this.
     """
 

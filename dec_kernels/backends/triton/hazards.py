@@ -1,8 +1,9 @@
-"""Races of Hopper's asynchronous products, looked for in machine code along every way through a kernel.
+"""Races of asynchronous products, looked for in machine code along every way through a kernel.
 
-A wgmma goes on reading and writing registers after it was issued, until a wait for its group. It reads shared memory
-through the asynchronous proxy, which does not see what other instructions wrote without a fence of proxies (PTX ISA,
-"Asynchronous warpgroup level matrix instructions" and "Async proxy"). Compilers got both wrong:
+A wgmma of Hopper goes on reading and writing registers after it was issued, until a wait for its group. It reads shared
+memory through the asynchronous proxy, which does not see what other instructions wrote without a fence of proxies; so
+does Blackwell's tcgen05.mma, UTCHMMA here (PTX ISA, "Asynchronous warpgroup level matrix instructions" and "Async
+proxy"). Compilers got both wrong:
 
     HGMMA R24, R8, gdesc[UR4], R24, gsb0
     MOV R9, R3                               left operand is overwritten: triton-lang/triton#9433, #9514
@@ -17,7 +18,7 @@ through the asynchronous proxy, which does not see what other instructions wrote
 What it cannot see: which shared memory an instruction touches. So a write counts as one that the next product reads, as
 soon as it is complete; and a product that reads a buffer before its copy was waited for, or a copy into a buffer that a
 product still reads, stays unseen. Nor does it know which ways through a kernel can never be taken, what other warps do
-meanwhile, how long an instruction takes (the scoreboards that order all others), calls, and Blackwell's products.
+meanwhile, how long an instruction takes (the scoreboards that order all others), calls, and tensor memory.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import NamedTuple
 from dec_kernels.backends.triton import sass
 from dec_kernels.backends.triton.sass import Instruction
 
+_PRODUCTS = ("HGMMA", "UTCHMMA")
 # Of a loop that never waits, what the last turns began stands for all turns.
 _MOST_GROUPS = 32
 _MOST_STATES = 100_000
@@ -54,7 +56,7 @@ class _State(NamedTuple):
 
 def hazards(code: Sequence[Instruction]) -> list[str]:
     """What goes wrong on some way through a kernel, a sentence each."""
-    if all(instruction.name != "HGMMA" for instruction in code):
+    if all(instruction.name not in _PRODUCTS for instruction in code):
         return []
     found: dict[str, None] = {}
     joins = {instruction.target for instruction in code}
@@ -85,14 +87,14 @@ def _step(code: Sequence[Instruction], place: int, state: _State) -> tuple[list[
         return [], state
     pending = [product for group in (*state.committed, state.issued) for product in group]
     faults = [fault for product in pending if (fault := _conflict(code, place, product))]
+    if name in _PRODUCTS and state.unfenced is not None:
+        write = code[state.unfenced]
+        faults.append(
+            f"the product at {instruction.address:#x} reads shared memory after the {write.name} at "
+            f"{write.address:#x} without a fence of proxies"
+        )
+        state = state._replace(unfenced=None)  # said once
     if name == "HGMMA":
-        if state.unfenced is not None:
-            write = code[state.unfenced]
-            faults.append(
-                f"the product at {instruction.address:#x} reads shared memory after the {write.name} at "
-                f"{write.address:#x} without a fence of proxies"
-            )
-            state = state._replace(unfenced=None)  # said once
         issued = (*(product for product in state.issued if product != place), place)
         if "gsb0" in instruction.operands:
             committed = (*state.committed, issued)[-_MOST_GROUPS:]
