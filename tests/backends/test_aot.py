@@ -1,7 +1,10 @@
 """Every configuration of the tile table, compiled ahead of time for architectures that are not here."""
 
 import subprocess
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,37 +49,41 @@ def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
 
 
 FORWARD = 2 * 128 * 64 * 192  # multiply-adds of a tile
+CLEAN = aot.Report(114, 0, 147456, ("wgmma",), Counter(HGMMA=24), multiply_adds=(FORWARD,))
 
 
 @pytest.mark.parametrize(
-    ("report", "fault"),
+    ("changes", "fault"),
     [
-        (aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,)), None),
+        ({}, None),
+        ({"spills": 168}, "168 loads and stores of spilled registers"),
+        ({"shared": 232449}, "232449 bytes of shared memory, 232448 are there"),
+        ({"products": ("mma.sync",)}, "its products are not wgmma"),
+        ({"products": ("mma.sync", "wgmma")}, "its products are not wgmma"),
         (
-            aot.Report(255, 168, 147456, ("wgmma",), multiply_adds=(FORWARD,)),
-            "168 loads and stores of spilled registers",
-        ),
-        (
-            aot.Report(114, 0, 232449, ("wgmma",), multiply_adds=(FORWARD,)),
-            "232449 bytes of shared memory, 232448 are there",
-        ),
-        (aot.Report(114, 0, 147456, ("mma.sync",), multiply_adds=(FORWARD,)), "its products are not wgmma"),
-        (aot.Report(114, 0, 147456, ("mma.sync", "wgmma"), multiply_adds=(FORWARD,)), "its products are not wgmma"),
-        (
-            aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD, 2 * FORWARD)),
+            {"multiply_adds": (FORWARD, 2 * FORWARD)},
             "6291456 multiply-adds for a tile, 2 times the 3145728 of the algorithm",
         ),
-        (aot.Report(114, 0, 147456, ("wgmma",)), "no loop over tiles"),
-        (
-            aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,), conversions=2),
-            "2 results of products move between warps for every tile",
-        ),
-        (aot.Report(114, 0, 147456, ("wgmma",), multiply_adds=(FORWARD,), hazards=("a race",)), "a race"),
-        (aot.Report(error="CompilationError: no"), "CompilationError: no"),
+        ({"loop": Counter(), "multiply_adds": ()}, "no loop over tiles"),
+        ({"conversions": 2}, "2 results of products move between warps for every tile"),
+        ({"hazards": ("a race",)}, "a race"),
+        ({"error": "CompilationError: no"}, "CompilationError: no"),
     ],
 )
-def test_faults(report: aot.Report, fault: str | None) -> None:
-    assert report.faults(BUILD) == ([fault] if fault else [])
+def test_faults(changes: dict[str, Any], fault: str | None) -> None:
+    assert replace(CLEAN, **changes).faults(BUILD) == ([fault] if fault else [])
+
+
+def test_faults_of_other_kernels() -> None:
+    band, exact, rows = (
+        BUILD._replace(kernel=kernel, precision=precision)
+        for kernel, precision in (("forward_band", "bf16"), ("forward_plain", "ieee"), ("rows", "bf16"))
+    )
+    others = replace(CLEAN, products=("mma.sync",), multiply_adds=())
+    assert [others.faults(build) for build in (band, exact, rows)] == [[], [], []]
+    empty = replace(others, loop=Counter())
+    assert [empty.faults(build) for build in (band, exact)] == [["no loop over tiles"]] * 2
+    assert empty.faults(rows) == []
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@
 
 prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its loop over
 tiles is made of, counted in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for
-more shared memory than its architecture has; also if an asynchronous product could race with what is beside it, as
-`hazards` says. So it is if a kernel for the tiles without positives
+more shared memory than its architecture has; also if nothing is left of a loop, or if an asynchronous product could
+race with what is beside it, as `hazards` says. So it is if a kernel for the tiles without positives
 
     multiplies more, or less, on the tensor cores than the algorithm does: where a tile has fewer rows than its warps
     take, several of them compute the same
@@ -102,10 +102,11 @@ class Report:
         if self.shared > SHARED_MEMORY[build.architecture]:
             faults.append(f"{self.shared} bytes of shared memory, {SHARED_MEMORY[build.architecture]} are there")
         faults += self.hazards
+        # A compiler can take a kernel for one that is never run, and leave nothing of it.
+        if build.kernel.endswith(("plain", "band")) and not self.loop:
+            faults.append("no loop over tiles")
         if _has_work_to_count(build):
             needed = multiply_adds(build)
-            if not self.multiply_adds:
-                faults.append("no loop over tiles")
             faults += [
                 f"{done} multiply-adds for a tile, {done / needed:.3g} times the {needed} of the algorithm"
                 for done in self.multiply_adds
