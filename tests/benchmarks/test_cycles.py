@@ -227,7 +227,7 @@ if __name__ == "__main__":
 
 def test_the_forward_kernel_in_bf16():
     tile, cost, launched, (_, limit, terms) = json.loads(lanes.printed(COMPILED))
-    rows, columns, warps, _ = tile
+    rows, columns, warps, *_ = tile
     programs, splits, resident, (turns, _) = launched
     n = 8448  # of a number of rows that 132 multiprocessors share evenly
     assert turns == n * n // (rows * columns)
@@ -236,7 +236,8 @@ def test_the_forward_kernel_in_bf16():
     uneven = -(-programs // 132) * 132 / programs
     assert terms["tensor cores"] == pytest.approx(uneven * 2 * 2 * n * n * 192 / 989.4e12, rel=1e-12)
     assert cost["turn"]["BF16"] == 2 * rows * columns * 192
-    assert cost["turn"]["special functions"] == 2 * rows * columns
+    # A similarity of each kind, at most one of them by a polynomial.
+    assert cost["turn"]["special functions"] in (2 * rows * columns, rows * columns)
     assert cost["turn"]["L2"] == columns * 192 * 2
     # A sum and a multiply-add of each pair, at least, and not ten times as many.
     assert 2 * rows * columns <= cost["turn"]["FP32"] < 20 * rows * columns
