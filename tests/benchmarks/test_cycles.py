@@ -199,7 +199,7 @@ def test_photographs_have_a_band():
     assert 0.005 < np.mean(rows.last - rows.first) / 1024 < 0.5
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1024, 128), (8192, 64), (65536, 64), (256, 128)])
+@pytest.mark.parametrize(("rows", "columns"), [(1024, 128), (8192, 64), (65536, 64), (256, 128), (512, 64)])
 def test_walks_are_split_as_by_the_backend(monkeypatch, rows, columns):
     monkeypatch.setattr(backend, "_multiprocessors", lambda device: GPU.multiprocessors)
     prepared = SimpleNamespace(z=torch.empty(1, rows, 16, device="meta"), order=torch.empty(1, rows, device="meta"))
