@@ -1,10 +1,15 @@
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests import lanes
 
 # Without a GPU the Triton kernels run in Triton's interpreter, which has to be asked for before they are imported.
 if not torch.cuda.is_available():
@@ -12,31 +17,39 @@ if not torch.cuda.is_available():
 
 
 # Compiles for minutes on both cores. So it begins with the first test, behind the tests, and is asked for last.
-GATE = "test_every_configuration_compiles_without_spills_within_shared_memory_and_with_wgmma"
+GATE = "test_every_configuration_of_the_table"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compilation(
+def compilations(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[subprocess.Popen, str] | None]:
-    """The process that compiles the tile table, and the file that it prints to, if its test is to run."""
-    if not any(item.name == GATE for item in request.session.items):
-        yield None
-        return
-    output = tmp_path_factory.mktemp("aot") / "output.txt"
-    # It needs the kernels as they are, where the tests interpret them.
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "dec_kernels.backends.triton.aot", "--quick"]
-    with (
-        output.open("w") as file,
-        subprocess.Popen(command, env=environment, stdout=file, preexec_fn=lambda: os.nice(19)) as process,
-    ):
-        yield process, str(output)
-        process.kill()
+) -> Iterator[dict[str, tuple[subprocess.Popen, Path]]]:
+    """Lane -> the process that compiles the tile table with its Triton, and the file that it prints to, if its test is
+    to run."""
+    wanted = [item.callspec.params["lane"] for item in request.session.items if item.originalname == GATE]
+    folder = tmp_path_factory.mktemp("aot")
+    with contextlib.ExitStack() as stack:
+        processes = {}
+        for lane in wanted if lanes.OLDEST.exists() else set(wanted) - {"oldest"}:
+            output = folder / f"{lane}.txt"
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dec_kernels.backends.triton.aot"],
+                env=lanes.environment(lane), stdout=stack.enter_context(output.open("w")),
+                preexec_fn=lambda: os.nice(19), start_new_session=True,
+            )  # fmt: skip
+            processes[lane] = (stack.enter_context(process), output)
+            stack.callback(_end, process)
+        yield processes
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Ends it and its workers, which would wait for it for ever."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.name == GATE)
+    items.sort(key=lambda item: item.originalname == GATE)
     if torch.cuda.is_available():
         return
     for item in items:

@@ -5,6 +5,7 @@ imports it in place of the installed one.
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -24,3 +25,9 @@ def environment(lane: str) -> dict[str, str]:
     if lane == "oldest":
         variables["PYTHONPATH"] = os.pathsep.join([str(OLDEST), *filter(None, [variables.get("PYTHONPATH")])])
     return variables
+
+
+def printed(program: str, lane: str = "installed") -> str:
+    """What a program prints that compiles the kernels with the Triton of a lane."""
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env=environment(lane), capture_output=True, text=True, check=True).stdout

@@ -50,15 +50,15 @@ def study(plan: Plan) -> dict[str, Any]:
         },
         "predicted": {
             "what": model.PREDICTED,
-            "gpu": {"name": model.GPU} | asdict(model.ARCHITECTURES[model.GPU]),
+            "gpu": {"name": model.GPU} | asdict(model.GPUS[model.GPU]),
             "links": model.LINKS._asdict(),
             "model": {
-                "walk_seconds": "of all pairs: perfect overlap of a GPU's units to none, as in benchmarks.roofline",
+                "walk_seconds": "of all pairs: perfect overlap of a GPU's units to none, by benchmarks.cycles",
                 "preparation_seconds": "of the columns of all, in forward and again in backward: DRAM alone",
                 "communication_seconds": "a byte enters a node once, or every GPU fetches all of them; no latency",
                 "memory_bytes": "of each GPU at the peak, above its own images",
             },
-            "steps": list(model.predictions(model.GPUS)),
+            "steps": list(model.predictions(model.COUNTS)),
         },
     }
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import roofline
-from benchmarks.roofline import ARCHITECTURES, KERNELS, PRESETS
+from benchmarks import cycles
+from benchmarks.cycles.gpus import GPUS
 
 PREDICTED = "PREDICTED from datasheets, nothing of it was measured"
 GPU = "H100 SXM"
-PRODUCTS = sum(kernel.products for kernel in KERNELS.values())
+PRODUCTS = 2 + 4  # forward and backward
 SYMMETRIC_PRODUCTS = PRODUCTS - 1  # in one process on a CPU, where a tile of the symmetric S serves both of its blocks
 CALL_BYTES = 1024  # what a process sends first, so that those whose arguments differ get an error
 FLOAT, INDEX = 4, 8  # bytes
@@ -187,7 +187,7 @@ def preparation(batch: Batch, processes: int, kept: Kept) -> float:
     Read are SR, and HR twice, since the columns are sorted by its means.
     """
     reads = 3 * batch.dim * batch.itemsize
-    return 2 * processes * batch.patches * (reads + kept.column) / ARCHITECTURES[GPU].dram
+    return 2 * processes * batch.patches * (reads + kept.column) / GPUS[GPU].dram
 
 
 class Configuration(NamedTuple):
@@ -205,13 +205,13 @@ CONFIGURATIONS = (
     Configuration("float32 images, precision tf32x3", _paper(itemsize=4), "tf32x3"),
     Configuration("bfloat16 images, precision bf16", _paper(itemsize=2), "bf16"),
 )
-GPUS = (8, 16, 32, 64, 128, 256, 512, 1024)
+COUNTS = (8, 16, 32, 64, 128, 256, 512, 1024)  # of GPUs
 
 
 def predictions(gpus: Sequence[int]) -> Iterator[dict[str, Any]]:
     """A record for each configuration and number of GPUs; times in seconds, two of them are the ends of a bracket."""
     for label, batch, precision in CONFIGURATIONS:
-        kept = gpu_kept(batch.dim, PRESETS[precision].itemsize)
+        kept = gpu_kept(batch.dim, 2 if precision == "bf16" else FLOAT)
         for processes in gpus:
             memory = memory_bytes(batch, processes, kept)
             yield {
@@ -231,20 +231,8 @@ def predictions(gpus: Sequence[int]) -> Iterator[dict[str, Any]]:
 
 
 def _walk(batch: Batch, processes: int, precision: str) -> tuple[float, float]:
-    """Seconds of the pairs, forward and backward: the bracket of `benchmarks.roofline`.
-
-    As there, a pass reads each column from DRAM once, although all of them do not fit into L2: blocks of rows that run
-    at the same time walk over the same columns.
-    """
-    passes = [
-        roofline.predict(
-            ARCHITECTURES[GPU],
-            kernel,
-            PRESETS[precision],
-            batch.patches,
-            batch.dim,
-            columns=processes * batch.patches,
-        )
-        for kernel in KERNELS.values()
-    ]
-    return sum(p.overlapped for p in passes), sum(p.added for p in passes)
+    """Seconds of the pairs, forward and backward: the bracket that `benchmarks.cycles` has for the own columns alone,
+    as often as there are processes, since every block of rows walks over so many times the columns."""
+    launches = cycles.stored(GPU, batch.patches, batch.dim, precision)
+    low, high = (sum(launches[kernel].seconds[end] for kernel in cycles.WALKS) for end in (0, 1))
+    return processes * low, processes * high

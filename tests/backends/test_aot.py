@@ -1,69 +1,127 @@
 """Every configuration of the tile table, compiled ahead of time for architectures that are not here."""
 
-import os
 import subprocess
-import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dec_kernels.backends.triton import aot, tiles
 from dec_kernels.backends.triton.tiles import Tile
+from tests import lanes
 
 BUILD = aot.Build("sm_90", 192, "bf16", "forward_plain", Tile(128, 64, 8, 2), Tile(128, 64, 8, 2))
-# Compilation needs the kernels as they are, and these tests run them interpreted.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
 
 
 @pytest.mark.timeout(900)
-def test_every_configuration_compiles_without_spills_within_shared_memory_and_with_wgmma(
-    compilation: tuple[subprocess.Popen, str],
-) -> None:
-    process, output = compilation
+@pytest.mark.parametrize("lane", lanes.LANES)
+def test_every_configuration_of_the_table(lane: str, compilations: dict[str, tuple[subprocess.Popen, Path]]) -> None:
+    process, output = compilations[lane]
     status = process.wait()
-    lines = Path(output).read_text().splitlines()
+    lines = output.read_text().splitlines()
     assert status == 0, "\n".join(line for line in lines if "FAULT" in line)
-    assert lines[-1].startswith(f"{len(list(aot.builds(tiles.TABLE)))} kernels, 0 faults")
+    assert lines[-1].startswith(f"{len(list(aot.builds(tiles.TABLE)))} kernels, 0 faults, Triton ")
+    assert ("Triton 3.6." in lines[-1]) == (lane == "oldest")
 
 
 def test_a_configuration_that_cannot_be_is_a_fault() -> None:
-    program = (
-        "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile, Tiles;"
+    output = lanes.printed(
+        "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile;"
         "t = Tile(128, 64, 8, 2); b = aot.Build('sm_120', 192, 'bf16', 'forward_plain', t, t);"
-        "print(aot.report(b, False).faults(b))"
+        "print(aot.report([b])[0].faults(b))"
     )
-    done = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, check=True)
-    assert "101376 are there" in done.stdout
+    assert "101376 are there" in output
+
+
+def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
+    output = lanes.printed(
+        "from dec_kernels.backends.triton import aot; from dec_kernels.backends.triton.tiles import Tile;"
+        "t, u = Tile(64, 64, 8, 2), Tile(64, 64, 4, 2);"
+        "builds = [aot.Build('sm_90', 192, 'tf32', 'forward_plain', tile, tile) for tile in (t, u)];"
+        "print(*(r.faults(b) for b, r in zip(builds, aot.report(builds))), sep='\\n')"
+    )
+    twice, once = output.splitlines()
+    assert "2621440 multiply-adds for a tile, 1.67 times the 1572864 of the algorithm" in twice
+    assert "2 results of products move between warps" in twice
+    assert once == "[]"
+
+
+FORWARD = 2 * 128 * 64 * 192  # multiply-adds of a tile
+CLEAN = aot.Report(114, 0, 147456, ("wgmma",), Counter(HGMMA=24), multiply_adds=(FORWARD,))
 
 
 @pytest.mark.parametrize(
-    ("report", "fault"),
+    ("changes", "fault"),
     [
-        (aot.Report(114, 0, 147456, ("wgmma",)), None),
-        (aot.Report(255, 168, 147456, ("wgmma",)), "168 loads and stores of spilled registers"),
-        (aot.Report(114, 0, 232449, ("wgmma",)), "232449 bytes of shared memory, 232448 are there"),
-        (aot.Report(114, 0, 147456, ("mma.sync",)), "its products are not wgmma"),
-        (aot.Report(114, 0, 147456, ("mma.sync", "wgmma")), "its products are not wgmma"),
-        (aot.Report(error="CompilationError: no"), "CompilationError: no"),
+        ({}, None),
+        ({"spills": 168}, "168 loads and stores of spilled registers"),
+        ({"shared": 232449}, "232449 bytes of shared memory, 232448 are there"),
+        ({"products": ("mma.sync",)}, "its products are not wgmma"),
+        ({"products": ("mma.sync", "wgmma")}, "its products are not wgmma"),
+        (
+            {"multiply_adds": (FORWARD, 2 * FORWARD)},
+            "6291456 multiply-adds for a tile, 2 times the 3145728 of the algorithm",
+        ),
+        ({"loop": Counter(), "multiply_adds": ()}, "no loop over tiles"),
+        ({"conversions": 2}, "2 results of products move between warps for every tile"),
+        ({"hazards": ("a race",)}, "a race"),
+        ({"error": "CompilationError: no"}, "CompilationError: no"),
     ],
 )
-def test_faults(report: aot.Report, fault: str | None) -> None:
-    assert report.faults(BUILD) == ([fault] if fault else [])
+def test_faults(changes: dict[str, Any], fault: str | None) -> None:
+    assert replace(CLEAN, **changes).faults(BUILD) == ([fault] if fault else [])
 
 
-def test_counts_the_innermost_loop_with_an_exponential() -> None:
-    code = """
-.L_x_0:
-        /*0000*/                   MOV R1, c[0x0][0x28] ;
-.L_x_1:
-        /*0010*/                   HGMMA.64x64x16.F32.BF16 R24, gdesc[UR4], R24 ;
-.L_x_2:
-        /*0020*/              @!P0 MUFU.EX2 R3, R4 ;
-        /*0030*/              @!UP1 UIADD3 UR4, UR4, 0x1, URZ ;
-        /*0040*/              @P1  BRA `(.L_x_2) ;
-        /*0050*/                   STL [R1], R3 ;
-        /*0060*/              @P2  BRA `(.L_x_1) ;
-        /*0070*/                   EXIT ;
+def test_faults_of_other_kernels() -> None:
+    band, exact, rows = (
+        BUILD._replace(kernel=kernel, precision=precision)
+        for kernel, precision in (("forward_band", "bf16"), ("forward_plain", "ieee"), ("rows", "bf16"))
+    )
+    others = replace(CLEAN, products=("mma.sync",), multiply_adds=())
+    assert [others.faults(build) for build in (band, exact, rows)] == [[], [], []]
+    empty = replace(others, loop=Counter())
+    assert [empty.faults(build) for build in (band, exact)] == [["no loop over tiles"]] * 2
+    assert empty.faults(rows) == []
+
+
+@pytest.mark.parametrize(
+    ("width", "precision", "kernel", "multiply_adds"),
+    [
+        (192, "bf16", "forward_plain", 64 * 32 * 2 * 192),
+        (192, "tf32x3", "forward_plain", 3 * 64 * 32 * 2 * 192),
+        (192, "bf16", "backward_plain", 64 * 32 * 2 * 192),
+        (768, "bf16", "backward_plain", 64 * 32 * (768 + 256)),  # a program owns four chunks of 64
+        (192, "tf32x3", "backward_plain", 3 * 64 * 32 * (192 + 96)),  # three of 32
+    ],
+)
+def test_what_the_algorithm_takes(width: int, precision: str, kernel: str, multiply_adds: int) -> None:
+    tile = Tile(64, 32, 4, 2)
+    assert aot.multiply_adds(aot.Build("sm_90", width, precision, kernel, tile, tile)) == multiply_adds
+
+
+LAYOUTS = """
+#blocked = #ttg.blocked<{sizePerThread = [1, 4], warpsPerCTA = [8, 1], order = [1, 0]}>
+#mma = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [4, 2], instrShape = [16, 32, 8]}>
+#mma1 = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [8, 1], instrShape = [16, 32, 8]}>
+#mma2 = #ttg.nvidia_mma<{versionMajor = 3, versionMinor = 0, warpsPerCTA = [8, 1], instrShape = [16, 64, 8]}>
 """
-    assert aot.innermost_loop(code) == Counter(["MUFU", "UIADD3", "BRA"])
+INSIDE = " " * 6
+
+
+@pytest.mark.parametrize(
+    ("indent", "source", "target", "moves"),
+    [
+        (INSIDE, "#mma1", "#mma", True),
+        (" " * 4, "#mma1", "#mma", False),  # after the loop
+        (INSIDE, "#mma1", "#mma2", False),  # the same warps have the same rows
+        (INSIDE, "#mma", "#blocked", False),  # to be stored
+        (INSIDE, "#mma1", "#ttg.dot_op<{opIdx = 0, parent = #mma2, kWidth = 1}>", False),
+        (INSIDE, "#mma1", "#ttg.dot_op<{opIdx = 0, parent = #mma, kWidth = 1}>", True),
+        (INSIDE, "#mma", "#ttg.dot_op<{opIdx = 0, parent = #mma, kWidth = 1}>", True),  # a warp has half of a row
+    ],
+)
+def test_conversions_between_warps(indent: str, source: str, target: str, moves: bool) -> None:
+    line = f"{indent}%x = ttg.convert_layout %y : tensor<64x64xf32, {source}> -> tensor<64x64xf32, {target}> loc(#loc1)"
+    assert aot.conversions(LAYOUTS + line) == moves

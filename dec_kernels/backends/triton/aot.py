@@ -2,22 +2,26 @@
 
     python -m dec_kernels.backends.triton.aot [--architecture sm_90] [--width 192] [--precision bf16] [--json FILE]
 
-prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its innermost
-loop is made of, counted in the machine code. The exit status is 1 if one of them does not
-compile, spills, or asks for more shared memory than its architecture has; also, on sm_90, if a kernel for the tiles
-without positives multiplies bf16 by anything but wgmma. --quick leaves out the counts, which take a third of the time.
+prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its loop over
+tiles is made of, counted in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for
+more shared memory than its architecture has; also if nothing is left of a loop, or if an asynchronous product could
+race with what is beside it, as `hazards` says. So it is if a kernel for the tiles without positives
+
+    multiplies more, or less, on the tensor cores than the algorithm does: where a tile has fewer rows than its warps
+    take, several of them compute the same
+    moves results of its products between warps, within the loop
+    multiplies bf16 by anything but wgmma, on sm_90
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,7 +31,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dec_kernels.backends.triton import rows, tiles
+from dec_kernels.backends.triton import hazards, rows, sass, tiles
 from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 from dec_kernels.jsontext import to_json
@@ -73,7 +77,10 @@ class Report:
         spills: instructions that store registers to local memory, or load them from there.
         shared: bytes of shared memory of a program.
         products: the kinds of tensor core instruction in its PTX, of `PRODUCTS`.
-        loop: opcode -> how many in the innermost loop that takes exponentials; empty where not counted.
+        loop: opcode -> how many in the loop over tiles, the shortest where there are several.
+        multiply_adds: of the tensor cores, in a turn of each loop over tiles; where they are judged by it.
+        conversions: how often results of products move between warps in a loop.
+        hazards: the races of asynchronous products that its machine code allows.
         error: why there is nothing of all this.
     """
 
@@ -82,6 +89,9 @@ class Report:
     shared: int = 0
     products: tuple[str, ...] = ()
     loop: Counter[str] = field(default_factory=Counter)
+    multiply_adds: tuple[int, ...] = ()
+    conversions: int = 0
+    hazards: tuple[str, ...] = ()
     error: str = ""
 
     def faults(self, build: Build) -> list[str]:
@@ -92,10 +102,34 @@ class Report:
             faults.append(f"{self.spills} loads and stores of spilled registers")
         if self.shared > SHARED_MEMORY[build.architecture]:
             faults.append(f"{self.shared} bytes of shared memory, {SHARED_MEMORY[build.architecture]} are there")
-        hopper = (build.architecture, build.precision) == ("sm_90", "bf16") and build.kernel.endswith("plain")
-        if hopper and self.products != ("wgmma",):
-            faults.append("its products are not wgmma")
+        faults += self.hazards
+        # A compiler can take a kernel for one that is never run, and leave nothing of it.
+        if build.kernel.endswith(("plain", "band")) and not self.loop:
+            faults.append("no loop over tiles")
+        if _has_work_to_count(build):
+            needed = multiply_adds(build)
+            faults += [
+                f"{done} multiply-adds for a tile, {done / needed:.3g} times the {needed} of the algorithm"
+                for done in self.multiply_adds
+                if done != needed
+            ]
+            if self.conversions:
+                faults.append(f"{self.conversions} results of products move between warps for every tile")
+            if (build.architecture, build.precision) == ("sm_90", "bf16") and self.products != ("wgmma",):
+                faults.append("its products are not wgmma")
         return faults
+
+
+def _has_work_to_count(build: Build) -> bool:
+    return build.kernel.endswith("plain") and build.precision != "ieee"  # which has no tensor cores
+
+
+def multiply_adds(build: Build) -> int:
+    """What the algorithm takes for a tile: two similarities forward; one and its share of the gradient backward."""
+    shape = tiles.shape_of(build.width, build.precision)
+    share = int(shape["OWNED"]) * int(shape["CHUNK"])
+    values = 2 * build.width if build.kernel.startswith("forward") else build.width + share
+    return (3 if build.precision == "tf32x3" else 1) * build.tile.rows * build.tile.columns * values
 
 
 def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
@@ -114,23 +148,65 @@ def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
         yield Build(architecture, width, precision, "backward_band", row.backward_band, row.backward)
 
 
-def report(build: Build, counted: bool) -> Report:
-    """Compiles it and asks for its resources; reads the machine code too where the loop is to be `counted`."""
+def report(wanted: Sequence[Build]) -> list[Report]:
+    """Compiles builds for one architecture, asks for their resources, and reads their machine code."""
+    compiled = [_compiled(build) for build in wanted]
+    cubins = [kernel.asm["cubin"] for kernel in compiled if not isinstance(kernel, str)]
+    codes = iter(sass.disassemble(cubins, wanted[0].architecture))
+    return [
+        Report(error=kernel) if isinstance(kernel, str) else _read(build, kernel, next(codes))
+        for build, kernel in zip(wanted, compiled, strict=True)
+    ]
+
+
+def _compiled(build: Build) -> Any:
+    """The compiled kernel, or why there is none."""
     try:
-        compiled = compile_ahead(build)
+        return compile_ahead(build)
     except Exception as error:  # whatever the compiler can raise, it is this build's result
-        return Report(error=f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}")
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
-        cubin.write(compiled.asm["cubin"])
-        cubin.flush()
-        usage = re.search(r"REG:(\d+) STACK:(\d+)", _tool("cuobjdump", "-res-usage", cubin.name))
-        assert usage is not None
-        # A stack may be there for other things; without one there are no spills, and no need to look.
-        code = _tool("nvdisasm", "-c", cubin.name) if counted or int(usage[2]) else ""
-    spills = len(re.findall(r"\s(?:LDL|STL)[. ]", code))
-    loop = innermost_loop(code) if counted else Counter()
-    products = tuple(kind for kind in PRODUCTS if kind in compiled.asm["ptx"])
-    return Report(int(usage[1]), spills, compiled.metadata.shared, products, loop)
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+
+
+def _read(build: Build, compiled: Any, code: Sequence[sass.Instruction]) -> Report:
+    loops = sass.tile_loops(code)
+    try:
+        counted = loops if _has_work_to_count(build) else []
+        done = tuple(sass.multiply_adds(code, loop, build.tile.warps) for loop in counted)
+    except ValueError as error:
+        return Report(error=str(error))
+    return Report(
+        registers=sass.registers(compiled.asm["cubin"]),
+        spills=sum(instruction.name in ("LDL", "STL") for instruction in code),
+        shared=compiled.metadata.shared,
+        products=tuple(kind for kind in PRODUCTS if kind in compiled.asm["ptx"]),
+        loop=min((sass.counts(code, loop.body) for loop in loops), key=Counter.total, default=Counter()),
+        multiply_adds=done,
+        conversions=conversions(compiled.asm["ttgir"]),
+        hazards=tuple(hazards.hazards(code)),
+    )
+
+
+def conversions(ttgir: str) -> int:
+    """How many conversions in loops move results of tensor cores between warps, which takes shared memory and barriers.
+
+    A result can stay where it is if it becomes one of another product whose warps lie the same; also if it becomes the
+    left operand of such a product, as long as a warp has whole rows.
+    """
+    warps = {name: (int(rows), int(columns)) for name, rows, columns in _LAYOUT.findall(ttgir)}
+    moved = 0
+    for source, operand, other in _CONVERSION.findall(ttgir):
+        same = warps.get(source) == warps.get(operand or other)
+        moved += source in warps and (operand or other) in warps and not (same and (other or warps[source][1] == 1))
+    return moved
+
+
+_LAYOUT = re.compile(r"^(#\w+) = #ttg\.nvidia_mma<.*warpsPerCTA = \[(\d+), (\d+)\]", re.MULTILINE)
+# A function's own lines have four spaces before them, those of its loops more.
+_CONVERSION = re.compile(
+    r"^ {6,}%\S+ = ttg\.convert_layout .*: tensor<[^#]*(#\w+)> -> tensor<[^#]*"
+    r"(?:#ttg\.dot_op<\{opIdx = \d, parent = (#\w+)|(#\w+)>)",
+    re.MULTILINE,
+)
 
 
 def compile_ahead(build: Build) -> Any:
@@ -157,33 +233,12 @@ def compile_ahead(build: Build) -> Any:
     return triton.compile(source, target=target, options=options)
 
 
-def innermost_loop(code: str) -> Counter[str]:
-    """The opcodes of disassembled code's shortest loop with an exponential in it."""
-    lines = code.splitlines()
-    labels = {line.split(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
-    loops = []
-    for i, line in enumerate(lines):
-        target = re.search(r"BRA.*`\((\.L\w+)\)", line)
-        if target and labels.get(target[1], i) < i:
-            loop = [match[1] for within in lines[labels[target[1]] : i + 1] if (match := _OPCODE.match(within))]
-            if "MUFU" in loop:
-                loops.append(Counter(loop))
-    return min(loops, key=lambda loop: loop.total(), default=Counter())
-
-
-_OPCODE = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9]+)")
-
-
-def _tool(name: str, *arguments: str) -> str:
-    program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
-    return subprocess.run([program, *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def reports(wanted: Iterable[Build], counted: bool) -> Iterator[tuple[Build, Report]]:
+def reports(wanted: Iterable[Build]) -> Iterator[tuple[Build, Report]]:
     """All of them, as many at a time as there are cores."""
-    wanted = list(wanted)
+    together = [list(row) for _, row in itertools.groupby(wanted, key=lambda build: build[:3])]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        yield from zip(wanted, pool.map(report, wanted, [counted] * len(wanted)), strict=True)
+        for row, found in zip(together, pool.map(report, together), strict=True):
+            yield from zip(row, found, strict=True)
 
 
 HEADINGS = ("", "width", "", "kernel", "tile", "warps", "stages", "registers", "spills", "shared", "products", "loop",
@@ -212,7 +267,6 @@ def main() -> None:
     parser.add_argument("--architecture", choices=SHARED_MEMORY)
     parser.add_argument("--width", type=int, choices=tiles.WIDTHS)
     parser.add_argument("--precision", choices=tiles.PRECISIONS)
-    parser.add_argument("--quick", action="store_true", help="do not count the instructions of loops")
     parser.add_argument("--json", type=Path, help="write the counts there too")
     given = parser.parse_args()
     asked = (given.architecture, given.width, given.precision)
@@ -223,7 +277,7 @@ def main() -> None:
     }
     print("  ".join(f"{heading:>9}" for heading in HEADINGS))
     failed, records = 0, []
-    for build, found in reports(builds(table), not given.quick):
+    for build, found in reports(builds(table)):
         print("  ".join(f"{cell!s:>9}" for cell in line(build, found)), flush=True)
         for fault in found.faults(build):
             failed += 1
