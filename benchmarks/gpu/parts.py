@@ -60,12 +60,11 @@ LONGEST_SILENCE = 90.0
 MOST_STARTS = 12
 # What is under way when no more may begin has so long to end.
 GRACE = 20.0
+TUNING = 90.0  # of one preset: most candidates take a second or two to compile
 
-TUNE_STAND_IN = """
-import sys
-from dec_kernels.backends.triton import tiles, tune
-print(f"    {tune.row('sm_90', 192, sys.argv[1], tiles.TABLE['sm_90', 192, sys.argv[1]])},")
-"""
+# A row as `tune` prints it.
+ROW = re.compile(r"^\s*(\(\"sm_\d+\", .*\),)\s*$", re.MULTILINE)
+TUNE_STAND_IN = """import sys; print(f'    ("sm_0", 192, "{sys.argv[1]}", "made up"),')"""
 
 
 @dataclass
@@ -214,12 +213,15 @@ def sanitizer(job: Job, limit: float, tool: str) -> Outcome:
 
 
 def tune(job: Job, limit: float) -> Outcome:
-    """The tile table's rows at the n and D of the claims, an equal share of the time for each preset."""
-    end, found, outcomes_ = time.time() + limit, Records(job.records), []
-    for index, precision in enumerate(PRESETS):
+    """The tile table's rows at the n and D of the claims, preset after preset, each in no less time than is of use."""
+    end, found, taken = time.time() + limit, Records(job.records), 0.0
+    for precision in PRESETS:
         if found.of("tile", precision=precision):
             continue
-        share = (end - time.time()) / (len(PRESETS) - index)
+        left = end - time.time()
+        if left < TUNING and taken:
+            break
+        share = left / 2 if left / 2 >= TUNING else left
         command = ["-c", TUNE_STAND_IN, precision]
         if not job.dry_run:
             # Compilers that are under way when its seconds are over take some more.
@@ -227,14 +229,16 @@ def tune(job: Job, limit: float) -> Outcome:
             command = ["-m", "dec_kernels.backends.triton.tune", "--precision", precision, "--n", "8192"]
             command += ["--channels", "3", "--patch-size", str(PATCH_SIZES[DIM]), "--seconds", str(seconds)]
         outcome = job.run(share, sys.executable, *command)
-        outcomes_.append(outcome)
-        for row in re.findall(r"^\s*(\(\"sm_\d+\", .*\),)\s*$", outcome["printed"], re.MULTILINE):
+        taken += outcome["seconds"]
+        if outcome["outcome"] != "done":
+            return outcome | {"seconds": round(taken, 1)}
+        for row in ROW.findall(outcome["printed"]):
             found.write("tile", n=8192, dim=DIM, precision=precision, row=row)
-    failed = next((outcome for outcome in outcomes_ if outcome["outcome"] != "done"), {"outcome": "done"})
-    return failed | {
-        "seconds": round(sum(outcome["seconds"] for outcome in outcomes_), 1),
-        "counts": {"rows": len(found.of("tile"))},
-    }
+    left_over = [precision for precision in PRESETS if not found.of("tile", precision=precision)]
+    ending = (
+        {"outcome": "stopped", "reason": f"no row yet for {', '.join(left_over)}"} if left_over else {"outcome": "done"}
+    )
+    return ending | {"seconds": round(taken, 1)}
 
 
 class Step(NamedTuple):
@@ -251,7 +255,7 @@ STEPS = {
     "measurements": Step(partial(measure, plan="measurements"), 45, 300),
     "memcheck": Step(partial(sanitizer, tool="memcheck"), 30, 150),
     "racecheck": Step(partial(sanitizer, tool="racecheck"), 30, 150),
-    "tune": Step(tune, 45, 240),
+    "tune": Step(tune, 45, 500),
     "curves": Step(partial(measure, plan="curves"), 45, 520),
 }
 # The extension is needed almost everywhere, and takes seconds where it is there already.

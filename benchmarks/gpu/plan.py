@@ -100,15 +100,16 @@ DRY = {
     "measurements": Plan(
         cases=(
             *_each([16], DIM, tuple(FUSED), ["bf16"]),
-            *_each([16], DIM, USUAL, ["tf32", "ieee"]),
-            *_each([16], DIM, tuple(FUSED)[:1], ["tf32x3"]),
+            *_each([16], DIM, ("triton", "eager", "compile"), ["tf32"]),
+            *_each([16], DIM, USUAL, ["ieee"]),
+            *_each([16], DIM, ["triton"], ["tf32x3"]),
         ),
         graphs_up_to=16,
         kernels_at=16,
         exact_up_to=16,
     ),
     "curves": Plan(
-        cases=(*_each([4], DIM, LINEAR, ["tf32"]), *_each([16], SMALL_DIM, tuple(FUSED), ["tf32"])),
+        cases=(*_each([4], DIM, ["triton"], ["tf32"]), *_each([16], SMALL_DIM, ["cpp"], ["tf32"])),
         graphs_up_to=0,
         kernels_at=0,
         exact_up_to=16,

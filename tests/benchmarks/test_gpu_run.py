@@ -12,6 +12,7 @@ from benchmarks.gpu.competitors import LABELS
 from benchmarks.gpu.parts import PARTS, STEPS, Job, Step
 from benchmarks.gpu.plan import DRY
 from benchmarks.gpu.records import Records
+from dec_kernels.backends.triton import tiles, tune
 
 
 def aborts(job, limit):
@@ -309,16 +310,36 @@ cpp in tf32, P = 4 did not run: no such thing
     assert outcome["failures"] == ["Invalid __global__ read of size 4 bytes", "ERROR SUMMARY: 1 error"]
 
 
+ROW = f"    {tune.row('sm_90', 192, 'bf16', tiles.TABLE['sm_90', 192, 'bf16'])},\n"
+
+
 def test_tuned_rows_are_kept_and_not_measured_again(job, commands):
-    commands.printed = 'NVIDIA, for tiles.py:\n    ("sm_90", 192, "bf16", (128, 64, 8, 2)),\n'
-    for _ in range(2):
-        parts.tune(job, 100)
+    commands.printed = f"NVIDIA, for tiles.py:\n{ROW}"
+    assert [parts.tune(job, 100)["outcome"] for _ in range(2)] == ["done", "done"]
     tiles = Records(job.records).of("tile")
     assert [tile["precision"] for tile in tiles] == ["bf16", "tf32", "ieee", "tf32x3"]
-    assert tiles[0]["row"] == '("sm_90", 192, "bf16", (128, 64, 8, 2)),'
+    assert tiles[0]["row"] == ROW.strip()
     assert len(commands.given) == 4
     command, _, limit = commands.given[0]
-    assert float(command[command.index("--seconds") + 1]) < limit < 26
+    assert limit == pytest.approx(100, abs=1)
+    assert float(command[command.index("--seconds") + 1]) == pytest.approx(limit - parts.GRACE, abs=1)
+
+
+def test_a_preset_is_tuned_long_enough_or_another_time(job, monkeypatch):
+    clock, limits = [1000.0], []
+
+    def start(command, log, limit, environment):
+        limits.append(limit)
+        clock[0] += limit
+        return {"outcome": "done", "seconds": limit, "printed": ROW}
+
+    monkeypatch.setattr("time.time", lambda: clock[0])
+    monkeypatch.setattr(processes, "run", start)
+    job.end = 5000.0
+    outcome = parts.tune(job, 240)
+    assert limits == [120, 120]
+    assert outcome == {"outcome": "stopped", "reason": "no row yet for ieee, tf32x3", "seconds": 240}
+    assert parts.tune(job, 240)["outcome"] == "done"
 
 
 def test_what_takes_the_measurements_down_is_left_out(job, monkeypatch):
