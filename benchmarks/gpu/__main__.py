@@ -58,8 +58,9 @@ def begin(job: Job, resume: Path | None, letters: Sequence[str]) -> None:
     print(*missing, sep="\n", flush=True)
 
 
-def run(job: Job, name: str) -> str:
-    """One step, unless it is done; returns its outcome, which the records have too."""
+def run(job: Job, name: str, later: Sequence[str] = ()) -> str:
+    """One step, unless it is done; returns its outcome, which the records have too. Those that come later keep the time
+    that they take at least."""
     step, left = STEPS[name], job.end - TABLES - time.time()
     before = Records(job.records).parts().get(name, {"outcome": ""})
     if before["outcome"] == "done" and name != "build":  # this may be another machine
@@ -74,7 +75,8 @@ def run(job: Job, name: str) -> str:
         print(f"{name} ...", flush=True)
         Records(job.records).write("part", part=name, outcome="begun")
         try:
-            outcome = step.run(job, min(step.most, left))
+            kept = sum(STEPS[other].least for other in later)
+            outcome = step.run(job, min(step.most, max(step.least, left - kept)))
         except Exception as error:  # whatever it is, the other steps go on
             traceback.print_exc()
             outcome = {"outcome": "failed", "reason": f"{type(error).__name__}: {error}"}
@@ -103,9 +105,10 @@ def main() -> int:
     job = Job(given.out.resolve(), given.dry_run, time.time() + 60 * given.minutes)
     job.out.mkdir(parents=True, exist_ok=True)
     begin(job, given.resume, given.parts)
+    names = list(dict.fromkeys(name for letter in given.parts for name in PARTS[letter]))
     endings = []
-    for name in dict.fromkeys(name for letter in given.parts for name in PARTS[letter]):
-        endings.append(run(job, name))
+    for index, name in enumerate(names):
+        endings.append(run(job, name, names[index + 1 :]))
         report.write(job.out)
     report.show(report.write(job.out), job.out)
     return int(any(ending not in ENDED_WELL for ending in endings))

@@ -252,7 +252,7 @@ class Step(NamedTuple):
 STEPS = {
     "build": Step(build, 20, 150),
     "tests": Step(tests, 45, 390),
-    "measurements": Step(partial(measure, plan="measurements"), 45, 300),
+    "measurements": Step(partial(measure, plan="measurements"), 90, 300),
     "memcheck": Step(partial(sanitizer, tool="memcheck"), 30, 150),
     "racecheck": Step(partial(sanitizer, tool="racecheck"), 30, 150),
     "tune": Step(tune, 45, 500),

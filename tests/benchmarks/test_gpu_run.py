@@ -185,6 +185,18 @@ def test_a_step_for_which_no_time_is_left_does_not_begin(tmp_path, monkeypatch):
     assert Records(job.records).parts()["tune"]["limit"] <= 10
 
 
+def test_later_steps_keep_the_least_that_they_take(tmp_path, monkeypatch):
+    limits = {}
+    job = Job(tmp_path, True, time.time() + gpu.TABLES + 100)
+    Records.begin(job.records, {"dry_run": True}, machine={}, provenance={}, parts=[], missing=[])
+    for name, least in (("tests", 20), ("memcheck", 50), ("racecheck", 40)):
+        step = Step(lambda job, limit, name=name: limits.update({name: limit}) or {"outcome": "done"}, least, 1000)
+        monkeypatch.setitem(STEPS, name, step)
+    gpu.run(job, "tests", ["memcheck"])
+    gpu.run(job, "memcheck", ["tests", "racecheck"])  # less is left than all take: it gets its own least all the same
+    assert limits == pytest.approx({"tests": 50, "memcheck": 50}, abs=1)
+
+
 def test_every_step_fits_into_nine_minutes():
     for steps in PARTS.values():
         assert sum(STEPS[name].most for name in steps if name != "build") + gpu.TABLES <= 540
