@@ -134,20 +134,23 @@ class Bench:
         self, case: Case, there: Mapping[str, Competitor], first_calls: Mapping[str, float], inputs: Inputs
     ) -> None:
         """Forward and backward as one CUDA graph: what is left of the time without Python and without launches."""
-        replays: dict[str, Callable[[], float]] = {}
+        replays: dict[str, Callable[[], object]] = {}
         captures: dict[str, float] = {}
 
         def capture(name: str) -> None:
             start = time.perf_counter()
             replay = self.device.captured(partial(there[name].step, *inputs))
             captures[name] = time.perf_counter() - start
-            replays[name] = lambda: self.device.laps(replay)[0]
+            replays[name] = replay
 
         def clock() -> None:
-            rounds = {name: _rounds(replay()) for name, replay in replays.items()}
-            for name, times in by_turns(replays, rounds).items():
+            laps = {name: lambda replay=replay: self.device.laps(replay)[0] for name, replay in replays.items()}
+            rounds = {name: _rounds(lap()) for name, lap in laps.items()}
+            for name, times in by_turns(laps, rounds).items():
                 timing = summary(captures[name], times)
                 self.records.write("time", competitor=name, **case.place, direction="graph", **timing)
+            if "triton" in replays and (mhz := self.device.clock(replays["triton"])):
+                self.records.write("clock", competitor="triton", **case.place, mhz=mhz)
 
         for name in first_calls:
             self.attempt(case, f"{name}{GRAPH}", lambda name=name: capture(name))

@@ -153,6 +153,8 @@ def tests(job: Job, limit: float) -> Outcome:
         # Neighbours share what is compiled: each worker begins with a stretch of them.
         options += ["-n", str(workers), "--dist", "worksteal"]
     variables = {outcomes.FILE: str(job.records), "OMP_NUM_THREADS": str(max(1, cores // workers))}
+    # The groups of processes in the tests are of one machine, whose name no network may know.
+    variables |= dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), "lo")
     outcome = job.run(limit, sys.executable, "-m", "pytest", *options, *files, **variables)
     ended = Records(job.records).tests()
     return outcome | {"counts": dict(Counter(test["outcome"] for test in ended.values()))}

@@ -41,6 +41,7 @@ WORKLOAD = {
     "loss": "distance l2, temperature outside, scope batch, the paper's constants",
     "time": "seconds between CUDA events, the L2 cache cold; all competitors by turns in one process, after two calls "
     "each, as graphs and live; first_call is the host's, with all that is compiled (of a graph: with its capture)",
+    "clocks": "MHz of the multiprocessors, by nvidia-smi while the graph of `triton` is replayed over and over",
     "kernels": "of `triton`, by PyTorch's profiler: seconds of a step, the L2 cache as the step before left it",
     "memory": "peak of PyTorch's allocator during a call, above both images and whatever was there before "
     "(cuBLAS's workspace), less the returned gradient; KeOps allocates beside it",
@@ -269,12 +270,14 @@ def _detail(results: Results, n: int, dim: int, precision: str) -> Table:
 def _kernels(results: Results, n: int, dim: int, precision: str) -> Table:
     """Those that are predicted, those that take a fiftieth of the step or more, and the rest in a line. The ratio is to
     the longest unit alone: 1 is perfect overlap, and where it is below, the prediction is wrong."""
+    place = (n, dim, precision)
+    mhz = [r["mhz"] for r in results["clocks"] if (r["n"], r["dim"], r["precision"]) == place]
+    clock = f", at {mhz[0]:.0f} MHz" if mhz else ""
     table = _table(
-        f"Kernels of {LABELS['triton']}, one by one, precision {precision}, n = {n}, D = {dim}; {cycles.PREDICTED}",
+        f"Kernels of {LABELS['triton']}, precision {precision}, n = {n}, D = {dim}{clock}; {cycles.PREDICTED}",
         *("", "PREDICTED limit", "launches", "ms of all", "ms of one", "PREDICTED ms of one", "measured / PREDICTED"),
         left=2,
     )
-    place = (n, dim, precision)
     predicted = {r["kernel"]: r for r in results["predictions"] if (r["n"], r["dim"], r["precision"]) == place}
     kernels = [r for r in results["kernels"] if (r["n"], r["dim"], r["precision"]) == place]
     total = sum(r["median"] for r in kernels)

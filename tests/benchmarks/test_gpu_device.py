@@ -1,6 +1,7 @@
 """What is asked of a CUDA device, with everything of `torch.cuda` made up."""
 
 import contextlib
+import threading
 
 import pytest
 import torch
@@ -92,3 +93,17 @@ def test_what_cannot_be_captured_ends_the_process(cuda):
 
     with pytest.raises(CaptureFailed, match="RuntimeError: operation not permitted"):
         device.captured(step)
+
+
+@pytest.mark.parametrize(("said", "mhz"), [("1755", 1755.0), ("[N/A]", None), (None, None)])
+def test_the_clock_is_read_while_the_device_is_busy(cuda, monkeypatch, said, mhz):
+    device, asked = cuda
+    busy = threading.Event()
+
+    def output(*command):
+        assert busy.wait(10)
+        return said
+
+    monkeypatch.setattr("benchmarks.gpu.device.output", output)
+    assert device.clock(busy.set) == mhz
+    assert "synchronize" in asked

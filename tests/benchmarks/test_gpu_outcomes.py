@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 from benchmarks.gpu import outcomes
 from benchmarks.gpu.records import Records
@@ -69,3 +70,18 @@ def test_a_file_of_tests_that_cannot_be_imported_is_an_error(tmp_path):
     (test,) = Records(file).tests().values()
     assert test["outcome"] == "error"
     assert "nothing_of_the_kind" in test["message"]
+
+
+def test_all_workers_leave_out_the_same_tests_whenever_they_ask(tmp_path, monkeypatch):
+    """xdist wants one collection of all its workers, and one may begin when another's first tests have passed."""
+    file = tmp_path / "gpu.jsonl"
+    records, passed = Records(file), {"outcome": "passed", "seconds": 1.0, "message": ""}
+    records.write("part", part="tests", outcome="begun")
+    records.write("test", test="before", **passed)
+    records.write("part", part="tests", outcome="begun")
+    records.write("test", test="just now", **passed)
+    monkeypatch.setenv(outcomes.FILE, str(file))
+    config = SimpleNamespace(hook=SimpleNamespace(pytest_deselected=lambda items: None))
+    items = [SimpleNamespace(nodeid=name) for name in ("before", "just now", "later")]
+    outcomes.pytest_collection_modifyitems(config, items)
+    assert [item.nodeid for item in items] == ["just now", "later"]

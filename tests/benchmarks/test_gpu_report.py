@@ -29,6 +29,7 @@ def measured():
         "tests": {"test_it": {"outcome": "failed", "seconds": 1.0, "message": "1 is not 2"}},
         "tiles": [{"row": '("sm_90", 192)', "precision": "tf32"}],
         "kernels": [],
+        "clocks": [{"n": 8192, "dim": 192, "precision": "tf32", "mhz": 1755.0}],
         "ceilings": [
             {"precision": precision, "flop": 1e12, "median": 1e12 / rate}
             for precision, rate in (("tf32", 1e15), ("bf16", 1e15), ("ieee", 1e14))
@@ -155,6 +156,7 @@ def test_predictions_stand_beside_the_seconds_of_a_launch(predicted):
 def test_the_table_of_kernels(predicted):
     out = io.StringIO()
     report.print_tables(predicted, Console(file=out, width=160))
+    assert "precision tf32, n = 8192, D = 192, at 1755 MHz" in " ".join(out.getvalue().split())
     lines = [line.split() for line in out.getvalue().splitlines()]
     assert ["forward_plain", "special", "functions", "1", "0.300", "0.300", "0.200", "to", "0.500", "1.50"] in lines
     assert ["_rows_kernel", "DRAM", "2", "0.00400", "0.00200", "0.00100", "to", "0.00400", "2.00"] in lines
