@@ -1,8 +1,8 @@
 """What is found out, as lines of JSON, each written as soon as it is there: whatever ends the run loses only itself.
 
 Results are the kinds of `RESULTS`. "run" begins a run of the command, "part" says how a step of it begins and ends,
-"testing" and "test" how a test does; "trying" says what is measured now, so that whoever finds the process dead knows what
-to leave out; "done" closes a case.
+"testing" and "test" how a test does; "trying" says what is measured now, so that whoever finds the process dead knows
+what to leave out; "done" closes a case.
 
 Runs may follow one another in one file: those of the same sources on the same kind of device belong together, and their
 records count as one run's. Records of other sources or another device stay in the file, and nothing is taken from them.
