@@ -77,6 +77,15 @@ def results(folder):
     return json.loads((folder / "gpu.json").read_text())
 
 
+def test_what_a_kill_leaves_can_be_shown_at_once(killed, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["report", str(killed)])
+    report.main()
+    left = json.loads((killed / "gpu.json").read_text())
+    assert left["parts"]["measurements"] == {"outcome": "cut off", "reason": "the run ended before it did"}
+    assert {r["precision"] for r in left["time"]} == {DRY["measurements"].cases[0].precision}
+    assert "cut off" in capsys.readouterr().out
+
+
 def test_failing_steps_are_reported_and_lose_nothing_else(results):
     outcomes = results["parts"]
     assert {name: outcome["outcome"] for name, outcome in outcomes.items()} == {
@@ -91,15 +100,6 @@ def test_failing_steps_are_reported_and_lose_nothing_else(results):
     assert outcomes["tests"]["reason"] == "it ended with SIGABRT"
     assert "limit" in outcomes["memcheck"]["reason"]
     assert outcomes["racecheck"]["reason"] == "ValueError: a mistake in the command itself"
-
-
-def test_what_a_kill_leaves_can_be_shown_at_once(killed, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["report", str(killed)])
-    report.main()
-    left = json.loads((killed / "gpu.json").read_text())
-    assert left["parts"]["measurements"] == {"outcome": "cut off", "reason": "the run ended before it did"}
-    assert {r["precision"] for r in left["time"]} == {DRY["measurements"].cases[0].precision}
-    assert "cut off" in capsys.readouterr().out
 
 
 def test_nothing_that_was_measured_before_the_kill_is_lost_or_measured_again(killed, folder, results):
