@@ -41,7 +41,11 @@ bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=mean -q
 	$(BIN)/python -m benchmarks.compare
 
-# Everything about a GPU, in at most eight minutes. On a machine that has PyTorch and Triton and cannot fetch packages:
-# make gpu GPU_PYTHON=python3. What comes of it goes to OUT.
+# Everything about a GPU, in parts that fit into commands of a few minutes; docs/gpu.md is the script. On a machine that has
+# PyTorch and Triton and cannot fetch packages: make gpu GPU_PYTHON=python3. What comes of it goes to OUT.
+# PARTS="A B" chooses parts, MINUTES=5 ends it, RESUME=FOLDER goes on from the records there, and COMMIT=... says of which
+# commit the sources are where git does not.
 gpu: $(if $(GPU_PYTHON),,$(READY))
-	$(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks.gpu --out $(or $(OUT),benchmarks/results)
+	$(if $(COMMIT),DEC_KERNELS_COMMIT=$(COMMIT)) $(or $(GPU_PYTHON),$(BIN)/python) -m benchmarks.gpu \
+		--out $(or $(OUT),benchmarks/results) $(if $(PARTS),--parts $(PARTS)) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(RESUME),--resume $(RESUME))

@@ -75,7 +75,9 @@ def chunked(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int, operands: Dtyp
     z, h, p = unit_rows(sr, hr, patch_size, operands)
     rows = max(1, mib * 2**20 // (4 * len(z)))
     chunks = zip(z.split(rows), h.split(rows), p.split(rows), strict=True)
-    ratios = [checkpoint(_ratios, z_i, h_i, p_i, z, p, use_reentrant=False) for z_i, h_i, p_i in chunks]
+    # There is nothing random in it, and a CUDA graph cannot capture the keeping of a generator's state.
+    again = partial(checkpoint, _ratios, use_reentrant=False, preserve_rng_state=False)
+    ratios = [again(z_i, h_i, p_i, z, p) for z_i, h_i, p_i in chunks]
     return torch.cat(ratios).log().mean().neg()
 
 

@@ -1,11 +1,13 @@
 """Where, when and from which sources a result comes."""
 
 import datetime
+import hashlib
 import os
 import platform
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +15,7 @@ import dec_kernels
 from dec_kernels.environment import cpu, driver, operating_system, output, version
 
 ROOT = Path(__file__).parent.parent
+COMMIT = "DEC_KERNELS_COMMIT"
 
 
 def describe() -> dict[str, str | int | float]:
@@ -48,16 +51,50 @@ def describe_gpu() -> dict[str, str | int | float | None]:
     }
 
 
-def provenance(module: str) -> dict[str, str | bool | None]:
-    """The command line, given the module that Python runs; the time; and the commit, if the sources are in git."""
-    commit = _git("rev-parse", "HEAD")
+def provenance(module: str) -> dict[str, Any]:
+    """The command line, given the module that Python runs; the time; and the sources.
+
+    The commit comes from git or, where the sources lie outside of it, from the environment's DEC_KERNELS_COMMIT, and
+    "commit_from" says which. "sources" holds the sources' own ids (`tree_id`), which need neither.
+    """
+    in_git = _git("rev-parse", "--show-cdup") == ""  # otherwise this is a copy, though git may hold a folder above it
+    commit = _git("rev-parse", "HEAD") if in_git else os.environ.get(COMMIT)
     return {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit,
+        "commit_from": ("git" if in_git else COMMIT) if commit else None,
         # Results are written by the run itself.
-        "uncommitted_changes": commit and bool(_git("status", "--porcelain", "--", ".", ":!benchmarks/results")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--", ".", ":!benchmarks/results"))
+        if in_git
+        else None,
+        "sources": sources(),
     }
+
+
+def sources() -> dict[str, str]:
+    """The ids of the folders that decide on a result, as `git rev-parse COMMIT:FOLDER` has them."""
+    return {folder: tree_id(ROOT / folder) for folder in ("dec_kernels", "csrc", "benchmarks/gpu")}
+
+
+def tree_id(folder: Path) -> str:
+    """What git calls the tree of a folder, made from the files as they are, without git; builds and caches left out."""
+    entries = []
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            if (tree := tree_id(path)) != _object_id("tree", b""):  # git keeps no empty folders
+                entries.append((f"{path.name}/", "40000", tree))
+        elif path.suffix not in (".so", ".pyc"):
+            link = path.is_symlink()
+            content = os.fsencode(os.readlink(path)) if link else path.read_bytes()
+            mode = "120000" if link else "100755" if os.access(path, os.X_OK) else "100644"
+            entries.append((path.name, mode, _object_id("blob", content)))
+    lines = (f"{mode} {name.rstrip('/')}\0".encode() + bytes.fromhex(id_) for name, mode, id_ in sorted(entries))
+    return _object_id("tree", b"".join(lines))
+
+
+def _object_id(kind: str, content: bytes) -> str:
+    return hashlib.sha1(f"{kind} {len(content)}\0".encode() + content).hexdigest()
 
 
 def _git(*arguments: str) -> str | None:

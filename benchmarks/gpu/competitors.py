@@ -14,7 +14,7 @@ from torch import dtype as Dtype
 from benchmarks.competitors import RADIUS, T_NEG, T_POS, Competitor, chunked, compiled, eager, ours, unit_rows
 from benchmarks.gpu.device import Device
 
-PRESETS = ("tf32", "bf16", "ieee", "tf32x3")
+PRESETS = ("bf16", "tf32", "ieee", "tf32x3")
 FUSED = {"triton": "dec_kernels, Triton", "cpp": "dec_kernels, C++/CUDA"}
 OURS = FUSED | {"torch": "dec_kernels, PyTorch"}
 CHUNKS = (64, 256, 1024)  # MiB of one chunk of float32 similarities

@@ -1,16 +1,31 @@
-"""What is asked of the device that is measured: time, memory, a graph. `DryRun` answers in its place on the CPU."""
+"""What is asked of the device that is measured: time, memory, graphs, kernels.
+
+`DryRun` answers in its place on the CPU.
+"""
 
 import gc
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import torch
 
+from benchmarks.gpu import trace
+from benchmarks.timing import seconds
 from dec_kernels.doctor.memory import peak_extra_bytes_on_cuda
+from dec_kernels.environment import output
 
 Call = Callable[[], object]
+
+
+CLOCK = ("nvidia-smi", "--id=0", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits")
+
+
+class CaptureFailed(RuntimeError):
+    """A CUDA graph could not be captured. Stream and allocator are in no state to go on with in this process."""
 
 
 class Cuda:
@@ -54,9 +69,33 @@ class Cuda:
                 call()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            call()
+        gc.collect()  # nothing of the device may be given back while it captures
+        try:
+            with torch.cuda.graph(graph):
+                call()
+        except Exception as error:
+            raise CaptureFailed(f"{type(error).__name__}: {error}") from error
         return graph.replay
+
+    def issue(self, call: Call) -> float:
+        """Seconds of the host until it has handed the call to an idle device, for which it does not wait."""
+        torch.cuda.synchronize()
+        return seconds(call)
+
+    def kernels(self, step: Call) -> list[dict[str, Any]]:
+        """Seconds of each kernel of a step, the L2 cache as the step before left it."""
+        return trace.kernels(step, self.type, steps=10)
+
+    def clock(self, replay: Call) -> float | None:
+        """MHz of the multiprocessors while it replays over and over; None where there is no nvidia-smi."""
+        with ThreadPoolExecutor(1) as beside:
+            asked = beside.submit(output, *CLOCK)
+            while not asked.done():
+                for _ in range(20):
+                    replay()
+                torch.cuda.synchronize()
+        said = asked.result()
+        return float(said) if said and said.replace(".", "").isdigit() else None
 
     def check(self) -> None:
         """Raises if the device has had an error after which nothing runs on it in this process any more."""
@@ -86,6 +125,16 @@ class DryRun:
 
     def captured(self, call: Call) -> Call:
         return call
+
+    def issue(self, call: Call) -> float:
+        return seconds(call)
+
+    def clock(self, replay: Call) -> None:
+        """Not known."""
+        replay()
+
+    def kernels(self, step: Call) -> list[dict[str, Any]]:
+        return trace.kernels(step, self.type, steps=1)
 
     def check(self) -> None:
         pass

@@ -1,6 +1,6 @@
-"""Measures what the plan lists, until it is done or the time is over.
+"""Measures what a plan lists, until it is done or the time is over.
 
-    python -m benchmarks.gpu.measure RECORDS DEADLINE [--dry-run]
+    python -m benchmarks.gpu.measure RECORDS PLAN DEADLINE [--dry-run]
 
 `benchmarks.gpu` runs this in a process of its own. Started again with the same RECORDS, it goes on where it ended.
 """
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from benchmarks.competitors import Competitor
 from benchmarks.gpu.competitors import competitors, setting
-from benchmarks.gpu.device import Cuda, Device, DryRun
-from benchmarks.gpu.plan import DRY, FULL, PATCH_SIZES, Case, Plan
+from benchmarks.gpu.device import CaptureFailed, Cuda, Device, DryRun
+from benchmarks.gpu.plan import PATCH_SIZES, PLANS, Case, Plan
 from benchmarks.gpu.records import Records
-from benchmarks.results import DIM, MIB, extrapolate
+from benchmarks.results import MIB, extrapolate
 from benchmarks.timing import by_turns, seconds, summary
 from benchmarks.workload import images
 from dec_kernels import dec_loss
@@ -32,6 +32,8 @@ MOST_OF_FREE_MEMORY = 0.8
 # It is called as often as fits into this time, within these bounds.
 SECONDS_EACH = 0.3
 FEWEST_ROUNDS, MOST_ROUNDS = 3, 30
+ISSUED = 10  # times, for the host's time
+GRAPH = " as a graph"  # of a competitor, in what is left out
 
 Inputs = tuple[Tensor, Tensor, int]
 
@@ -50,13 +52,12 @@ class Bench:
             if not self.records.of("ceiling", precision=precision):
                 self.attempt(product, "cuBLAS", lambda product=product: self.ceiling(product))
         for case in self.plan.cases:
-            if self.records.of("done", **case.place):
+            if self.records.of("done", **case.key):
                 continue
-            if time.time() < deadline:
-                self.measure(case)
-            else:
-                self.leave_out(case, None, case.n, "no time left")
-            self.records.write("done", **case.place)
+            if time.time() > deadline:
+                return
+            self.measure(case)
+            self.records.write("done", **case.key)
 
     def ceiling(self, product: Case) -> None:
         """The rate of one large square product: what something made of products can hope for."""
@@ -86,11 +87,11 @@ class Bench:
                 self.attempt(
                     case, name, lambda name=name: first_calls.update({name: self.alone(case, there, name, inputs)})
                 )
+        if case.n <= self.plan.graphs_up_to:
+            self.graphs(case, there, first_calls, inputs)
         self.attempt(case, None, lambda: self.clock(case, there, first_calls, inputs))
-        if (case.n, case.dim) == (self.plan.graph_at, DIM):
-            for name in first_calls:
-                if there[name].ours:
-                    self.attempt(case, f"{name}_graph", lambda name=name: self.graph(case, name, there[name], inputs))
+        if case.n == self.plan.kernels_at and "triton" in first_calls:
+            self.attempt(case, "triton_kernels", lambda: self.kernels(case, there["triton"], inputs))
 
     def alone(self, case: Case, there: Mapping[str, Competitor], name: str, inputs: Inputs) -> float:
         """Memory and accuracy of one competitor; returns the seconds of its first call."""
@@ -124,28 +125,58 @@ class Bench:
                 timing = summary(first_calls[name], times)
                 self.records.write("time", competitor=name, **case.place, direction=direction, **timing)
 
-    def graph(self, case: Case, name: str, competitor: Competitor, inputs: Inputs) -> None:
-        """Forward and backward as one CUDA graph: what is left of the time without the launches."""
-        captured: list[Callable[[], object]] = []
-        first_call = seconds(lambda: captured.append(self.device.captured(partial(competitor.step, *inputs))))
-        times = [self.device.laps(captured[0])[0] for _ in range(MOST_ROUNDS)]
-        timing = summary(first_call, times)
-        self.records.write("time", competitor=name, **case.place, direction="graph", **timing)
+        for name in first_calls:
+            step = partial(there[name].step, *inputs)
+            timing = summary(first_calls[name], [self.device.issue(step) for _ in range(min(ISSUED, rounds[name]))])
+            self.records.write("time", competitor=name, **case.place, direction="host", **timing)
+
+    def graphs(
+        self, case: Case, there: Mapping[str, Competitor], first_calls: Mapping[str, float], inputs: Inputs
+    ) -> None:
+        """Forward and backward as one CUDA graph: what is left of the time without Python and without launches."""
+        replays: dict[str, Callable[[], object]] = {}
+        captures: dict[str, float] = {}
+
+        def capture(name: str) -> None:
+            start = time.perf_counter()
+            replay = self.device.captured(partial(there[name].step, *inputs))
+            captures[name] = time.perf_counter() - start
+            replays[name] = replay
+
+        def clock() -> None:
+            laps = {name: lambda replay=replay: self.device.laps(replay)[0] for name, replay in replays.items()}
+            rounds = {name: _rounds(lap()) for name, lap in laps.items()}
+            for name, times in by_turns(laps, rounds).items():
+                timing = summary(captures[name], times)
+                self.records.write("time", competitor=name, **case.place, direction="graph", **timing)
+            if "triton" in replays and (mhz := self.device.clock(replays["triton"])):
+                self.records.write("clock", competitor="triton", **case.place, mhz=mhz)
+
+        for name in first_calls:
+            self.attempt(case, f"{name}{GRAPH}", lambda name=name: capture(name))
+        self.attempt(case, "all graphs", clock)
+
+    def kernels(self, case: Case, competitor: Competitor, inputs: Inputs) -> None:
+        for kernel in self.device.kernels(partial(competitor.step, *inputs)):
+            self.records.write("kernel", competitor="triton", **case.place, **kernel)
 
     def attempt(self, case: Case, name: str | None, what: Callable[[], object]) -> None:
         """Does it, unless it failed before; an error leaves out the competitor, or, with name None, the case."""
         if name and self.is_out(case, name):
             return
-        self.records.write("trying", competitor=name, **case.place)
+        self.records.write("trying", competitor=name, **case.key)
         try:
             what()
+        except CaptureFailed as error:
+            self.leave_out(case, name, 0, f"it cannot be captured: {_line(error)}")
+            raise
         except torch.cuda.OutOfMemoryError:
             self.leave_out(case, name, case.n, "out of memory")
         except Exception as error:
             traceback.print_exc()
-            self.leave_out(case, name, 0, " ".join(f"{type(error).__name__}: {error}".split())[:600])
+            self.leave_out(case, name, 0, f"{type(error).__name__}: {_line(error)}")
             if name is None:
-                self.records.write("done", **case.place)
+                self.records.write("done", **case.key)
             self.device.check()
 
     def too_much(self, case: Case, name: str) -> str | None:
@@ -187,6 +218,10 @@ def _rounds(call: float) -> int:
     return min(MOST_ROUNDS, max(FEWEST_ROUNDS, int(SECONDS_EACH / call)))
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:600]
+
+
 def _plain(value: float) -> float | str:
     """As JSON can hold it: "inf" comes from those whose mask loses a patch to itself."""
     return value if math.isfinite(value) else str(value)
@@ -195,10 +230,11 @@ def _plain(value: float) -> float | str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("records", type=Path)
+    parser.add_argument("plan", choices=PLANS[False])
     parser.add_argument("deadline", type=float, help="seconds since the epoch: no case starts later")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes on the CPU")
     given = parser.parse_args()
-    plan, device = (DRY, DryRun()) if given.dry_run else (FULL, Cuda())
+    plan, device = PLANS[given.dry_run][given.plan], DryRun() if given.dry_run else Cuda()
     Bench(plan, device, Records(given.records)).run(given.deadline)
 
 

@@ -24,10 +24,10 @@ SIZES = [
 ]
 
 
-@pytest.fixture(params=["torch", "cpp", "triton", "auto"])
+@pytest.fixture(params=["torch", "cpp", "triton"])
 def on_cuda(request: pytest.FixtureRequest) -> str:
     name = request.param
-    if name != "auto" and (found := BACKENDS[name].reasons(torch.device("cuda"), torch.float32, 192)):
+    if found := BACKENDS[name].reasons(torch.device("cuda"), torch.float32, 192):
         pytest.skip(f"{name}: {'; '.join(found)}")
     return name
 
@@ -38,9 +38,13 @@ def on_the_device(sr: Tensor, hr: Tensor, **arguments: object) -> Result:
     return Result(loss.cpu(), gradient.cpu())
 
 
-def test_auto_is_triton() -> None:
-    assert choose("auto", Task(torch.device("cuda"), torch.float32, 192, 8192, "tf32")) in ("triton", "cpp")
+def test_auto_is_a_fused_backend_and_gives_its_result() -> None:
+    name = choose("auto", Task(torch.device("cuda"), torch.float32, 192, 297, "tf32"))
+    assert name in ("triton", "cpp")
     assert choose("auto", Task(torch.device("cuda"), torch.float64, 192, 8192, "ieee")) in ("cpp", "torch")
+    sr, hr = images(3, 3, 72, 88, 8, torch.float32)
+    auto, named = (on_the_device(sr, hr, backend=backend, precision="tf32") for backend in ("auto", name))
+    assert torch.equal(auto.gradient, named.gradient)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -76,19 +80,18 @@ def _compare(backend: str, spec: Spec, sr: Tensor, hr: Tensor, precision: str) -
     assert error(ours.loss, true.loss) <= 4 * error(plain.loss, true.loss) + budget / 4 + 1e-6
 
 
-def test_photographs_whole(on_cuda: str) -> None:
+@pytest.mark.parametrize("distance", ["l2", "rmse"])
+def test_photographs_whole(on_cuda: str, distance: str) -> None:
     """The mask of 8192 patches of photographs, by its counts, and the loss against the CPU in float64."""
     sr, hr = workload.images(8192, 8)
-    for distance in ("l2", "rmse"):
-        cuda = on_the_device(sr, hr, distance=distance, backend=on_cuda, precision="ieee")
-        cpu = evaluate(sr.double(), hr.double(), distance=distance, backend="torch")
-        assert error(cuda.loss, cpu.loss) < 1e-6
-        assert error(cuda.gradient, cpu.gradient) < 1e-4
+    cuda = on_the_device(sr, hr, distance=distance, backend=on_cuda, precision="ieee")
+    cpu = evaluate(sr.double(), hr.double(), distance=distance, backend="torch")
+    assert error(cuda.loss, cpu.loss) < 1e-6
+    assert error(cuda.gradient, cpu.gradient) < 1e-4
 
-        constants = Spec(distance=distance).constants(192, "ieee")
-        name = choose(on_cuda, Task(torch.device("cuda"), torch.float32, 192, 8192, "ieee"))
-        counts = [_positives(BACKENDS["torch"], hr, constants), _positives(BACKENDS[name], hr.cuda(), constants)]
-        assert torch.equal(*counts)
+    constants = Spec(distance=distance).constants(192, "ieee")
+    counts = [_positives(BACKENDS["torch"], hr, constants), _positives(BACKENDS[on_cuda], hr.cuda(), constants)]
+    assert torch.equal(*counts)
 
 
 def _positives(backend: ModuleType, hr: Tensor, constants: Constants) -> Tensor:
@@ -107,13 +110,22 @@ def test_more_rows_than_a_tile(on_cuda: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["tf32x3", "tf32", "bf16"])
-def test_50_runs_give_the_same_bits(on_cuda: str, precision: str) -> None:
-    sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
-    first = evaluate(sr, hr, patch_size=4, backend=on_cuda, precision=precision)
-    for _ in range(49):
-        again = evaluate(sr, hr, patch_size=4, backend=on_cuda, precision=precision)
-        assert torch.equal(again.loss, first.loss)
-        assert torch.equal(again.gradient, first.gradient)
+@pytest.mark.parametrize("whole", [True, False], ids=["8192 patches", "ragged"])
+def test_200_runs_give_the_same_bits(on_cuda: str, whole: bool, precision: str) -> None:
+    """A race may show once in many tiles: 8192 patches of photographs are thousands of them, 297 have ragged ends."""
+    sr, hr = workload.images(8192, 8) if whole else images(3, 3, 36, 44, 4, torch.float32)
+    arguments = {"patch_size": 8 if whole else 4, "backend": on_cuda, "precision": precision}
+    sr, hr = sr.cuda(), hr.cuda()
+    first = [_bits(x) for x in evaluate(sr, hr, **arguments)]
+    differing = torch.zeros((), dtype=torch.int64, device="cuda")
+    for _ in range(199):  # the host does not wait, so that runs follow each other as closely as they can
+        again = [_bits(x) for x in evaluate(sr, hr, **arguments)]
+        differing += sum((x != y).sum() for x, y in zip(again, first, strict=True))
+    assert differing.item() == 0
+
+
+def _bits(x: Tensor) -> Tensor:
+    return x.view(torch.int32)
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32x3", "tf32", "bf16"])

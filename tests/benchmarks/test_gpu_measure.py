@@ -8,9 +8,9 @@ import torch
 
 from benchmarks.competitors import Competitor, eager
 from benchmarks.gpu import measure
-from benchmarks.gpu.device import DryRun
+from benchmarks.gpu.device import CaptureFailed, DryRun
 from benchmarks.gpu.measure import Bench
-from benchmarks.gpu.plan import DRY, FULL, Case, Plan
+from benchmarks.gpu.plan import FULL, MEMORY_AT, Case, Plan
 from benchmarks.gpu.records import Records
 
 
@@ -19,7 +19,7 @@ def fails(sr, hr, patch_size):
 
 
 def plan(*cases: Case) -> Plan:
-    return Plan(cases, speed_at=16, graph_at=16, memory_at=16, exact_up_to=16)
+    return Plan(cases, graphs_up_to=16, kernels_at=0, exact_up_to=16)
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,8 @@ def test_an_error_that_ends_the_process_is_not_met_twice(two, records, monkeypat
 def test_nothing_starts_after_the_deadline(two, records):
     Bench(plan(two), DryRun(), records).run(deadline=0)
     assert not records.of("time")
-    assert [r["reason"] for r in records.of("left_out")] == ["no time left"]
+    Bench(plan(two), DryRun(), records).run(time.time() + 100)  # and a later run goes on
+    assert {r["competitor"] for r in records.of("time")} == {"eager"}
 
 
 @pytest.mark.parametrize(
@@ -85,26 +86,48 @@ def test_nothing_starts_after_the_deadline(two, records):
     ],
 )
 def test_what_would_be_too_much_is_left_out(records, monkeypatch, kind, fields, reason):
-    bench = Bench(DRY, DryRun(), records)
+    bench = Bench(plan(), DryRun(), records)
     monkeypatch.setattr(bench.device, "free_bytes", lambda: 80 * 2**30)
     records.write(kind, competitor="eager", n=1024, dim=48, precision="tf32", **fields)
     found = bench.too_much(Case(2048, 48, "tf32", ["eager"]), "eager")
     assert found is None if reason is None else reason in found
 
 
-def test_a_case_that_is_measured_again_counts_once(records):
-    for extra in (1, 2):
-        records.write("memory", competitor="eager", n=16, dim=48, precision="ieee", extra_bytes=extra)
-    (memory,) = records.results()["memory"]
-    assert memory["extra_bytes"] == 2
+def test_one_that_cannot_be_captured_ends_the_process_and_is_said_to_be_so(two, records, monkeypatch):
+    """Its stream is in no state to go on with. The next process leaves its graph out, and times it live."""
+    device = DryRun()
+
+    def captured(call):
+        raise CaptureFailed("RuntimeError: not permitted")
+
+    monkeypatch.setattr(device, "captured", captured)
+    with pytest.raises(CaptureFailed):
+        Bench(plan(two), device, records).run(time.time() + 100)
+    (_, out) = records.of("left_out")
+    assert (out["competitor"], out["from_n"]) == ("eager as a graph", 0)
+    assert out["reason"] == "it cannot be captured: RuntimeError: not permitted"
+    Bench(plan(two), device, Records(records.path)).run(time.time() + 100)
+    assert {r["direction"] for r in Records(records.path).of("time")} == {"forward", "backward", "both", "host"}
+
+
+def test_a_larger_n_than_the_plan_says_is_not_captured(two, records):
+    Bench(plan(two._replace(n=64)), DryRun(), records).run(time.time() + 100)
+    assert "graph" not in {r["direction"] for r in records.of("time")}
+
+
+def test_two_cases_at_one_place_are_both_measured(two, records):
+    Bench(plan(two, two._replace(names=["eager"])), DryRun(), records).run(time.time() + 100)
+    assert [r["among"] for r in records.of("done")] == [2, 1]
 
 
 def test_the_plan_begins_with_what_is_claimed():
-    assert {(case.n, case.dim) for case in FULL.cases[:4]} == {(8192, 192)}
-    assert {case.precision for case in FULL.cases[:4]} == {"ieee", "tf32x3", "tf32", "bf16"}
-    assert len({tuple(case.place.values()) for case in FULL.cases}) == len(FULL.cases)
-    claimed = next(i for i, case in enumerate(FULL.cases) if (case.n, case.dim) == (FULL.memory_at, 48))
-    assert claimed < len(FULL.cases) / 3
+    ours, rest = FULL["measurements"].cases[:2], FULL["measurements"].cases[2:]
+    assert [(case.n, case.dim, case.precision) for case in ours] == [(8192, 192, "bf16"), (8192, 192, "tf32")]
+    assert all(case.names == ("triton", "cpp") for case in ours)
+    assert [(case.n, case.dim) for case in rest] == 4 * [(8192, 192)] + [(MEMORY_AT[False], 48)]
+    assert [case.precision for case in rest[:4]] == ["bf16", "tf32", "ieee", "tf32x3"]
+    everything = [case for plan in FULL.values() for case in plan.cases]
+    assert len({tuple(case.key.values()) for case in everything}) == len(everything)
 
 
 CHUNKED = """
