@@ -132,6 +132,7 @@ def _launch(
         "limit_bits": bits_of(constants.radius * constants.radius),
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
+        "POLYNOMIAL": plain.polynomial and constants.precision in ("tf32", "bf16") and not constants.inside,
     }  # fmt: skip
     shares = _shares(kernel, rows, constants)
     with current_device(rows.z):
@@ -177,11 +178,7 @@ def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
     groups, m, _ = rows.z.shape
     programs = groups * -(-rows.order.shape[1] // tile.rows) * shares
     wanted = -(-2 * _multiprocessors(rows.z.device) // programs)
-    return max(1, min(wanted, m // tile.columns, _MOST_SPLITS))
-
-
-# Each part of the backward holds sums of its own, n x D float32.
-_MOST_SPLITS = 4
+    return max(1, min(wanted, m // tile.columns, tile.splits))
 
 
 @functools.cache
