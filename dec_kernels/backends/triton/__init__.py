@@ -160,6 +160,7 @@ def _planned(
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
         "scale": 1 / scale_of(constants),
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
+        "POLYNOMIAL": plain.polynomial and constants.precision in ("tf32", "bf16") and not constants.inside,
     }  # fmt: skip
     options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
     return Launch(kernel, size.groups * blocks * splits * _shares(kernel, shape), numbers, options)
@@ -210,11 +211,7 @@ def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
     groups, m, r, _, _ = rows.size
     programs = groups * -(-r // tile.rows) * shares
     wanted = -(-2 * _multiprocessors(rows.z.device) // programs)
-    return max(1, min(wanted, m // tile.columns, _MOST_SPLITS))
-
-
-# Each part of the backward holds sums of its own, n x D float32.
-_MOST_SPLITS = 4
+    return max(1, min(wanted, m // tile.columns, tile.splits))
 
 
 @functools.cache

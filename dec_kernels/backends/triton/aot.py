@@ -214,7 +214,7 @@ def compile_ahead(build: Build) -> Any:
     constants = {
         **tiles.shape_of(build.width, build.precision), "D": DIMS[build.width],
         "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
-        "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns,
+        "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns, "POLYNOMIAL": build.tile.polynomial,
         "P": PATCH_SIZES[build.width], "PADDED": build.width, "BLOCK": rows.LONG_BLOCK,
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"

@@ -8,7 +8,8 @@ so both halves have one form: rows x_j that are multiplied with z_k, and again w
 after the other, since both at once would not leave room for the sums in the registers. Of wide rows a program owns only
 OWNED chunks of dz, for the same reason, and several programs compute the same similarities.
 
-`backward_plain` takes the tiles outside of the band, where m = 0; `backward_band` the others, and adds to its sums.
+`backward_plain` takes the pairs outside of the band of their row, where m = 0; `backward_band` those in it, and adds to
+the other's sums.
 """
 
 import triton
@@ -17,13 +18,15 @@ import triton.language as tl
 from dec_kernels.backends.triton.walk import (
     add_product,
     band,
-    band_strips,
+    load_chunk,
     load_rows,
-    plain_tiles,
+    plain_tile,
+    plain_walk,
     positives,
     similarities,
     similarities_from_memory,
-    strip_of,
+    subtract_centered_products,
+    without_band,
     zero_rows,
 )
 
@@ -58,34 +61,37 @@ def backward_plain(
     program = tl.program_id(0) // SHARES
     split, block = program % splits, program // splits % blocks
     group = (program // splits // blocks).to(tl.int64)
-    # Rows are counted within their group: the group's place for every row by itself would take registers.
-    row_z, row_beta = row_z + group * r * (CHUNKS * CHUNK), row_beta + group * r
-    k = (block * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    k_valid = k < r
+    # Rows are counted from the block's first: the block's place for every row by itself would take registers.
+    start = block * ROWS
+    k = tl.arange(0, ROWS)
+    k_valid = start + k < r
+    row_z, row_beta = row_z + (group * r + start) * (CHUNKS * CHUNK), row_beta + group * r + start
     if RESIDENT:
         z_k = load_rows(row_z, k, k_valid, 0, CHUNKS, CHUNKS, CHUNK)
     beta_k = tl.load(row_beta + k, mask=k_valid, other=0.0)
     sums = zero_rows(ROWS, OWNED, CHUNK)
 
-    lower, upper, whole = plain_tiles(first + group * r, last + group * r, block * ROWS, r, m, ROWS, COLUMNS)
-    tiles = lower + whole - upper
+    first, last = first + group * r, last + group * r
+    skipped, resumed, tiles, band_begin, band_end = plain_walk(first, last, start + k, r, m, COLUMNS)
     for half in range(2):
         x = z if half == 0 else h
         row_weight = tl.where(half == 0, beta_k, 0.0)
         factor = tl.where(half == 0, 1.0, 2.0)
-        for t in range(tiles * split // splits, tiles * (split + 1) // splits):
-            tile = tl.where(t < lower, t, t + upper - lower)
-            j = group * m + tile * COLUMNS + tl.arange(0, COLUMNS)
-            weight = row_weight[:, None] + (factor * tl.load(beta + j))[None, :]
+        for t in tl.range(tiles * split // splits, tiles * (split + 1) // splits, disable_licm=True):
+            first_column, column = plain_tile(t, skipped, resumed, m, COLUMNS)
+            j = group * m + column + tl.arange(0, COLUMNS)
             x_j = load_rows(x, j, None, begin, OWNED, CHUNKS, CHUNK)
             if RESIDENT:
-                weight *= tl.exp2(similarities(z_k, x_j, PRODUCT))
+                s = similarities(z_k, x_j, PRODUCT)
             else:
-                weight *= tl.exp2(similarities_from_memory(row_z, k, k_valid, x, j, None, CHUNKS, CHUNK, PRODUCT, 3))
+                s = similarities_from_memory(row_z, k, k_valid, x, j, CHUNKS, CHUNK, PRODUCT)
+            if (first_column < band_end) & (first_column + COLUMNS > band_begin) | (column < first_column):
+                s = without_band(s, float("-inf"), first_column, column, first, last, start + k, r, m, COLUMNS)
+            weight = (row_weight[:, None] + (factor * tl.load(beta + j))[None, :]) * tl.exp2(s)
             sums = add_product(sums, weight, x_j, PRODUCT, ROUNDED)
 
     size = (tl.num_programs(0) // SHARES // splits // blocks).to(tl.int64) * r
-    pointers = dz + (split * size + group * r + k)[:, None] * D
+    pointers = dz + (split * size + group * r + start) * D + k[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         tl.store(pointers + d[None, :], sums[c] * scale, mask=k_valid[:, None] & (d < D)[None, :])
@@ -122,7 +128,6 @@ def backward_band(
     OWNED: tl.constexpr,
     PRODUCT: tl.constexpr,
     ROUNDED: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     BAND_ROWS: tl.constexpr,
     STRIP: tl.constexpr,
@@ -131,37 +136,47 @@ def backward_band(
     begin = tl.program_id(0) % SHARES * OWNED
     program = tl.program_id(0) // SHARES
     block, group = program % blocks, (program // blocks).to(tl.int64)
-    row = block * BAND_ROWS + tl.arange(0, BAND_ROWS)
-    k, k_valid = group * r + row, row < r
-    alpha_k = tl.load(row_alpha + k, mask=k_valid, other=0.0)
-    beta_k = tl.load(row_beta + k, mask=k_valid, other=0.0)
+    start = block * BAND_ROWS
+    k, k_valid = tl.minimum(tl.arange(0, BAND_ROWS), r - 1 - start), start + tl.arange(0, BAND_ROWS) < r
+    band_begin, band_end = band(first + group * r, last + group * r, start + k, r, m, COLUMNS)
+    first_column, end = tl.min(band_begin, 0), tl.max(band_end, 0)
+    x = group * r + start
+    row_z, row_p = row_z + x * (CHUNKS * CHUNK), row_p + x * D
+    mean_k, square_k, own_k = tl.load(row_mean + x + k), tl.load(row_square + x + k), tl.load(own + x + k)
+    alpha_k, beta_k = tl.load(row_alpha + x + k)[:, None], tl.load(row_beta + x + k)[:, None]
     sums = zero_rows(BAND_ROWS, OWNED, CHUNK)
 
-    first, last, start = first + group * r, last + group * r, block * BAND_ROWS
-    band_begin, band_end = band(first, last, start, r, BAND_ROWS)
-    band_column, rest_column, in_band, strips = band_strips(first, last, start, r, m, ROWS, COLUMNS, STRIP)
-    for t in tl.range(strips, num_stages=1, disable_licm=True):
-        column, columns, j_valid = strip_of(t, band_column, rest_column, in_band, m, STRIP)
-        j = group * m + columns
-        mask = tl.zeros((BAND_ROWS, STRIP), tl.int1)
-        if (column < band_end) & (column + STRIP > band_begin):
+    products = tl.zeros((BAND_ROWS, STRIP), tl.float32)
+    s, a = products, products
+    for step in tl.range(tl.cdiv(end - first_column, STRIP) * CHUNKS, disable_licm=True):
+        c = step % CHUNKS
+        column = first_column + step // CHUNKS * STRIP
+        j, y = tl.minimum(tl.arange(0, STRIP), m - 1 - column), group * m + column
+        mean_j = tl.load(mean + y + j)
+        z_k = load_chunk(row_z, k, c, CHUNKS, CHUNK)
+        s = tl.dot(z_k, load_chunk(z + y * (CHUNKS * CHUNK), j, c, CHUNKS, CHUNK).T, s, input_precision=PRODUCT)
+        a = tl.dot(z_k, load_chunk(h + y * (CHUNKS * CHUNK), j, c, CHUNKS, CHUNK).T, a, input_precision=PRODUCT)
+        products = subtract_centered_products(products, row_p, k, mean_k, p + y * D, j, mean_j, c, D, CHUNK)
+        if c == CHUNKS - 1:
+            alpha_j, beta_j = tl.load(alpha + y + j)[None, :], tl.load(beta + y + j)[None, :]
+            same = (own_k - y)[:, None] == j[None, :]
+            square_j = tl.load(square + y + j)
             mask = positives(
-                row_p, row_mean, row_square, own, k, k_valid, p, mean, square, j, j_valid, limit_bits, D
+                products, same, row_p, k, mean_k, square_k, p + y * D, j, mean_j, square_j, limit_bits, D
             )  # fmt: skip
-        ratio = tl.where(mask, positive_ratio, 1.0)
-        alpha_j = tl.load(alpha + j, mask=j_valid, other=0.0)[None, :]
-        beta_j = tl.load(beta + j, mask=j_valid, other=0.0)[None, :]
-        # Rows past the end are zeros, so that their weights do not matter.
-        weight = tl.where(mask, alpha_k[:, None] + alpha_j, beta_k[:, None] + beta_j)
-        weight *= tl.exp2(similarities_from_memory(row_z, k, k_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
-        z_j = load_rows(z, j, j_valid, begin, OWNED, CHUNKS, CHUNK)
-        sums = add_product(sums, weight, z_j, PRODUCT, ROUNDED)
-        weight = 2 * tl.where(mask, alpha_j, beta_j)
-        weight *= tl.exp2(similarities_from_memory(row_z, k, k_valid, h, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
-        h_j = load_rows(h, j, j_valid, begin, OWNED, CHUNKS, CHUNK)
-        sums = add_product(sums, weight, h_j, PRODUCT, ROUNDED)
+            ratio = tl.where(mask, positive_ratio, 1.0)
+            columns = column + tl.arange(0, STRIP)[None, :]
+            inside = (columns >= band_begin[:, None]) & (columns < band_end[:, None])
+            weight = tl.where(mask, alpha_k + alpha_j, beta_k + beta_j) * tl.exp2(s * ratio)
+            z_j = load_rows(z + y * (CHUNKS * CHUNK), j, None, begin, OWNED, CHUNKS, CHUNK)
+            sums = add_product(sums, tl.where(inside, weight, 0.0), z_j, PRODUCT, ROUNDED)
+            weight = 2 * tl.where(mask, alpha_j, beta_j) * tl.exp2(a * ratio)
+            h_j = load_rows(h + y * (CHUNKS * CHUNK), j, None, begin, OWNED, CHUNKS, CHUNK)
+            sums = add_product(sums, tl.where(inside, weight, 0.0), h_j, PRODUCT, ROUNDED)
+            products = tl.zeros((BAND_ROWS, STRIP), tl.float32)
+            s, a = products, products
 
-    pointers = dz + k[:, None] * D
+    pointers = dz + (x + k)[:, None] * D
     for c in tl.static_range(OWNED):
         d = (begin + c) * CHUNK + tl.arange(0, CHUNK)
         inside = k_valid[:, None] & (d < D)[None, :]

@@ -4,7 +4,8 @@
     Qpos_i = sum_j      m_ij  e_ij / t_pos
     Qneg_i = sum_j (1 - m_ij) e_ij / t_neg
 
-`forward_plain` takes the tiles outside of the band, where m = 0; `forward_band` the others, and adds to its sums.
+`forward_plain` takes the pairs outside of the band of their row, where m = 0; `forward_band` those in it, and adds to
+the other's sums.
 """
 
 import triton
@@ -12,13 +13,16 @@ import triton.language as tl
 
 from dec_kernels.backends.triton.walk import (
     band,
-    band_strips,
+    load_chunk,
     load_rows,
-    plain_tiles,
+    plain_tile,
+    plain_walk,
     positives,
     similarities,
     similarities_from_memory,
-    strip_of,
+    small_exp2,
+    subtract_centered_products,
+    without_band,
 )
 
 
@@ -40,6 +44,7 @@ def forward_plain(
     PRODUCT: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    POLYNOMIAL: tl.constexpr,
 ):
     program = tl.program_id(0)
     split, block = program % splits, program // splits % blocks
@@ -51,19 +56,22 @@ def forward_plain(
         h_i = load_rows(row_h, i, i_valid, 0, CHUNKS, CHUNKS, CHUNK)
     sums = tl.zeros((ROWS,), tl.float32)
 
-    lower, upper, whole = plain_tiles(first + group * r, last + group * r, block * ROWS, r, m, ROWS, COLUMNS)
-    tiles = lower + whole - upper
+    first, last = first + group * r, last + group * r
+    skipped, resumed, tiles, band_begin, band_end = plain_walk(first, last, row, r, m, COLUMNS)
     for t in range(tiles * split // splits, tiles * (split + 1) // splits):
-        tile = tl.where(t < lower, t, t + upper - lower)
-        j = group * m + tile * COLUMNS + tl.arange(0, COLUMNS)
+        begin, column = plain_tile(t, skipped, resumed, m, COLUMNS)
+        j = group * m + column + tl.arange(0, COLUMNS)
         if RESIDENT:
             z_j = load_rows(z, j, None, 0, CHUNKS, CHUNKS, CHUNK)
             s = similarities(z_i, z_j, PRODUCT)
             a = similarities(h_i, z_j, PRODUCT)
         else:
-            s = similarities_from_memory(row_z, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
-            a = similarities_from_memory(row_h, i, i_valid, z, j, None, CHUNKS, CHUNK, PRODUCT, 3)
-        sums += tl.sum(tl.exp2(s) + 2 * tl.exp2(a), 1)
+            s = similarities_from_memory(row_z, i, i_valid, z, j, CHUNKS, CHUNK, PRODUCT)
+            a = similarities_from_memory(row_h, i, i_valid, z, j, CHUNKS, CHUNK, PRODUCT)
+        e = tl.exp2(s) + 2 * (small_exp2(a) if POLYNOMIAL else tl.exp2(a))
+        if (begin < band_end) & (begin + COLUMNS > band_begin) | (column < begin):
+            e = without_band(e, 0.0, begin, column, first, last, row, r, m, COLUMNS)
+        sums += tl.sum(e, 1)
 
     size = (tl.num_programs(0) // splits // blocks).to(tl.int64) * r
     tl.store(negative + split * size + i, sums, mask=i_valid)
@@ -94,34 +102,47 @@ def forward_band(
     CHUNKS: tl.constexpr,
     CHUNK: tl.constexpr,
     PRODUCT: tl.constexpr,
-    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     BAND_ROWS: tl.constexpr,
     STRIP: tl.constexpr,
 ):
     block, group = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
-    row = block * BAND_ROWS + tl.arange(0, BAND_ROWS)
-    i, i_valid = group * r + row, row < r
-    positive_sums = tl.zeros((BAND_ROWS,), tl.float32)
-    negative_sums = tl.load(negative + i, mask=i_valid, other=0.0)
+    start = block * BAND_ROWS
+    i, i_valid = tl.minimum(tl.arange(0, BAND_ROWS), r - 1 - start), start + tl.arange(0, BAND_ROWS) < r
+    band_begin, band_end = band(first + group * r, last + group * r, start + i, r, m, COLUMNS)
+    begin, end = tl.min(band_begin, 0), tl.max(band_end, 0)
+    # Rows are counted from the block's first, columns from the strip's: few bits, and few registers, for a place.
+    x = group * r + start
+    row_z, row_h, row_p = row_z + x * (CHUNKS * CHUNK), row_h + x * (CHUNKS * CHUNK), row_p + x * D
+    mean_i, square_i, own_i = tl.load(row_mean + x + i), tl.load(row_square + x + i), tl.load(own + x + i)
+    positive_sums, negative_sums = tl.zeros((BAND_ROWS,), tl.float32), tl.load(negative + x + i)
 
-    first, last, start = first + group * r, last + group * r, block * BAND_ROWS
-    band_begin, band_end = band(first, last, start, r, BAND_ROWS)
-    band_column, rest_column, in_band, strips = band_strips(first, last, start, r, m, ROWS, COLUMNS, STRIP)
-    for t in tl.range(strips, num_stages=1, disable_licm=True):
-        column, columns, j_valid = strip_of(t, band_column, rest_column, in_band, m, STRIP)
-        j = group * m + columns
-        mask = tl.zeros((BAND_ROWS, STRIP), tl.int1)
-        if (column < band_end) & (column + STRIP > band_begin):
+    products = tl.zeros((BAND_ROWS, STRIP), tl.float32)
+    s, a = products, products
+    # One loop over the chunks of all strips, so that the loads of a strip do not wait for the one before.
+    for step in tl.range(tl.cdiv(end - begin, STRIP) * CHUNKS, disable_licm=True):
+        c = step % CHUNKS
+        column = begin + step // CHUNKS * STRIP
+        j, y = tl.minimum(tl.arange(0, STRIP), m - 1 - column), group * m + column
+        mean_j = tl.load(mean + y + j)
+        z_j = load_chunk(z + y * (CHUNKS * CHUNK), j, c, CHUNKS, CHUNK)
+        s = tl.dot(load_chunk(row_z, i, c, CHUNKS, CHUNK), z_j.T, s, input_precision=PRODUCT)
+        a = tl.dot(load_chunk(row_h, i, c, CHUNKS, CHUNK), z_j.T, a, input_precision=PRODUCT)
+        products = subtract_centered_products(products, row_p, i, mean_i, p + y * D, j, mean_j, c, D, CHUNK)
+        if c == CHUNKS - 1:
+            same = (own_i - y)[:, None] == j[None, :]
+            square_j = tl.load(square + y + j)
             mask = positives(
-                row_p, row_mean, row_square, own, i, i_valid, p, mean, square, j, j_valid, limit_bits, D
+                products, same, row_p, i, mean_i, square_i, p + y * D, j, mean_j, square_j, limit_bits, D
             )  # fmt: skip
-        ratio = tl.where(mask, positive_ratio, 1.0)
-        s = tl.exp2(similarities_from_memory(row_z, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
-        a = tl.exp2(similarities_from_memory(row_h, i, i_valid, z, j, j_valid, CHUNKS, CHUNK, PRODUCT, 1) * ratio)
-        e = tl.where(j_valid[None, :], s + 2 * a, 0.0)
-        positive_sums += tl.sum(tl.where(mask, e, 0.0), 1)
-        negative_sums += tl.sum(tl.where(mask, 0.0, e), 1)
+            ratio = tl.where(mask, positive_ratio, 1.0)
+            e = tl.exp2(s * ratio) + 2 * tl.exp2(a * ratio)
+            columns = column + tl.arange(0, STRIP)[None, :]
+            inside = (columns >= band_begin[:, None]) & (columns < band_end[:, None])
+            positive_sums += tl.sum(tl.where(inside & mask, e, 0.0), 1)
+            negative_sums += tl.sum(tl.where(inside & ~mask, e, 0.0), 1)
+            products = tl.zeros((BAND_ROWS, STRIP), tl.float32)
+            s, a = products, products
 
-    tl.store(positive + i, positive_sums, mask=i_valid)
-    tl.store(negative + i, negative_sums, mask=i_valid)
+    tl.store(positive + x + i, positive_sums, mask=i_valid)
+    tl.store(negative + x + i, negative_sums, mask=i_valid)

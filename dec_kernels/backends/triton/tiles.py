@@ -33,12 +33,22 @@ FORMS = {
 
 
 class Tile(NamedTuple):
-    """A program takes `rows` rows and walks over tiles of `columns` columns."""
+    """How a kernel runs: a program takes `rows` rows and walks over tiles of `columns` columns.
+
+    Attributes:
+        rows, columns: of a tile; `warps` share it, and `stages` tiles (of the band: chunks) are on their way at a time.
+        splits: into how many programs the walk of a block of rows may be cut, where there are few blocks. In the
+            backward each of them holds sums of its own, n x D float32.
+        polynomial: whether the forward takes exp A from a polynomial, so that the special-function units take half of
+            the exponentials; for "tf32" and "bf16" with the temperature outside, no effect elsewhere.
+    """
 
     rows: int
     columns: int
     warps: int
     stages: int
+    splits: int = 4
+    polynomial: bool = False
 
 
 class Tiles(NamedTuple):
@@ -46,11 +56,6 @@ class Tiles(NamedTuple):
     forward_band: Tile
     backward: Tile
     backward_band: Tile
-
-    def fit_together(self) -> bool:
-        """Whether the band's kernels can take over where the others stop: their tiles have to divide the others'."""
-        pairs = ((self.forward, self.forward_band), (self.backward, self.backward_band))
-        return all(plain.rows % band.rows == plain.columns % band.columns == 0 for plain, band in pairs)
 
 
 def shape_of(width: int, precision: str) -> dict[str, int | str]:

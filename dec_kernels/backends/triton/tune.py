@@ -1,6 +1,9 @@
 """Measures tiles on the GPU at hand and prints the row of the table that came out fastest.
 
-    python -m dec_kernels.backends.triton.tune --channels 3 --patch-size 8 --precision bf16 [--n 8192]
+    python -m dec_kernels.backends.triton.tune --channels 3 --patch-size 8 --precision bf16 [--n 8192] [--seconds 240]
+
+The most promising candidates come first, and those that --seconds leave no time for are left out. What is timed is the
+replay of a CUDA graph of each, so that no work of the host is in the figures.
 
 With ``DEC_KERNELS_AUTOTUNE=1`` in the environment the first call of each kind in a process does the same for its own
 rows, and keeps what it found until the process ends. It waits for the device, so no CUDA graph can capture it.
@@ -9,10 +12,12 @@ rows, and keeps what it found until the process ends. It waits for the device, s
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 
@@ -24,53 +29,95 @@ from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants, Spec
 
 ROUNDS = 7
+# Each has a reason to be the fastest on sm_90 at D = 192, where they compile without spills: more work between two
+# barriers, two programs on a multiprocessor (then in one wave), or a tile on its way while another is computed.
+PROMISING = {
+    "forward": [Tile(128, 128, 8, 2), Tile(64, 64, 4, 2, splits=2), Tile(128, 64, 8, 3), Tile(128, 64, 8, 2)],
+    "backward": [Tile(64, 64, 4, 2, splits=2), Tile(64, 64, 4, 2), Tile(128, 64, 8, 3), Tile(128, 64, 8, 2)],
+}
 PLAIN = [
     Tile(rows, columns, warps, stages)
     for rows, columns in ((128, 128), (128, 64), (64, 128), (64, 64), (64, 32), (32, 64), (32, 32), (16, 32), (16, 16))
-    for warps in (4, 8)
-    for stages in (1, 2, 3)
+    for warps in (8, 4, 2, 1)
+    if 16 * warps <= rows <= 32 * warps  # with fewer rows, warps would compute the same ones
+    for stages in (2, 3, 1)
 ]
-BAND = [Tile(rows, strip, warps, 1) for rows, strip in ((32, 32), (16, 64), (16, 32), (16, 16)) for warps in (4, 8)]
+BAND = [
+    Tile(rows, strip, warps, stages)
+    for rows, strip, warps in ((16, 32, 4), (16, 64, 4), (16, 64, 8), (32, 32, 4), (16, 16, 2))
+    for stages in (3, 2, 4, 1)
+]
 
 
-def fastest(rows: Rows, constants: Constants) -> Tiles:
-    """The best of the candidates for such rows, kernel after kernel."""
-    chosen = tiles.tiles_for(backend.architecture(rows.z.device), rows.z.shape[-1], constants.precision)
+def fastest(rows: Rows, constants: Constants, deadline: float = math.inf) -> Tiles:
+    """The best of the candidates for such rows, of those that are measured before `time.monotonic()` is `deadline`."""
     ones = torch.ones_like(rows.mean)
 
-    def forward(candidate: Tiles) -> object:
-        return backend.forward_in(candidate, rows, constants)
+    def measured(role: str, option: Tiles) -> float:
+        if role.startswith("forward"):
+            return seconds(lambda: backend.forward_in(option, rows, constants), rows.z.device)
+        return seconds(lambda: backend.backward_in(option, rows, constants, ones, ones), rows.z.device)
 
-    def backward(candidate: Tiles) -> object:
-        return backend.backward_in(candidate, rows, constants, ones, ones)
-
-    searches = (
-        ("forward", forward, PLAIN), ("forward_band", forward, BAND),
-        ("backward", backward, PLAIN), ("backward_band", backward, BAND),
-    )  # fmt: skip
-    for role, call, candidates in searches:
-        options = [chosen, *(chosen._replace(**{role: tile}) for tile in candidates)]
-        options = [option for option in options if option.fit_together()]
-        chosen = min(options, key=lambda option: seconds(lambda: call(option), rows.z.device))  # noqa: B023
+    chosen = tiles.tiles_for(backend.architecture(rows.z.device), rows.z.shape[-1], constants.precision)
+    best = {direction: measured(direction, chosen) for direction in ("forward", "backward")}
+    for role, change in changes(constants):
+        if time.monotonic() > deadline:
+            print("out of time: the candidates that are left were not measured")
+            break
+        option = chosen._replace(**{role: getattr(chosen, role)._replace(**change)})
+        direction = role.removesuffix("_band")
+        if option != chosen and (taken := measured(role, option)) < best[direction]:
+            chosen, best[direction] = option, taken
     return chosen
+
+
+def changes(constants: Constants) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What to try, the most promising first: a role, and fields of its tile to set on top of the best so far."""
+    for role, candidates in PROMISING.items():
+        yield from ((role, tile._asdict()) for tile in candidates)
+    if constants.precision in ("tf32", "bf16") and not constants.inside:
+        yield "forward", {"polynomial": True}
+    yield from ((role, {"splits": splits}) for splits in (2, 1) for role in PROMISING)
+    for candidates, suffix in ((BAND, "_band"), (PLAIN, "")):
+        yield from ((role + suffix, _shape(tile)) for tile in candidates for role in PROMISING)
+
+
+def _shape(tile: Tile) -> dict[str, int]:
+    return {"rows": tile.rows, "columns": tile.columns, "warps": tile.warps, "stages": tile.stages}
 
 
 def seconds(call: Callable[[], object], device: torch.device) -> float:
     """The median of a few calls after one that compiles; infinite where the device cannot run it."""
-
-    def once() -> float:
-        start = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
     try:
-        once()
+        call()
+        return statistics.median((_on_cuda if device.type == "cuda" else _on_cpu)(call))
     except Exception as error:  # too much shared memory, too many registers, a compiler's limit
         print(f"left out: {type(error).__name__}: {str(error).splitlines()[0]}")
         return math.inf
-    return statistics.median(once() for _ in range(ROUNDS))
+
+
+def _on_cuda(call: Callable[[], object]) -> list[float]:
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    # Other threads, of a data loader say, go on with what a capture would not allow in its own.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        call()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(ROUNDS + 1)]
+    graph.replay()
+    for event in events:
+        event.record()
+        graph.replay()
+    torch.cuda.synchronize()
+    return [before.elapsed_time(after) / 1000 for before, after in itertools.pairwise(events)]
+
+
+def _on_cpu(call: Callable[[], object]) -> list[float]:
+    taken = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return taken
 
 
 def main() -> None:
@@ -79,22 +126,27 @@ def main() -> None:
     parser.add_argument("--patch-size", type=int, default=8)
     parser.add_argument("--precision", choices=tiles.PRECISIONS, default="bf16")
     parser.add_argument("--n", type=int, default=8192, help="patches")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no measurement after so many")
     given = parser.parse_args()
+    deadline = time.monotonic() + given.seconds
     if not torch.cuda.is_available():
         parser.error("there is no CUDA device here, and nothing to measure")
     dim = given.channels * given.patch_size**2
-    shape = (given.n, given.channels, given.patch_size, given.patch_size)
     constants = Spec().constants(dim, given.precision)
-    batch = Batch.alone(torch.rand(shape, device="cuda"), torch.rand(shape, device="cuda"))
-    rows = backend.prepare(batch, given.patch_size, False, constants, torch.float32)
+    hr, sr = torch.rand((2, given.n, given.channels, given.patch_size, given.patch_size), device="cuda")
+    # The means of patches are spread as in photographs, so that the band is about as wide.
+    hr = 0.25 * hr + 0.75 * torch.rand((given.n, 1, 1, 1), device="cuda")
+    rows = backend.prepare(Batch.alone(sr, hr), given.patch_size, False, constants, torch.float32)
     key = backend.architecture(rows.z.device), tiles.width_of(dim), given.precision
     print(f"{torch.cuda.get_device_name()}, n = {given.n}, for dec_kernels/backends/triton/tiles.py:")
-    print(f"    {row(*key, fastest(rows, constants))},")
+    print(f"    {row(*key, fastest(rows, constants, deadline))},")
 
 
 def row(architecture: str, width: int, precision: str, chosen: Tiles) -> str:
     """As the table has it."""
-    return str((architecture, width, precision, *map(tuple, chosen))).replace("'", '"')
+    defaults = tuple(Tile._field_defaults.values())
+    cells = (tuple(tile[:4] if tile[4:] == defaults else tile) for tile in chosen)
+    return str((architecture, width, precision, *cells)).replace("'", '"')
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import triton.language as tl
 
 @triton.jit
 def load_rows(rows, index, valid, begin, COUNT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr):
-    """COUNT chunks from chunk `begin` on, (b, CHUNK) each, of the rows at `index` (b,) int64; zeros where not valid.
+    """COUNT chunks from chunk `begin` on, (b, CHUNK) each, of the rows at `index` (b,); zeros where not valid.
 
     All rows are valid where `valid` is None.
     """
@@ -47,24 +47,20 @@ def similarities(left, right, PRODUCT: tl.constexpr):
 
 
 @triton.jit
+def load_chunk(rows, index, c, CHUNKS: tl.constexpr, CHUNK: tl.constexpr):
+    """Chunk c, (b, CHUNK), of the rows at `index` (b,)."""
+    return load_rows(rows, index, None, c, 1, CHUNKS, CHUNK)[0]
+
+
+@triton.jit
 def similarities_from_memory(
-    left,
-    i,
-    i_valid,
-    right,
-    j,
-    j_valid,
-    CHUNKS: tl.constexpr,
-    CHUNK: tl.constexpr,
-    PRODUCT: tl.constexpr,
-    STAGES: tl.constexpr,
-):
+    left, i, i_valid, right, j, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, PRODUCT: tl.constexpr
+):  # fmt: skip
     """The same for rows i of `left` and j of `right` in memory, chunk after chunk, which takes few registers."""
     product = tl.zeros((i.shape[0], j.shape[0]), tl.float32)
-    for c in tl.range(CHUNKS, num_stages=STAGES):
+    for c in tl.range(CHUNKS, num_stages=3):
         (x_i,) = load_rows(left, i, i_valid, c, 1, CHUNKS, CHUNK)
-        (x_j,) = load_rows(right, j, j_valid, c, 1, CHUNKS, CHUNK)
-        product = tl.dot(x_i, x_j.T, product, input_precision=PRODUCT)
+        product = tl.dot(x_i, load_chunk(right, j, c, CHUNKS, CHUNK).T, product, input_precision=PRODUCT)
     return product
 
 
@@ -87,38 +83,65 @@ def zero_rows(ROWS: tl.constexpr, COUNT: tl.constexpr, CHUNK: tl.constexpr):
 
 
 @triton.jit
-def band(first, last, start, r, ROWS: tl.constexpr):
-    """The columns, [begin, end), in which positives of the ROWS rows from `start` of a group of r rows may be."""
-    return tl.load(first + start), tl.load(last + tl.minimum(start + ROWS, r) - 1)
+def band(first, last, row, r, m, COLUMNS: tl.constexpr):
+    """The columns, [begin, end), whose pairs with each of the rows `row` of a group belong to the band's kernel.
 
-
-@triton.jit
-def plain_tiles(first, last, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """The walk of the ROWS rows from `start`, in tiles of columns: [0, lower) and [upper, whole) hold no positives.
-
-    The other columns, [lower, upper) and what is left after the last whole tile, belong to the band's kernel.
+    Among these are all positives. Where the columns of a group do not fill a tile of the plain kernel they are all.
     """
-    whole = m // COLUMNS
-    begin, end = band(first, last, start, r, ROWS)
-    lower = tl.minimum(begin // COLUMNS, whole)
-    upper = tl.minimum(tl.cdiv(end, COLUMNS), whole)
-    return lower, tl.maximum(lower, upper), whole
+    row = tl.minimum(row, r - 1)
+    begin, end = tl.load(first + row), tl.load(last + row)
+    return tl.where(m < COLUMNS, 0, begin), tl.where(m < COLUMNS, m, end)
 
 
 @triton.jit
-def band_strips(first, last, start, r, m, ROWS: tl.constexpr, COLUMNS: tl.constexpr, STRIP: tl.constexpr):
-    """What `plain_tiles` of the ROWS rows around `start` leaves, in strips of columns: for `strip_of`, and how many."""
-    lower, upper, whole = plain_tiles(first, last, start // ROWS * ROWS, r, m, ROWS, COLUMNS)
-    in_band = (upper - lower) * (COLUMNS // STRIP)
-    return lower * COLUMNS, whole * COLUMNS, in_band, in_band + tl.cdiv(m - whole * COLUMNS, STRIP)
+def plain_walk(first, last, row, r, m, COLUMNS: tl.constexpr):
+    """How a plain kernel walks over tiles of columns, for its rows.
+
+    Returns:
+        skipped, resumed: tiles [skipped, resumed) lie whole in the band of every row, and are left out.
+        tiles: how many others there are.
+        begin, end: columns; tiles outside of them meet no row's band.
+    """
+    begin, end = band(first, last, row, r, m, COLUMNS)
+    whole = tl.cdiv(m, COLUMNS)
+    common = tl.min(end, 0)
+    resumed = tl.where(common < m, common // COLUMNS, whole)
+    skipped = tl.minimum(tl.cdiv(tl.max(begin, 0), COLUMNS), resumed)
+    return skipped, resumed, skipped + whole - resumed, tl.min(begin, 0), tl.max(end, 0)
 
 
 @triton.jit
-def strip_of(t, band_column, rest_column, in_band, m, STRIP: tl.constexpr):
-    """The first column of strip t, its columns, and which of them exist."""
-    column = tl.where(t < in_band, band_column + t * STRIP, rest_column + (t - in_band) * STRIP)
-    columns = column + tl.arange(0, STRIP)
-    return column, columns, columns < m
+def plain_tile(t, skipped, resumed, m, COLUMNS: tl.constexpr):
+    """Where tile t of the walk begins, and from which column on it is read.
+
+    The last tile reaches back into the one before it if the columns do not come out even: no load needs a mask.
+    """
+    begin = tl.where(t < skipped, t, t - skipped + resumed) * COLUMNS
+    return begin, tl.minimum(begin, m - COLUMNS)
+
+
+@triton.jit
+def without_band(x, other, begin, column, first, last, row, r, m, COLUMNS: tl.constexpr):
+    """x of rows and the columns from `column` on, with `other` where a pair is the band's, or comes before `begin`."""
+    band_begin, band_end = band(first, last, row, r, m, COLUMNS)
+    # Counted from `column`, so that the numbers of the columns are not kept in registers from where they are read.
+    j = tl.arange(0, COLUMNS)[None, :]
+    outside = (j < (band_begin - column)[:, None]) | (j >= (band_end - column)[:, None])
+    return tl.where(outside & (j >= begin - column), x, other)
+
+
+@triton.jit
+def small_exp2(x):
+    """2^x for |x| <= 1.45 to 4.4e-5 of its value, without the special-function unit.
+
+    That is as far as exponents go with the temperature outside: log2(e), and a little for rounded operands. Of all
+    polynomials of degree 5 this one has the smallest relative error there (Remez).
+    """
+    y = 0.0012860350543633103 * x + 0.010079486295580864
+    y = y * x + 0.05571049824357033
+    y = y * x + 0.23990443348884583
+    y = y * x + 0.693030834197998
+    return y * x + 1.0000282526016235
 
 
 @triton.jit
@@ -141,12 +164,27 @@ def float64_of(bits):
 
 
 @triton.jit
-def positives(
-    row_p, row_mean, row_square, own, i, i_valid, p, mean, square, j, j_valid, limit_bits, D: tl.constexpr
+def subtract_centered_products(
+    products, row_p, i, mean_i, p, j, mean_j, c, D: tl.constexpr, CHUNK: tl.constexpr
 ):  # fmt: skip
-    """The exact mask of rows i (a,) and columns j (b,), both int64: |p_i - p_j|^2 <= limit, as in float64.
+    """products (a, b) - p'_i . p'_j over the values of chunk c, p' = p - mean."""
+    PART: tl.constexpr = min(CHUNK, 32)
+    for part in tl.static_range(CHUNK // PART):
+        d = c * CHUNK + part * PART + tl.arange(0, PART)
+        p_i = tl.load(row_p + i[:, None] * D + d[None, :], mask=(d < D)[None, :], other=0.0)
+        p_j = tl.load(p + j[:, None] * D + d[None, :], mask=(d < D)[None, :], other=0.0)
+        p_i = tl.where((d < D)[None, :], p_i - mean_i[:, None], 0.0)
+        p_j = tl.where((d < D)[None, :], p_j - mean_j[:, None], 0.0)
+        # Subtracted, not added, since the compiler would make one long sum inside the tensor cores of additions.
+        products -= tl.dot(p_i, p_j.T, input_precision="tf32x3")
+    return products
 
-    Row i is column own[i].
+
+@triton.jit
+def positives(products, same, row_p, i, mean_i, square_i, p, j, mean_j, square_j, limit_bits, D: tl.constexpr):
+    """The exact mask of rows i (a,) and columns j (b,): |p_i - p_j|^2 <= limit, as in float64, or the `same` patch.
+
+    `products` (a, b) are what `subtract_centered_products` made of zeros, over all chunks.
 
     With the mean of each patch taken off, p = mu + p', distances lose what made |p_i|^2 + |p_j|^2 - 2 p_i . p_j cancel:
 
@@ -158,42 +196,42 @@ def positives(
                                         cores, 2^-19; float32 sums of up to 24 products, 2^-19, and of squares
         2^-20 D |mu_i - mu_j| (|mu_i| + |mu_j| + |mu_i - mu_j|)       means are rounded, so that sum p' is not quite 0
 
-    which decides all pairs but a few in a million. In a block with an undecided pair the sum of squared differences in
-    float64 decides it.
+    which decides all pairs but a few in a million. The sum of squared differences in float64 decides the others, all of
+    a row at once.
     """
-    mean_i = tl.load(row_mean + i, mask=i_valid, other=0.0)
-    mean_j = tl.load(mean + j, mask=j_valid, other=0.0)
-    square_i = tl.load(row_square + i, mask=i_valid, other=0.0)
-    square_j = tl.load(square + j, mask=j_valid, other=0.0)
     shift = tl.abs(mean_i[:, None] - mean_j[None, :])
     squares = square_i[:, None] + square_j[None, :]
-    distance = D * shift * shift + squares
-    for c in tl.range(tl.cdiv(D, 32), num_stages=1):
-        column = c * 32 + tl.arange(0, 32)
-        inside_i = i_valid[:, None] & (column < D)[None, :]
-        inside_j = j_valid[:, None] & (column < D)[None, :]
-        p_i = tl.load(row_p + i[:, None] * D + column[None, :], mask=inside_i, other=0.0)
-        p_j = tl.load(p + j[:, None] * D + column[None, :], mask=inside_j, other=0.0)
-        p_i = tl.where(inside_i, p_i - mean_i[:, None], 0.0)
-        p_j = tl.where(inside_j, p_j - mean_j[:, None], 0.0)
-        # Subtracted, not added, since the compiler would make one long sum inside the tensor cores of additions.
-        distance -= 2 * tl.dot(p_i, p_j.T, input_precision="tf32x3")
-
+    distance = D * shift * shift + squares + 2 * products
     means = tl.abs(mean_i)[:, None] + tl.abs(mean_j)[None, :]
     slack = 7.62939453125e-06 * squares + 9.5367431640625e-07 * D * shift * (means + shift) + 1e-35
     limit = float64_of(limit_bits)
     near, far = limit.to(tl.float32) * (1 - 1e-6), limit.to(tl.float32) * (1 + 1e-6)
-    same = tl.load(own + i, mask=i_valid, other=-1)[:, None] == j[None, :]
     positive = (distance + slack < near) | same
     negative = distance - slack > far
-    undecided = i_valid[:, None] & j_valid[None, :] & ~positive & ~negative  # a NaN is neither
+    undecided = ~positive & ~negative  # a NaN is neither
 
-    if tl.max(tl.max(undecided.to(tl.int32), 1), 0) > 0:
-        exact = tl.zeros((i.shape[0], j.shape[0]), tl.float64)
-        for d in range(D):
-            x_i = tl.load(row_p + i * D + d, mask=i_valid, other=0.0).to(tl.float64)
-            x_j = tl.load(p + j * D + d, mask=j_valid, other=0.0).to(tl.float64)
-            difference = x_i[:, None] - x_j[None, :]
-            exact += difference * difference
-        positive = positive | (undecided & (exact <= limit))
+    rows = tl.arange(0, i.shape[0])
+    some = tl.max(undecided.to(tl.int32), 1) > 0
+    row = tl.min(tl.where(some, rows, i.shape[0]), 0)
+    while row < i.shape[0]:
+        here = rows == row
+        close = squared_distances(row_p + tl.sum(tl.where(here, i, 0), 0) * D, p, j, tl.minimum(row, 0), D) <= limit
+        positive = positive | (undecided & here[:, None] & close[None, :])
+        row = tl.min(tl.where(some & (rows > row), rows, i.shape[0]), 0)
     return positive
+
+
+@triton.jit
+def squared_distances(x, p, j, zero, D: tl.constexpr):
+    """|x - p_j|^2 of columns j (b,), float64, summed from differences; x points to D values.
+
+    `zero` is 0. That the compiler does not know it keeps the loop from being unrolled, which would spill registers.
+    """
+    BLOCK: tl.constexpr = 1024 // j.shape[0]
+    sums = tl.zeros(j.shape, tl.float64)
+    for c in tl.range(zero, tl.cdiv(D, BLOCK), num_stages=1, disable_licm=True):
+        d = c * BLOCK + tl.arange(0, BLOCK)
+        x_d = tl.load(x + d, mask=d < D, other=0.0).to(tl.float64)
+        p_j = tl.load(p + j[:, None] * D + d[None, :], mask=(d < D)[None, :], other=0.0).to(tl.float64)
+        sums += tl.sum((x_d[None, :] - p_j) * (x_d[None, :] - p_j), 1)
+    return sums
