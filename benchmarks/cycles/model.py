@@ -16,7 +16,6 @@ from benchmarks.cycles import WALKS, Prediction
 from benchmarks.cycles.code import Amounts, Cost, costs
 from benchmarks.cycles.gpus import GPUS, REGISTERS, RESERVED, Gpu
 from benchmarks.cycles.walk import Band, Walk, band, banded, plain
-from dec_kernels.backends import triton as backend
 from dec_kernels.backends.triton import aot, tiles
 from dec_kernels.backends.triton.aot import Build
 
@@ -56,18 +55,18 @@ def launch(gpu: Gpu, build: Build, cost: Cost, rows: Band) -> Launch:
     shares = int(shape["CHUNKS"]) // int(shape["OWNED"]) if backward else 1
     blocks = -(-n // tile.rows) * shares
     if build.kernel.endswith("plain"):
-        walk, splits = plain(rows, tile), splits_of(gpu, blocks, n // tile.columns)
+        walk, splits = plain(rows, tile), splits_of(gpu, tile, blocks, n)
         turns = walk.turns * shares * (2 if backward else 1)  # z, then h
     else:
-        walk, splits = banded(rows, build.plain, tile), 1
+        walk, splits = banded(rows, build.plain.columns, tile, int(shape["CHUNKS"])), 1
         turns = walk.turns * shares
     return Launch(blocks * splits, splits, resident(gpu, build, cost), Walk(turns, walk.conditional))
 
 
-def splits_of(gpu: Gpu, programs: int, columns: int) -> int:
-    """Into how many parts the backend cuts the walk of a block."""
+def splits_of(gpu: Gpu, tile: tiles.Tile, programs: int, columns: int) -> int:
+    """Into how many parts the backend cuts the walk of a block over so many columns."""
     wanted = -(-2 * gpu.multiprocessors // programs)
-    return max(1, min(wanted, columns, backend._MOST_SPLITS))
+    return max(1, min(wanted, columns // tile.columns, tile.splits))
 
 
 def predict(gpu: Gpu, cost: Cost, launched: Launch, dram: int) -> Prediction:

@@ -1,6 +1,7 @@
 """How often the loops of the kernels turn: on the bands of photographs, as `backends.triton.walk` has them."""
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +36,7 @@ class Walk(NamedTuple):
 
     Attributes:
         turns: of the loop over tiles.
-        conditional: the share of them that does what stands under a condition.
+        conditional: the share of them that does what stands under a condition; what few pairs need is left out.
     """
 
     turns: int
@@ -43,36 +44,32 @@ class Walk(NamedTuple):
 
 
 def plain(rows: Band, tile: Tile) -> Walk:
-    """Of a kernel for the tiles without positives."""
-    lower, upper, whole = _plain_tiles(rows, tile)
-    return Walk(int(np.sum(lower + whole - upper)), 0.0)
+    """Of a plain kernel: all tiles but those that lie whole in the band of every row; where a tile meets the band, and
+    where the last one reaches back, it looks at each pair."""
+    n, columns = len(rows.first), tile.columns
+    if n < columns:
+        return Walk(0, 0.0)
+    turns = looks = 0
+    for first, last in _blocks(rows, tile.rows):
+        begins = np.arange(0, n, columns)
+        in_every_band = (begins >= first.max()) & ((begins + columns <= last.min()) | (last.min() == n))
+        begins = begins[~in_every_band]
+        turns += len(begins)
+        meets = (begins < last.max()) & (begins + columns > first.min())
+        looks += int(np.sum(meets | (begins + columns > n)))
+    return Walk(turns, looks / turns if turns else 0.0)
 
 
-def banded(rows: Band, plain_tile: Tile, tile: Tile) -> Walk:
-    """Of a kernel for the band, in strips; those that positives can be in compute distances."""
-    lower, upper, whole = _plain_tiles(rows, plain_tile)
-    begin, end = _extent(rows, tile.rows)
-    turns = met = 0
-    for block, (first, last) in enumerate(zip(begin, end, strict=True)):
-        around = block * tile.rows // plain_tile.rows
-        inside = np.arange(lower[around] * plain_tile.columns, upper[around] * plain_tile.columns, tile.columns)
-        rest = np.arange(whole * plain_tile.columns, len(rows.first), tile.columns)
-        columns = np.concatenate([inside, rest])
-        turns += len(columns)
-        met += int(np.sum((columns < last) & (columns + tile.columns > first)))
-    return Walk(turns, met / turns if turns else 0.0)
+def banded(rows: Band, columns: int, tile: Tile, chunks: int) -> Walk:
+    """Of a band's kernel, beside a plain one with tiles of so many columns: a turn for each of the `chunks` of a strip,
+    at whose last it has the distances."""
+    n = len(rows.first)
+    if n < columns:
+        rows = Band(np.zeros_like(rows.first), np.full_like(rows.last, n))
+    strips = sum(-(-(int(last.max()) - int(first.min())) // tile.columns) for first, last in _blocks(rows, tile.rows))
+    return Walk(strips * chunks, 1 / chunks if chunks > 1 else 0.0)
 
 
-def _extent(rows: Band, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """The band of each block of rows, [begin, end)."""
-    starts = np.arange(0, len(rows.first), block)
-    return rows.first[starts], rows.last[np.minimum(starts + block, len(rows.last)) - 1]
-
-
-def _plain_tiles(rows: Band, tile: Tile) -> tuple[np.ndarray, np.ndarray, int]:
-    """Of each block of rows, the tiles [0, lower) and [upper, whole) without positives."""
-    whole = len(rows.first) // tile.columns
-    begin, end = _extent(rows, tile.rows)
-    lower = np.minimum(begin // tile.columns, whole)
-    upper = np.minimum(-(-end // tile.columns), whole)
-    return lower, np.maximum(lower, upper), whole
+def _blocks(rows: Band, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(rows.first), size):
+        yield rows.first[start : start + size], rows.last[start : start + size]

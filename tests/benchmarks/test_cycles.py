@@ -175,20 +175,25 @@ NEAR = Band(np.maximum(np.arange(64) - 8, 0), np.minimum(np.arange(64) + 9, 64))
 
 
 def test_turns_of_the_plain_kernels():
-    # Rows 0 to 31 have columns 0 to 39, rows 32 to 63 have 24 to 63: of 4 tiles, 1 and 1 are left.
-    assert plain(NEAR, Tile(32, 16, 4, 1)) == Walk(2, 0.0)
-    # A tile of 30 columns: the second block leaves nothing, and the first none of the two whole tiles either.
-    assert plain(NEAR, Tile(32, 30, 4, 1)) == Walk(0, 0.0)
+    # Rows 0 to 31 have columns 0 to 39, and rows 32 to 63 have 24 to 63; none of them is a column of all of them.
+    assert plain(NEAR, Tile(32, 16, 4, 1)) == Walk(2 * 4, 2 * 3 / 8)
+    # Rows 0 to 7 have columns 0 to 15, of which all have 0 to 8: tile 0 of 8 columns is the band's, tile 1 is in part.
+    # Rows 8 to 15 have 0 to 23, and all of them 7 to 16: tile 1 is the band's, tiles 0 and 2 in part.
+    walk = plain(Band(NEAR.first[:16], NEAR.last[:16]), Tile(8, 8, 4, 1))
+    assert (walk.turns, walk.conditional) == (1 + 1, 1.0)
+    # Of 64 columns, the third tile of 30 has four: it reaches back, whether or not it meets a band. All of the last
+    # eight rows have it in their bands.
+    assert plain(NEAR, Tile(8, 30, 4, 1)).turns == 7 * 3 + 2
+    assert plain(Band(np.zeros(64, int), np.zeros(64, int)), Tile(64, 30, 4, 1)) == Walk(3, 1 / 3)
+    assert plain(NEAR, Tile(32, 128, 4, 1)) == Walk(0, 0.0)  # too few columns for a tile: all are the band's
 
 
 def test_turns_of_the_bands_kernels():
-    # Three tiles of 16 columns for each half of the rows, in strips of 8: six for every block of 8 rows.
-    walk = banded(NEAR, Tile(32, 16, 4, 1), Tile(8, 8, 4, 1))
-    assert walk.turns == 6 * 8
-    # Rows 0 to 7 have columns 0 to 15, rows 8 to 15 have 0 to 23, rows 16 to 23 have 8 to 31, rows 24 to 31 16 to 39.
-    assert walk.conditional == (2 + 3 + 3 + 3) * 2 / walk.turns
-    # What is left after the last whole tile is the band's, whether or not a positive can be there.
-    assert banded(NEAR, Tile(32, 60, 4, 1), Tile(32, 4, 4, 1)).turns == 2 * 16
+    # From 0 to 15, 0 to 23, 8 to 31, 16 to 39, and the same from the other end: in strips of 8, of three chunks each.
+    walk = banded(NEAR, 16, Tile(8, 8, 4, 1), chunks=3)
+    assert walk == Walk(2 * (2 + 3 + 3 + 3) * 3, 1 / 3)
+    assert banded(NEAR, 16, Tile(8, 8, 4, 1), chunks=1) == Walk(22, 0.0)
+    assert banded(NEAR, 128, Tile(8, 8, 4, 1), chunks=1).turns == 8 * 8  # all columns are the band's
 
 
 def test_photographs_have_a_band():
@@ -204,7 +209,7 @@ def test_walks_are_split_as_by_the_backend(monkeypatch, rows, columns):
     monkeypatch.setattr(backend, "_multiprocessors", lambda device: GPU.multiprocessors)
     prepared = SimpleNamespace(z=torch.empty(1, rows, 16, device="meta"), order=torch.empty(1, rows, device="meta"))
     tile = Tile(128, columns, 8, 2)
-    assert model.splits_of(GPU, -(-rows // 128), rows // columns) == backend._splits(prepared, tile, shares=1)
+    assert model.splits_of(GPU, tile, -(-rows // 128), rows) == backend._splits(prepared, tile, shares=1)
 
 
 COMPILED = """
