@@ -1,0 +1,190 @@
+"""Global and shared memory that know who may see what.
+
+Both raise a `Fault` where a GPU would read or write what nobody has defined. Shared memory keeps two stamps for every
+byte, of its last write and of its last read; a stamp holds a time, which passes with each write, fence and barrier, and a
+warp. What came before the last barrier of all threads is in order; what came after it, by another warp, is a race.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tests.ptx.parse import Fault
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
+
+
+class Global:
+    """Copies of tensors' storages, a gap apart from each other: what is between them belongs to nobody."""
+
+    _BASE = 0x7F00_0000_0000
+    _ALIGNMENT = 512
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
+        self._views = {at: torch.empty(0, dtype=torch.uint8).set_(s).numpy() for at, s in storages.items()}
+        self._starts: dict[int, int] = {}
+        end = self._ALIGNMENT
+        for at, view in self._views.items():
+            self._starts[at] = end
+            end += -(-(len(view) + 1) // self._ALIGNMENT) * self._ALIGNMENT
+        self._data = np.zeros(end, np.uint8)
+        self._owned = np.zeros(end, bool)
+        self._writer = np.full(end, -1, np.int32)  # the program that wrote a byte
+        for at, view in self._views.items():
+            place = slice(self._starts[at], self._starts[at] + len(view))
+            self._data[place], self._owned[place] = view, True
+
+    def pointer(self, tensor: Tensor) -> int:
+        start = self._starts[tensor.untyped_storage().data_ptr()]
+        return self._BASE + start + tensor.storage_offset() * tensor.element_size()
+
+    def copy_back(self) -> None:
+        for at, view in self._views.items():
+            view[:] = self._data[self._starts[at] :][: len(view)]
+
+    def read(self, address: NDArray[np.uint64], size: int, program: int) -> Bytes:
+        """(n, size) bytes from each of n addresses."""
+        places = self._places(address, size)
+        writer = self._writer[places]
+        if ((writer >= 0) & (writer != program)).any():
+            raise Fault("reads from global memory what another program of this launch wrote")
+        return self._data[places]
+
+    def write(self, address: NDArray[np.uint64], values: Bytes, program: int) -> None:
+        places = self._places(address, values.shape[1])
+        writer = self._writer[places]
+        if ((writer >= 0) & (writer != program)).any():
+            raise Fault("writes to global memory where another program of this launch wrote")
+        self._data[places], self._writer[places] = values, program
+
+    def _places(self, address: NDArray[np.uint64], size: int) -> Integers:
+        _check_alignment(address, size)
+        places = (address.astype(np.int64) - self._BASE)[:, None] + np.arange(size)
+        if places.size and (places.min() < 0 or places.max() >= len(self._data) or not self._owned[places].all()):
+            raise Fault("is outside of every tensor in global memory")
+        return places
+
+
+_WARPS = 64  # a stamp's low bits: a warp, or
+_SEVERAL = _WARPS - 1
+
+
+class Shared:
+    """The shared memory of one program of `warps` warps, filled with NaNs that nobody may read."""
+
+    BASE = 1024  # the first kilobyte is the system's on sm_90
+
+    def __init__(self, size: int, warps: int) -> None:
+        self._data = np.full(size, 0xFF, np.uint8)
+        self._written = np.full(size, -1, np.int64)
+        self._read = np.full(size, -1, np.int64)
+        self._copies = np.zeros(size, bool)  # a cp.async is on its way to a byte
+        self._products = np.zeros(size, np.int32)  # how many wgmma have yet to read a byte
+        self._now = self._barrier = 1
+        # Of each warp: its last proxy fence, and the barrier before that. Of what passed the last barrier: the same.
+        self._fence, self._fence_barrier = np.zeros(warps, np.int64), np.zeros(warps, np.int64)
+        self._known_fence, self._known_fence_barrier = self._fence.copy(), 0
+
+    def barrier(self) -> None:
+        """All threads have come here."""
+        self._now += 1
+        self._barrier = self._now
+        self._known_fence, self._known_fence_barrier = self._fence.copy(), int(self._fence_barrier.max())
+
+    def fence_proxy(self, warps: Integers) -> None:
+        """These warps' writes, and the writes of all before the last barrier, are there for the asynchronous proxy."""
+        self._now += 1
+        self._fence[warps], self._fence_barrier[warps] = self._now, self._barrier
+
+    def read(self, address: NDArray[np.uint32], size: int, warp: Integers) -> Bytes:
+        """(n, size) bytes from each of n addresses, by threads of these warps."""
+        places, warp = self.places(address, size), warp[:, None]
+        self._check_defined(places)
+        self._check_order(self._written[places], warp, "reads what another warp wrote")
+        self._mark_read(places, warp)
+        return self._data[places]
+
+    def write(self, address: NDArray[np.uint32], values: Bytes, warp: Integers) -> None:
+        places, warp = self.places(address, values.shape[1]), warp[:, None]
+        # Threads that hold the same value may all write it.
+        self._check_writable(places, warp, differs=self._data[places] != values)
+        self._data[places] = values
+        if (self._data[places] != values).any():
+            raise Fault("writes different values to one place")
+        self._stamp(places, warp)
+
+    def begin_copy(self, places: Integers, warp: Integers) -> None:
+        """A cp.async of (n, size) bytes: from now on these bytes are nobody's."""
+        self._check_writable(places, warp[:, None], differs=True)
+        self._data[places], self._copies[places] = 0xFF, True
+        self._stamp(places, warp[:, None])
+
+    def end_copy(self, places: Integers, values: Bytes, warp: Integers) -> None:
+        self._data[places], self._copies[places] = values, False
+        self._stamp(places, warp[:, None])
+
+    def begin_product(self, places: Integers, warps: Integers) -> None:
+        """A wgmma of these warps will read these bytes."""
+        self._check_defined(places)
+        written = self._written[places]
+        time, writer = written // _WARPS, written % _WARPS
+        for warp in warps:
+            self._check_order(written, warp, "wgmma reads what another warp wrote")
+            fenced = (time < self._known_fence[writer]) | (time < self._known_fence_barrier)
+            fenced |= (time < self._fence_barrier[warp]) | ((writer == warp) & (time < self._fence[warp]))
+            if not fenced.all():
+                raise Fault("wgmma reads what no fence.proxy.async has handed over since it was written")
+        np.add.at(self._products, places, 1)
+
+    def end_product(self, places: Integers, warps: Integers) -> Bytes:
+        np.subtract.at(self._products, places, 1)
+        for warp in warps:
+            self._mark_read(places, warp)
+        return self._data[places]
+
+    def places(self, address: NDArray[np.uint32], size: int) -> Integers:
+        _check_alignment(address, size)
+        return self.checked((address.astype(np.int64) - self.BASE)[:, None] + np.arange(size))
+
+    def checked(self, places: Integers) -> Integers:
+        if places.size and (places.min() < 0 or places.max() >= len(self._data)):
+            raise Fault(f"is outside of the {len(self._data)} bytes of shared memory")
+        return places
+
+    def _check_defined(self, places: Integers) -> None:
+        if self._copies[places].any():
+            raise Fault("reads shared memory that a cp.async is still writing")
+        if (self._written[places] < 0).any():
+            raise Fault("reads shared memory that nobody has written")
+
+    def _check_writable(self, places: Integers, warp: Integers, differs: NDArray[np.bool_] | bool) -> None:
+        if self._products[places].any():
+            raise Fault("writes to shared memory that a wgmma is still reading")
+        if self._copies[places].any():
+            raise Fault("writes to shared memory that a cp.async is still writing")
+        self._check_order(np.where(differs, self._written[places], -1), warp, "writes where another warp wrote")
+        self._check_order(self._read[places], warp, "writes where another warp read")
+
+    def _check_order(self, stamps: Integers, warp: Integers | np.int64, what: str) -> None:
+        if ((stamps >= self._barrier * _WARPS) & (stamps % _WARPS != warp)).any():
+            raise Fault(f"{what} since the last barrier")
+
+    def _mark_read(self, places: Integers, warp: Integers | np.int64) -> None:
+        before, mark = self._read[places], self._now * _WARPS
+        others = (before >= self._barrier * _WARPS) & (before % _WARPS != warp)
+        self._read[places] = np.where(others, mark + _SEVERAL, mark + warp)
+        after = self._read[places]
+        lost = (after % _WARPS != warp) & (after % _WARPS != _SEVERAL)
+        self._read[places[lost]] = mark + _SEVERAL
+
+    def _stamp(self, places: Integers, warp: Integers) -> None:
+        self._now += 1
+        self._written[places] = self._now * _WARPS + warp
+
+
+def _check_alignment(address: NDArray[np.unsignedinteger], size: int) -> None:
+    if (address % size).any():
+        raise Fault(f"an address is no multiple of {size} bytes")
