@@ -17,7 +17,7 @@ Integers = NDArray[np.int64]
 
 
 class Global:
-    """Copies of tensors' storages, a gap apart from each other: what is between them belongs to nobody."""
+    """Copies of tensors' storages; as much again lies between them and belongs to nobody."""
 
     _BASE = 0x7F00_0000_0000
     _ALIGNMENT = 512
@@ -29,7 +29,7 @@ class Global:
         end = self._ALIGNMENT
         for at, view in self._views.items():
             self._starts[at] = end
-            end += -(-(len(view) + 1) // self._ALIGNMENT) * self._ALIGNMENT
+            end += (2 * len(view) // self._ALIGNMENT + 8) * self._ALIGNMENT
         self._data = np.zeros(end, np.uint8)
         self._owned = np.zeros(end, bool)
         self._writer = np.full(end, -1, np.int32)  # the program that wrote a byte

@@ -203,7 +203,7 @@ def _rows_kernel(
 ):  # fmt: skip
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     valid = i < n
-    group = i // m
+    group = tl.where(valid, i // m, 0)  # rows past the end look for their band too
     d = tl.arange(0, COLUMNS)
     inside = valid[:, None] & (d < D)[None, :]
     patch = group * m + tl.load(order + i, mask=valid, other=0).to(tl.int32)
