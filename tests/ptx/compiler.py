@@ -84,7 +84,7 @@ def compile_now(request: Request) -> Compiled:
     for index, parameter in enumerate(kernel.params):
         value = request.arguments[parameter.name]
         specialized = not parameter.do_not_specialize
-        if parameter.is_constexpr or (specialized and value == 1 and isinstance(value, int)):
+        if parameter.is_constexpr or value is None or (specialized and value == 1 and isinstance(value, int)):
             signature[parameter.name], constants[parameter.name] = "constexpr", value
             continue
         pointer = isinstance(value, list)

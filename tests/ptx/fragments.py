@@ -68,29 +68,28 @@ class Descriptor(NamedTuple):
         start, leading, stride = ((bits >> at & 0x3FFF) << 4 for at in (0, 16, 32))
         return cls(start, leading, stride, (16, 128, 64, 32)[bits >> 62])
 
-    def addresses(self, rows: NDArray[np.int64], k_bytes: int) -> NDArray[np.int64]:
-        """K-major, (rows, k_bytes): addresses of the bytes of rows, k along memory.
+    def addresses(self, rows: NDArray[np.int64], unit: int) -> NDArray[np.int64]:
+        """K-major, (rows, 32 / unit): addresses of the units of rows, k along memory.
 
         Eight rows, each `swizzle` bytes wide, lie one after the other, and groups of eight a stride apart. Without a
         swizzle they are 16 bytes wide, and the next 16 bytes are a leading dimension away.
         """
-        k = np.arange(k_bytes)
+        k = np.arange(0, 32, unit)
         if self.swizzle == 16:
             k = k // 16 * self.leading + k % 16
         return self._swizzled((rows // 8 * self.stride + rows % 8 * self.swizzle)[:, None] + k)
 
-    def addresses_transposed(self, columns: int, k: int) -> NDArray[np.int64]:
-        """MN-major, (columns, 2 k): the same where columns are along memory, two bytes each.
+    def addresses_transposed(self, columns: int, unit: int) -> NDArray[np.int64]:
+        """MN-major, (2 columns / unit, 16): the same where columns are along memory, two bytes each.
 
         Eight values of k, each `swizzle` bytes of columns wide, lie one after the other, and groups of eight a stride
         apart; the next columns are a leading dimension away.
         """
         if self.swizzle == 16:
             raise Fault("a transposed matrix without a swizzle is not taken here")
-        n, k_index = np.arange(columns)[:, None], np.arange(k)
-        wide = self.swizzle // 2
-        first = n // wide * self.leading + n % wide * 2 + k_index // 8 * self.stride + k_index % 8 * self.swizzle
-        return self._swizzled((first[..., None] + np.arange(2)).reshape(columns, 2 * k))
+        n, k = np.arange(0, 2 * columns, unit)[:, None], np.arange(16)
+        along = n // self.swizzle * self.leading + n % self.swizzle
+        return self._swizzled(along + k // 8 * self.stride + k % 8 * self.swizzle)
 
     def _swizzled(self, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of a row in its group of eight goes into the number of a 16-byte chunk, by exclusive or."""

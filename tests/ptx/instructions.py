@@ -78,19 +78,19 @@ def _field(a: NDArray, start: NDArray, length: NDArray, out: NDArray) -> None:
 
 
 _SAME_TYPE: dict[str, Callable] = {
-    "add": np.add, "sub": np.subtract, "min": np.minimum, "max": np.maximum,
+    "add": np.add, "sub": np.subtract,
+    "min": np.fmin, "max": np.fmax,  # a NaN gives way
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt, "div": np.divide, "rem": np.fmod, "ex2": _exp2, "fma": _fma,
     "bfe": _field,
 }  # fmt: skip
 _INTEGERS = {"div": _quotient}
-_FLOATS = {"min": np.fmin, "max": np.fmax}  # a NaN gives way
 
 
 def _arithmetic(instruction: Instruction, names: list[str], group: "Group") -> Step:
     kind = names[-1]
-    special = _FLOATS if kind[0] == "f" else _INTEGERS
-    compute = special.get(names[0]) or _SAME_TYPE[names[0]]
+    compute = _INTEGERS.get(names[0]) if kind[0] != "f" else None
+    compute = compute or _SAME_TYPE[names[0]]
     types = [kind] * len(instruction.operands)
     if names[0] == "bfe":
         types[2:] = ["u32", "u32"]

@@ -1,8 +1,8 @@
 """Global and shared memory that know who may see what.
 
 Both raise a `Fault` where a GPU would read or write what nobody has defined. Shared memory keeps two stamps for every
-byte, of its last write and of its last read; a stamp holds a time, which passes with each write, fence and barrier, and a
-warp. What came before the last barrier of all threads is in order; what came after it, by another warp, is a race.
+place, of its last write and of its last read; a stamp holds a time, which passes with each write, fence and barrier, and
+a warp. What came before the last barrier of all threads is in order; what came after it, by another warp, is a race.
 """
 
 import numpy as np
@@ -69,23 +69,29 @@ class Global:
 
 
 _WARPS = 64  # a stamp's low bits: a warp, or
-_SEVERAL = _WARPS - 1
+SEVERAL = _WARPS - 1
 
 
 class Shared:
-    """The shared memory of one program of `warps` warps, filled with NaNs that nobody may read."""
+    """The shared memory of one program, filled with NaNs that nobody may read; in units of `unit` bytes.
+
+    With `copies_handed_over`, what a cp.async wrote needs no proxy fence.
+    """
 
     BASE = 1024  # the first kilobyte is the system's on sm_90
 
-    def __init__(self, size: int, warps: int) -> None:
-        self._data = np.full(size, 0xFF, np.uint8)
-        self._written = np.full(size, -1, np.int64)
-        self._read = np.full(size, -1, np.int64)
-        self._copies = np.zeros(size, bool)  # a cp.async is on its way to a byte
-        self._products = np.zeros(size, np.int32)  # how many wgmma have yet to read a byte
+    def __init__(self, size: int, warps: int, unit: int, copies_handed_over: bool) -> None:
+        self.unit, units = unit, -(-size // unit)
+        self._data = np.full((units, unit), 0xFF, np.uint8)
+        self._written = np.full(units, -1, np.int32)
+        self._read = np.full(units, -1, np.int32)
+        self._copies = np.zeros(units, bool)  # a cp.async is on its way to a unit
+        self._copied = np.zeros(units, bool)  # a cp.async wrote it last, and needs no proxy fence
+        self._products = np.zeros(units, np.int32)  # how many wgmma have yet to read a unit
+        self._copies_handed_over = copies_handed_over
         self._now = self._barrier = 1
         # Of each warp: its last proxy fence, and the barrier before that. Of what passed the last barrier: the same.
-        self._fence, self._fence_barrier = np.zeros(warps, np.int64), np.zeros(warps, np.int64)
+        self._fence, self._fence_barrier = np.zeros(_WARPS, np.int32), np.zeros(_WARPS, np.int32)
         self._known_fence, self._known_fence_barrier = self._fence.copy(), 0
 
     def barrier(self) -> None:
@@ -100,58 +106,63 @@ class Shared:
         self._fence[warps], self._fence_barrier[warps] = self._now, self._barrier
 
     def read(self, address: NDArray[np.uint32], size: int, warp: Integers) -> Bytes:
-        """(n, size) bytes from each of n addresses, by threads of these warps."""
-        places, warp = self.places(address, size), warp[:, None]
+        """(n, size) bytes from each of n addresses, by threads of these warps, in ascending order."""
+        places, warp = self._of_threads(address, size), warp[:, None]
         self._check_defined(places)
         self._check_order(self._written[places], warp, "reads what another warp wrote")
         self._mark_read(places, warp)
-        return self._data[places]
+        return self._data[places].reshape(-1, size)
 
     def write(self, address: NDArray[np.uint32], values: Bytes, warp: Integers) -> None:
-        places, warp = self.places(address, values.shape[1]), warp[:, None]
+        places, warp = self._of_threads(address, values.shape[1]), warp[:, None]
+        values = values.reshape(*places.shape, self.unit)
         # Threads that hold the same value may all write it.
-        self._check_writable(places, warp, differs=self._data[places] != values)
+        self._check_writable(places, warp, differs=(self._data[places] != values).any(-1))
         self._data[places] = values
         if (self._data[places] != values).any():
             raise Fault("writes different values to one place")
         self._stamp(places, warp)
+        self._copied[places] = False
 
-    def begin_copy(self, places: Integers, warp: Integers) -> None:
-        """A cp.async of (n, size) bytes: from now on these bytes are nobody's."""
+    def begin_copy(self, address: NDArray[np.uint32], size: int, warp: Integers) -> Integers:
+        """A cp.async: from now on these bytes, whose places it returns, are nobody's."""
+        places = self._of_threads(address, size)
         self._check_writable(places, warp[:, None], differs=True)
         self._data[places], self._copies[places] = 0xFF, True
         self._stamp(places, warp[:, None])
+        return places
 
     def end_copy(self, places: Integers, values: Bytes, warp: Integers) -> None:
-        self._data[places], self._copies[places] = values, False
+        self._data[places], self._copies[places] = values.reshape(*places.shape, self.unit), False
         self._stamp(places, warp[:, None])
+        self._copied[places] = self._copies_handed_over
 
-    def begin_product(self, places: Integers, warps: Integers) -> None:
-        """A wgmma of these warps will read these bytes."""
+    def begin_product(self, places: Integers, readers: Integers, warp: int) -> None:
+        """A wgmma will read these places: each by one reader, a warp or `SEVERAL`, all of them in step with `warp`."""
         self._check_defined(places)
         written = self._written[places]
+        self._check_order(written, readers, "wgmma reads what another warp wrote")
         time, writer = written // _WARPS, written % _WARPS
-        for warp in warps:
-            self._check_order(written, warp, "wgmma reads what another warp wrote")
-            fenced = (time < self._known_fence[writer]) | (time < self._known_fence_barrier)
-            fenced |= (time < self._fence_barrier[warp]) | ((writer == warp) & (time < self._fence[warp]))
-            if not fenced.all():
-                raise Fault("wgmma reads what no fence.proxy.async has handed over since it was written")
-        np.add.at(self._products, places, 1)
+        fenced = (time < self._known_fence[writer]) | (time < self._known_fence_barrier) | self._copied[places]
+        fenced |= (time < self._fence_barrier[warp]) | ((writer == readers) & (time < self._fence[warp]))
+        if not fenced.all():
+            raise Fault("wgmma reads what no fence.proxy.async has handed over since it was written")
+        self._products[places] += 1
 
-    def end_product(self, places: Integers, warps: Integers) -> Bytes:
-        np.subtract.at(self._products, places, 1)
-        for warp in warps:
-            self._mark_read(places, warp)
+    def end_product(self, places: Integers, readers: Integers) -> Bytes:
+        self._products[places] -= 1
+        self._mark_read(places, readers)
         return self._data[places]
 
-    def places(self, address: NDArray[np.uint32], size: int) -> Integers:
+    def _of_threads(self, address: NDArray[np.uint32], size: int) -> Integers:
         _check_alignment(address, size)
-        return self.checked((address.astype(np.int64) - self.BASE)[:, None] + np.arange(size))
+        return self.places(address.astype(np.int64)[:, None] + np.arange(0, size, self.unit))
 
-    def checked(self, places: Integers) -> Integers:
+    def places(self, address: Integers) -> Integers:
+        """The places of addresses of units."""
+        places = (address - self.BASE) // self.unit
         if places.size and (places.min() < 0 or places.max() >= len(self._data)):
-            raise Fault(f"is outside of the {len(self._data)} bytes of shared memory")
+            raise Fault(f"is outside of the {self._data.size} bytes of shared memory")
         return places
 
     def _check_defined(self, places: Integers) -> None:
@@ -168,17 +179,21 @@ class Shared:
         self._check_order(np.where(differs, self._written[places], -1), warp, "writes where another warp wrote")
         self._check_order(self._read[places], warp, "writes where another warp read")
 
-    def _check_order(self, stamps: Integers, warp: Integers | np.int64, what: str) -> None:
-        if ((stamps >= self._barrier * _WARPS) & (stamps % _WARPS != warp)).any():
+    def _check_order(self, stamps: Integers, warp: Integers, what: str) -> None:
+        recent = stamps >= self._barrier * _WARPS
+        if recent.any() and (recent & (stamps % _WARPS != warp)).any():
             raise Fault(f"{what} since the last barrier")
 
-    def _mark_read(self, places: Integers, warp: Integers | np.int64) -> None:
+    def _mark_read(self, places: Integers, warp: Integers) -> None:
         before, mark = self._read[places], self._now * _WARPS
-        others = (before >= self._barrier * _WARPS) & (before % _WARPS != warp)
-        self._read[places] = np.where(others, mark + _SEVERAL, mark + warp)
-        after = self._read[places]
-        lost = (after % _WARPS != warp) & (after % _WARPS != _SEVERAL)
-        self._read[places[lost]] = mark + _SEVERAL
+        recent = before >= self._barrier * _WARPS
+        stamps = mark + warp
+        if recent.any():
+            stamps = np.where(recent & (before % _WARPS != warp), mark + SEVERAL, stamps)
+        self._read[places] = stamps
+        if warp.flat[0] != warp.flat[-1]:  # of several that read one place here, one has left its mark
+            lost = self._read[places] != stamps
+            self._read[places[lost]] = mark + SEVERAL
 
     def _stamp(self, places: Integers, warp: Integers) -> None:
         self._now += 1

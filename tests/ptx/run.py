@@ -27,8 +27,12 @@ class Order(NamedTuple):
     seed: int = 0
 
 
-def launch(program: Program, shared: int, grid: int, arguments: list[Any], order: Order) -> None:
+def launch(
+    program: Program, shared: int, grid: int, arguments: list[Any], order: Order, copies_handed_over: bool = False
+) -> None:
     """Runs a kernel with `shared` bytes of shared memory on tensors and numbers, one for each of its own parameters.
+
+    With `copies_handed_over`, wgmma may read what a cp.async wrote without a proxy fence.
 
     Raises:
         Fault: a program did what a GPU leaves undefined; it says in which line of the PTX.
@@ -45,9 +49,10 @@ def launch(program: Program, shared: int, grid: int, arguments: list[Any], order
     warps = program.threads // 32
     groups = [Group(program, np.arange(w, min(w + order.size, warps)), values, memory, grid)
               for w in range(0, warps, order.size)]  # fmt: skip
+    unit = min((bits // 8 for bits in map(_shared_bits, program.instructions) if bits), default=4)
     with np.errstate(all="ignore"):
         for number in random.permutation(grid):
-            block = Shared(shared, warps)
+            block = Shared(shared, warps, unit, copies_handed_over)
             for group in groups:
                 group.begin(int(number), block)
             _run(groups, block, order, random)
@@ -67,6 +72,12 @@ def _run(groups: list["Group"], shared: Shared, order: Order, random: np.random.
         if any(group.ended != groups[0].ended for group in groups):
             raise Fault("some warps have come to an end, and others wait for them at a barrier")
         shared.barrier()
+
+
+def _shared_bits(instruction: Instruction) -> int:
+    """Of what a load or store of shared memory takes at a time, up to 32; 0 for other instructions."""
+    names = instruction.opcode.split(".")
+    return min(32, instructions.BITS[names[-1]]) if names[1:2] == ["shared"] else 0
 
 
 class Group:
@@ -229,20 +240,19 @@ class Group:
             self.shared.write(address, values, self._warp[lanes])
 
     def copy(self, to: NDArray, source: NDArray, size: int, taken: NDArray, lanes: Any) -> None:
-        places = self.shared.places(to, size)
         if ((taken != 0) & (taken != size)).any():
             raise Fault("cp.async is known for a whole source or none of it")
-        self.shared.begin_copy(places, self._warp[lanes])
-        self._copies[-1].append((places, source.copy(), taken != 0, self._warp[lanes]))
+        places = self.shared.begin_copy(to, size, self._warp[lanes])
+        self._copies[-1].append((places, size, source.copy(), taken != 0, self._warp[lanes]))
 
     def commit_copies(self) -> None:
         self._copies.append([])
 
     def wait_for_copies(self, left: int) -> None:
         while len(self._copies) - 1 > left:
-            for places, source, taken, warp in self._copies.pop(0):
-                values = np.zeros(places.shape, np.uint8)
-                values[taken] = self._memory.read(source[taken], places.shape[1], self._number)
+            for places, size, source, taken, warp in self._copies.pop(0):
+                values = np.zeros((len(places), size), np.uint8)
+                values[taken] = self._memory.read(source[taken], size, self._number)
                 self.shared.end_copy(places, values, warp)
 
 

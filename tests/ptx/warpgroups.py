@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tests.ptx import fragments
 from tests.ptx.fragments import Descriptor, Words
+from tests.ptx.memory import SEVERAL
 from tests.ptx.parse import Fault, Instruction, Program
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ class Shape(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """The part of a matrix in shared memory that the warps of one warpgroup read."""
+    """The part of a matrix in shared memory that the warps of one warpgroup read, each place by one of `readers`."""
 
     places: NDArray[np.int64]
-    warps: NDArray[np.int64]
+    readers: NDArray[np.int64]
     lanes: slice
     transposed: bool
 
@@ -114,7 +115,7 @@ class Products:
             self._operands(b, shape, bool(transposes[1])),
         )  # fmt: skip
         for operand in (*(product.left if isinstance(product.left, list) else ()), *product.right):
-            self._group.shared.begin_product(operand.places, operand.warps)
+            self._group.shared.begin_product(operand.places, operand.readers, self._group.warps[0])
         self._open.append(product)
         self._hold()
 
@@ -136,15 +137,16 @@ class Products:
             local = np.flatnonzero(group.warps // 4 == warpgroup)
             lanes = slice(32 * local[0], 32 * (local[-1] + 1))
             described = Descriptor.of(int(group.uniform(values[lanes])))
+            warps, unit = group.warps[local], group.shared.unit
+            readers = np.array([[warps[0] if len(warps) == 1 else SEVERAL]])
             if transposed:
-                addresses = described.addresses_transposed(shape.columns, shape.k)
+                addresses = described.addresses_transposed(shape.columns, unit)
             elif transposed is None:
-                rows = (16 * (group.warps[local] % 4)[:, None] + np.arange(16)).ravel()
-                addresses = described.addresses(rows, 32)
+                addresses = described.addresses((16 * (warps % 4)[:, None] + np.arange(16)).ravel(), unit)
+                readers = np.repeat(warps, 16)[:, None]
             else:
-                addresses = described.addresses(np.arange(shape.columns), 32)
-            places = group.shared.checked(addresses - group.shared.BASE)
-            found.append(Operand(places, group.warps[local], lanes, bool(transposed)))
+                addresses = described.addresses(np.arange(shape.columns), unit)
+            found.append(Operand(group.shared.places(addresses), readers, lanes, bool(transposed)))
         return found
 
     def _finish(self, product: Product) -> None:
@@ -165,7 +167,12 @@ class Products:
             group.array(name, "b32")[:] = values
 
     def _matrix(self, operand: Operand, kind: str) -> fragments.Matrix:
-        return fragments.numbers(self._group.shared.end_product(operand.places, operand.warps), kind)
+        """(rows, K)"""
+        data = self._group.shared.end_product(operand.places, operand.readers)
+        if operand.transposed:
+            values = data.view(np.uint16).transpose(0, 2, 1)
+            data = np.ascontiguousarray(values).reshape(-1, 16).view(np.uint8)
+        return fragments.numbers(data.reshape(len(data), -1), kind)
 
     def _hold(self) -> None:
         pending = [product for products in (*self._groups, self._open) for product in products]

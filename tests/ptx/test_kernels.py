@@ -1,0 +1,70 @@
+"""The machine-independent code of the kernels, as a GPU would run it, against float64."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from dec_kernels.backends.triton import tiles
+from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
+from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+from tests.conftest import on_the_interpreter
+from tests.lanes import LANES
+from tests.oracle import error, evaluate, images, threshold, truth
+from tests.ptx.compiler import Compiler
+from tests.ptx.kernels import Emulated, emulate
+from tests.ptx.problem import Problem
+from tests.ptx.run import Order
+from dec_kernels.spec import Spec
+
+pytestmark = [pytest.mark.ptx, on_the_interpreter]
+
+EPS = torch.finfo(torch.float32).eps
+# Half a unit in the last place of the weights of a gradient's product, which are positive here.
+ROUNDING = {"ieee": 4 * EPS, "tf32x3": 4 * EPS, "tf32": 2.0**-12, "bf16": 2.0**-9}
+IN_STEP = Order(16)
+
+
+@pytest.fixture(scope="module", params=LANES)
+def compiler(request: pytest.FixtureRequest) -> Iterator[Compiler]:
+    with Compiler(request.param) as compiler:
+        yield compiler
+
+
+def forward(problem: Problem, compiler: Compiler, order: Order, splits: int) -> None:
+    row = tiles.TABLE["sm_90", problem.z.shape[-1], problem.precision]
+    groups, r = problem.own.shape
+    positive, negative = torch.full((groups, r), torch.nan), torch.full((splits, groups, r), torch.nan)
+    outputs = {"positive": positive, "negative": negative}
+    problem.start(Emulated(forward_plain, compiler, order), row.forward, row.forward, splits, **outputs)
+    problem.start(Emulated(forward_band, compiler, order), row.forward, row.forward_band, 1, **outputs)
+    true_positive, true_negative = problem.sums()
+    assert error(positive, true_positive) < 4 * EPS
+    assert error(negative.double().sum(0), true_negative) < 4 * EPS
+
+
+def backward(problem: Problem, compiler: Compiler, order: Order, splits: int) -> None:
+    row = tiles.TABLE["sm_90", problem.z.shape[-1], problem.precision]
+    dz = torch.full((splits, *problem.own.shape, problem.p.shape[-1]), torch.nan)
+    problem.start(Emulated(backward_plain, compiler, order), row.backward, row.backward, splits, dz=dz)
+    problem.start(Emulated(backward_band, compiler, order), row.backward, row.backward_band, 1, dz=dz)
+    assert error(dz.double().sum(0), problem.gradient()) < ROUNDING[problem.precision]
+
+
+DIRECTIONS = pytest.mark.parametrize("direction", [forward, backward])
+PRECISIONS = pytest.mark.parametrize("precision", ["bf16", "tf32"])
+
+
+@DIRECTIONS
+@PRECISIONS
+def test_many_tiles(compiler: Compiler, precision: str, direction) -> None:
+    """Blocks of rows with an end, six tiles of columns and an end, a band within; two parts of each walk."""
+    direction(Problem.random(1, 6 * 128 + 9, 140, 192, precision), compiler, IN_STEP, 2)
+
+
+@DIRECTIONS
+@PRECISIONS
+@pytest.mark.parametrize("order", [Order(1, "reverse", 1), Order(1, "random", 2)], ids=lambda order: order.name)
+def test_warps_in_another_order(compiler: Compiler, precision: str, direction, order: Order) -> None:
+    """Two groups, and a temperature inside."""
+    direction(Problem.random(2, 300, 17, 192, precision, inside=True), compiler, order, 1)
