@@ -46,6 +46,7 @@ class Compiler:
     """A lane's process, for a `with` statement."""
 
     def __init__(self, lane: str) -> None:
+        self.lane = lane
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.ptx.compiler"],
             env=environment(lane), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,

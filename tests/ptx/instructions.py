@@ -7,7 +7,7 @@ and the instructions of wgmma are not here: `run` decides what comes next.
 import operator
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,13 +253,11 @@ def _product_of_warps(instruction: Instruction, names: list[str], group: "Group"
     ):
         raise Fault(f"{instruction.opcode} is not known")
     kind = names[-2]
-    d, a, b, c = ([group.array(name, "b32") for name in operand] for operand in instruction.operands)
+    (file, d), (_, a), (_, b), (_, c) = map(group.registers, instruction.operands)
 
     def step() -> None:
-        product = fragments.left(np.stack(a), kind) @ fragments.right(np.stack(b), kind)
-        result = fragments.registers_of(product + fragments.accumulator(np.stack(c)))
-        for register, values in zip(d, result, strict=True):
-            register[:] = values
+        product = fragments.left(file[a], kind) @ fragments.right(file[b], kind)
+        file[d] = fragments.registers_of(product + fragments.accumulator(file[c]))
 
     return step
 
@@ -278,13 +276,18 @@ def _registers(operand: object, group: "Group") -> list[NDArray]:
     return [group.register(str(name)) for name in (operand if isinstance(operand, tuple) else (operand,))]
 
 
-def _lanes(instruction: Instruction, group: "Group") -> Callable[[], NDArray | slice]:
-    """Of the group, those for which a guarded instruction happens."""
+def _guarded(instruction: Instruction, group: "Group", step: Callable[[Any], None]) -> Step:
+    """`step` for those lanes for which the instruction happens, if there are any."""
     if instruction.guard is None:
-        return lambda: slice(None)
+        return partial(step, slice(None))
     name, wanted = instruction.guard
     predicate = group.array(name, "pred")
-    return lambda: predicate if wanted else ~predicate
+
+    def guarded() -> None:
+        if (lanes := predicate == wanted).any():
+            step(lanes)
+
+    return guarded
 
 
 def _load(instruction: Instruction, names: list[str], group: "Group") -> Step:
@@ -297,30 +300,26 @@ def _load(instruction: Instruction, names: list[str], group: "Group") -> Step:
     outs = _registers(instruction.operands[0], group)
     item = BITS[kind] // 8
     address = _address(instruction.operands[1], group, "u64" if space == "global" else "u32")
-    lanes = _lanes(instruction, group)
 
-    def step() -> None:
-        mask = lanes()
+    def step(mask: Any) -> None:
         data = group.read(space, address()[mask], item * len(outs), mask)
         values = np.ascontiguousarray(data).view(TYPES[kind])
         for i, out in enumerate(outs):
             out[mask] = values[:, i]
 
-    return step
+    return _guarded(instruction, group, step)
 
 
 def _store(instruction: Instruction, names: list[str], group: "Group") -> Step:
     space, kind = names[1], names[-1]
     address = _address(instruction.operands[0], group, "u64" if space == "global" else "u32")
     sources = _registers(instruction.operands[1], group)
-    lanes = _lanes(instruction, group)
 
-    def step() -> None:
-        mask = lanes()
+    def step(mask: Any) -> None:
         values = np.stack([source[mask].astype(TYPES[kind]) for source in sources], axis=1)
         group.write(space, address()[mask], values.view(np.uint8), mask)
 
-    return step
+    return _guarded(instruction, group, step)
 
 
 def _copy(instruction: Instruction, names: list[str], group: "Group") -> Step:
@@ -332,13 +331,11 @@ def _copy(instruction: Instruction, names: list[str], group: "Group") -> Step:
     to, source = (_address(o, group, t) for o, t in zip(instruction.operands, ("u32", "u64"), strict=False))
     size = int(str(instruction.operands[2]), 0)
     taken = group.array(instruction.operands[3] if len(instruction.operands) > 3 else str(size), "u32")
-    lanes = _lanes(instruction, group)
 
-    def step() -> None:
-        mask = lanes()
+    def step(mask: Any) -> None:
         group.copy(to()[mask], source()[mask], size, taken[mask], mask)
 
-    return step
+    return _guarded(instruction, group, step)
 
 
 def _matrices(instruction: Instruction, names: list[str], group: "Group") -> Step:
@@ -346,7 +343,7 @@ def _matrices(instruction: Instruction, names: list[str], group: "Group") -> Ste
     load, count, transposed = names[0] == "ldmatrix", int(names[4][1:]), "trans" in names
     memory, registers = instruction.operands if not load else instruction.operands[::-1]
     address = _address(memory, group, "u32")
-    arrays = _registers(registers, group)
+    file, rows = group.registers(registers)
     lanes = (np.arange(group.lanes).reshape(-1, 32)[:, : 8 * count]).ravel()
 
     def to_words(data: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -365,11 +362,10 @@ def _matrices(instruction: Instruction, names: list[str], group: "Group") -> Ste
         return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 16)
 
     def load_step() -> None:
-        for array, words in zip(arrays, to_words(group.read("shared", address()[lanes], 16, lanes)), strict=True):
-            array[:] = words
+        file[rows] = to_words(group.read("shared", address()[lanes], 16, lanes))
 
     def store_step() -> None:
-        group.write("shared", address()[lanes], to_bytes(np.stack(arrays)), lanes)
+        group.write("shared", address()[lanes], to_bytes(file[rows]), lanes)
 
     return load_step if load else store_step
 

@@ -18,6 +18,8 @@ _KERNELS = {
     backward_kernels: ("backward_plain", "backward_band"),
     rows: ("_means_kernel", "_rows_kernel", "_project_kernel", "_images_kernel"),
 }
+# Triton 3.6 puts no proxy fence between a cp.async and the wgmma that reads what it copied; later versions do.
+_UNFENCED = ("oldest",)
 _TYPES = {
     torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float64: "*fp64",
     torch.int32: "*i32", torch.int64: "*i64",
@@ -41,7 +43,8 @@ class Emulated:
             compiled = self._compiler.compile(Request(self._module, self._name, described, options))
             left = [arguments[name] for name in compiled.arguments]
             (programs,) = grid
-            launch(parse(compiled.ptx), compiled.shared, programs, left, self._order)
+            unfenced = self._compiler.lane in _UNFENCED
+            launch(parse(compiled.ptx), compiled.shared, programs, left, self._order, copies_handed_over=unfenced)
 
         return start
 

@@ -5,6 +5,9 @@ place, of its last write and of its last read; a stamp holds a time, which passe
 a warp. What came before the last barrier of all threads is in order; what came after it, by another warp, is a race.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -63,13 +66,14 @@ class Global:
     def _places(self, address: NDArray[np.uint64], size: int) -> Integers:
         _check_alignment(address, size)
         places = (address.astype(np.int64) - self._BASE)[:, None] + np.arange(size)
-        if places.size and (places.min() < 0 or places.max() >= len(self._data) or not self._owned[places].all()):
+        if places.min() < 0 or places.max() >= len(self._data) or not self._owned[places].all():
             raise Fault("is outside of every tensor in global memory")
         return places
 
 
 _WARPS = 64  # a stamp's low bits: a warp, or
 SEVERAL = _WARPS - 1
+_UNWRITTEN, _COPYING = -1, -2  # in place of a stamp
 
 
 class Shared:
@@ -80,12 +84,11 @@ class Shared:
 
     BASE = 1024  # the first kilobyte is the system's on sm_90
 
-    def __init__(self, size: int, warps: int, unit: int, copies_handed_over: bool) -> None:
+    def __init__(self, size: int, unit: int, copies_handed_over: bool) -> None:
         self.unit, units = unit, -(-size // unit)
         self._data = np.full((units, unit), 0xFF, np.uint8)
-        self._written = np.full(units, -1, np.int32)
+        self._written = np.full(units, _UNWRITTEN, np.int32)
         self._read = np.full(units, -1, np.int32)
-        self._copies = np.zeros(units, bool)  # a cp.async is on its way to a unit
         self._copied = np.zeros(units, bool)  # a cp.async wrote it last, and needs no proxy fence
         self._products = np.zeros(units, np.int32)  # how many wgmma have yet to read a unit
         self._copies_handed_over = copies_handed_over
@@ -108,8 +111,7 @@ class Shared:
     def read(self, address: NDArray[np.uint32], size: int, warp: Integers) -> Bytes:
         """(n, size) bytes from each of n addresses, by threads of these warps, in ascending order."""
         places, warp = self._of_threads(address, size), warp[:, None]
-        self._check_defined(places)
-        self._check_order(self._written[places], warp, "reads what another warp wrote")
+        self._check_readable(self._written[places], warp)
         self._mark_read(places, warp)
         return self._data[places].reshape(-1, size)
 
@@ -117,7 +119,7 @@ class Shared:
         places, warp = self._of_threads(address, values.shape[1]), warp[:, None]
         values = values.reshape(*places.shape, self.unit)
         # Threads that hold the same value may all write it.
-        self._check_writable(places, warp, differs=(self._data[places] != values).any(-1))
+        self._check_writable(places, warp, lambda: (self._data[places] != values).any(-1))
         self._data[places] = values
         if (self._data[places] != values).any():
             raise Fault("writes different values to one place")
@@ -127,26 +129,24 @@ class Shared:
     def begin_copy(self, address: NDArray[np.uint32], size: int, warp: Integers) -> Integers:
         """A cp.async: from now on these bytes, whose places it returns, are nobody's."""
         places = self._of_threads(address, size)
-        self._check_writable(places, warp[:, None], differs=True)
-        self._data[places], self._copies[places] = 0xFF, True
-        self._stamp(places, warp[:, None])
+        self._check_writable(places, warp[:, None], lambda: True)
+        self._data[places], self._written[places] = 0xFF, _COPYING
         return places
 
     def end_copy(self, places: Integers, values: Bytes, warp: Integers) -> None:
-        self._data[places], self._copies[places] = values.reshape(*places.shape, self.unit), False
+        self._data[places] = values.reshape(*places.shape, self.unit)
         self._stamp(places, warp[:, None])
         self._copied[places] = self._copies_handed_over
 
     def begin_product(self, places: Integers, readers: Integers, warp: int) -> None:
         """A wgmma will read these places: each by one reader, a warp or `SEVERAL`, all of them in step with `warp`."""
-        self._check_defined(places)
         written = self._written[places]
-        self._check_order(written, readers, "wgmma reads what another warp wrote")
+        self._check_readable(written, readers)
         time, writer = written // _WARPS, written % _WARPS
         fenced = (time < self._known_fence[writer]) | (time < self._known_fence_barrier) | self._copied[places]
         fenced |= (time < self._fence_barrier[warp]) | ((writer == readers) & (time < self._fence[warp]))
         if not fenced.all():
-            raise Fault("wgmma reads what no fence.proxy.async has handed over since it was written")
+            raise Fault("reads what no fence.proxy.async has handed over since it was written")
         self._products[places] += 1
 
     def end_product(self, places: Integers, readers: Integers) -> Bytes:
@@ -161,35 +161,36 @@ class Shared:
     def places(self, address: Integers) -> Integers:
         """The places of addresses of units."""
         places = (address - self.BASE) // self.unit
-        if places.size and (places.min() < 0 or places.max() >= len(self._data)):
+        if places.min() < 0 or places.max() >= len(self._data):
             raise Fault(f"is outside of the {self._data.size} bytes of shared memory")
         return places
 
-    def _check_defined(self, places: Integers) -> None:
-        if self._copies[places].any():
-            raise Fault("reads shared memory that a cp.async is still writing")
-        if (self._written[places] < 0).any():
-            raise Fault("reads shared memory that nobody has written")
+    def _check_readable(self, written: Integers, warp: Integers) -> None:
+        if (lowest := written.min()) < 0:
+            what = "nobody has written" if lowest == _UNWRITTEN else "a cp.async is still writing"
+            raise Fault(f"reads shared memory that {what}")
+        self._check_order(written, warp, True, "reads what another warp wrote")
 
-    def _check_writable(self, places: Integers, warp: Integers, differs: NDArray[np.bool_] | bool) -> None:
+    def _check_writable(self, places: Integers, warp: Integers, differs: Callable[[], Any]) -> None:
+        written = self._written[places]
         if self._products[places].any():
             raise Fault("writes to shared memory that a wgmma is still reading")
-        if self._copies[places].any():
+        if written.min() == _COPYING:
             raise Fault("writes to shared memory that a cp.async is still writing")
-        self._check_order(np.where(differs, self._written[places], -1), warp, "writes where another warp wrote")
-        self._check_order(self._read[places], warp, "writes where another warp read")
+        if written.max() >= self._barrier * _WARPS:
+            self._check_order(written, warp, differs(), "writes where another warp wrote")
+        self._check_order(self._read[places], warp, True, "writes where another warp read")
 
-    def _check_order(self, stamps: Integers, warp: Integers, what: str) -> None:
-        recent = stamps >= self._barrier * _WARPS
-        if recent.any() and (recent & (stamps % _WARPS != warp)).any():
+    def _check_order(self, stamps: Integers, warp: Integers, matters: Any, what: str) -> None:
+        since = self._barrier * _WARPS
+        if stamps.max() >= since and (matters & (stamps >= since) & (stamps % _WARPS != warp)).any():
             raise Fault(f"{what} since the last barrier")
 
     def _mark_read(self, places: Integers, warp: Integers) -> None:
-        before, mark = self._read[places], self._now * _WARPS
-        recent = before >= self._barrier * _WARPS
+        before, since, mark = self._read[places], self._barrier * _WARPS, self._now * _WARPS
         stamps = mark + warp
-        if recent.any():
-            stamps = np.where(recent & (before % _WARPS != warp), mark + SEVERAL, stamps)
+        if before.max() >= since:
+            stamps = np.where((before >= since) & (before % _WARPS != warp), mark + SEVERAL, stamps)
         self._read[places] = stamps
         if warp.flat[0] != warp.flat[-1]:  # of several that read one place here, one has left its mark
             lost = self._read[places] != stamps

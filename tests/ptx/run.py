@@ -52,7 +52,7 @@ def launch(
     unit = min((bits // 8 for bits in map(_shared_bits, program.instructions) if bits), default=4)
     with np.errstate(all="ignore"):
         for number in random.permutation(grid):
-            block = Shared(shared, warps, unit, copies_handed_over)
+            block = Shared(shared, unit, copies_handed_over)
             for group in groups:
                 group.begin(int(number), block)
             _run(groups, block, order, random)
@@ -95,10 +95,12 @@ class Group:
         self.warps, self.lanes = warps, 32 * len(warps)
         self._program, self._parameters, self._memory = program, parameters, memory
         self._warp = np.repeat(warps, 32)
-        self._registers = {
-            name: np.zeros(self.lanes, {1: np.bool_, 16: np.uint16, 32: np.uint32, 64: np.uint64}[bits])
-            for name, bits in program.widths.items()
-        }
+        self._files: dict[int, NDArray] = {}
+        self._rows: dict[str, int] = {}
+        for bits, dtype in ((1, np.bool_), (16, np.uint16), (32, np.uint32), (64, np.uint64)):
+            names = [name for name, width in program.widths.items() if width == bits]
+            self._files[bits] = np.zeros((len(names), self.lanes), dtype)
+            self._rows |= {name: row for row, name in enumerate(names)}
         ones = np.ones(self.lanes, np.uint32)
         self._block = np.zeros(self.lanes, np.uint32)
         self._named = {
@@ -121,8 +123,8 @@ class Group:
         self._number, self.shared, self._at = number, shared, 0
         self.ended = self.waiting = False
         self._copies: list[list[tuple]] = [[]]
-        for register in self._registers.values():
-            register.view(np.uint8).fill(0xFF if register.dtype != np.bool_ else 1)
+        for bits, file in self._files.items():
+            file.view(np.uint8).fill(0xFF if bits > 1 else 1)
         self._block.fill(number)
         self._products.reset()
 
@@ -208,16 +210,24 @@ class Group:
     def array(self, operand: Operand, kind: str) -> NDArray:
         """The lanes' values of a register, or copies of an immediate or a special register, as a type."""
         dtype = np.dtype(instructions.TYPES[kind])
-        values = self._registers.get(str(operand), self._named.get(str(operand)))
-        if values is None:
-            values = np.full(self.lanes, _immediate(str(operand), kind))
+        name = str(operand)
+        if name in self._rows:
+            values = self.register(name)
+        elif name in self._named:
+            values = self._named[name]
+        else:
+            values = np.full(self.lanes, _immediate(name, kind))
         if values.dtype.itemsize != dtype.itemsize:
             raise Fault(f"{operand} is no {kind}")
         return values.view(dtype)
 
     def register(self, name: str) -> NDArray:
         """As many bits as it has, unsigned."""
-        return self._registers[name]
+        return self._files[self._program.widths[name]][self._rows[name]]
+
+    def registers(self, names: tuple[str, ...]) -> tuple[NDArray, list[int]]:
+        """32-bit registers as rows of an array, and which rows."""
+        return self._files[32], [self._rows[name] for name in names]
 
     def uniform(self, values: NDArray) -> Any:
         """The one value that all lanes have."""
@@ -252,7 +262,8 @@ class Group:
         while len(self._copies) - 1 > left:
             for places, size, source, taken, warp in self._copies.pop(0):
                 values = np.zeros((len(places), size), np.uint8)
-                values[taken] = self._memory.read(source[taken], size, self._number)
+                if taken.any():
+                    values[taken] = self._memory.read(source[taken], size, self._number)
                 self.shared.end_copy(places, values, warp)
 
 

@@ -151,20 +151,20 @@ class Products:
 
     def _finish(self, product: Product) -> None:
         kind, group = product.shape.kind, self._group
-        registers = np.stack([group.array(name, "b32") for name in product.accumulator])
+        file, rows = group.registers(product.accumulator)
+        registers = file[rows]
         rights = [self._matrix(operand, kind) for operand in product.right]
         if isinstance(product.left, list):
             lefts = [self._matrix(operand, kind).reshape(-1, 16, product.shape.k) for operand in product.left]
         else:
-            words: Words = np.stack([group.array(name, "b32") for name in product.left])
+            words: Words = file[group.registers(product.left)[1]]
             lefts = [fragments.left(words[:, operand.lanes], kind) for operand in product.right]
         for a, b, operand in zip(lefts, rights, product.right, strict=True):
             result = a @ b.T
             if product.accumulates:
                 result += fragments.accumulator(np.ascontiguousarray(registers[:, operand.lanes]))
             registers[:, operand.lanes] = fragments.registers_of(result)
-        for name, values in zip(product.accumulator, registers, strict=True):
-            group.array(name, "b32")[:] = values
+        file[rows] = registers
 
     def _matrix(self, operand: Operand, kind: str) -> fragments.Matrix:
         """(rows, K)"""
