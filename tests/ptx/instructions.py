@@ -70,11 +70,11 @@ def _fma(a: NDArray, b: NDArray, c: NDArray, out: NDArray) -> None:
 
 
 def _field(a: NDArray, start: NDArray, length: NDArray, out: NDArray) -> None:
-    """bfe: `length` bits of a from bit `start` on, extended with the sign where a has one."""
-    up = (32 - np.minimum(start + length, 32)).astype(np.int64)
-    # As the top bits of an int32 they take the sign along; as those of an uint32 they do not.
-    lifted = (a.astype(np.int64) << up).astype(a.dtype)
-    out[:] = np.where(length == 0, 0, lifted.astype(np.int64) >> (32 - np.minimum(length, 32)).astype(np.int64))
+    """bfe: `length` bits of a from bit `start` on, as many as there are; of an s32 the highest is a sign."""
+    width = np.minimum(length.astype(np.int64), 32 - np.minimum(start, 32))
+    bits = (a.astype(np.int64) >> start) & (1 << width) - 1
+    sign = np.where(width > 0, 1 << np.maximum(width - 1, 0), 0) if a.dtype == np.int32 else 0
+    out[:] = (bits ^ sign) - sign
 
 
 _SAME_TYPE: dict[str, Callable] = {
@@ -273,7 +273,8 @@ def _address(operand: object, group: "Group", kind: str) -> Callable[[], NDArray
 
 def _registers(operand: object, group: "Group") -> list[NDArray]:
     """As they are: one may be wider than what is loaded into it, or stored of it."""
-    return [group.register(str(name)) for name in (operand if isinstance(operand, tuple) else (operand,))]
+    names = [str(name) for name in (operand if isinstance(operand, tuple) else (operand,))]
+    return [group.register(name) if name[0] == "%" else group.array(name, "b64") for name in names]
 
 
 def _guarded(instruction: Instruction, group: "Group", step: Callable[[Any], None]) -> Step:
