@@ -1,8 +1,8 @@
 """Global and shared memory that know who may see what.
 
 Both raise a `Fault` where a GPU would read or write what nobody has defined. Shared memory keeps two stamps for every
-place, of its last write and of its last read; a stamp holds a time, which passes with each write, fence and barrier, and
-a warp. What came before the last barrier of all threads is in order; what came after it, by another warp, is a race.
+place, of its last write and of its last read. A stamp holds a warp and a time, which passes with each write, fence and
+barrier. What came before the last barrier of all threads is in order; what came after it, by another warp, is a race.
 """
 
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dec_kernels.backends.triton import tiles
 from dec_kernels.backends.triton.backward_kernels import backward_plain
-from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+from dec_kernels.backends.triton.forward_kernels import forward_plain
 from tests.conftest import on_the_interpreter
 from tests.lanes import LANES
 from tests.oracle import error
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.ptx
 
 
 def run(body: str, warps: int = 1, order: Order | None = None, shared: int = 4096, grid: int = 1) -> Tensor:
-    """(threads, 4) int32 that `body` left at %rd9, which has room for four of each thread; %r9 is the thread's number."""
+    """(threads, 4) int32 that `body` left at %rd9, where each thread has room for four; %r9 is the thread's number."""
     text = f"""
 .visible .entry tiny(
 	.param .u64 .ptr .global .align 1 tiny_0
@@ -197,13 +197,14 @@ def test_mma(kind: str, k: int) -> None:
         for i in range(10)
         for lane in range(32)
     )
+    d = "{%r30, %r31, %r32, %r33}"
     shape = f"m16n8k{k}.row.col.f32.{kind}.{kind}.f32"
     out = run(load + f"""
-	mma.sync.aligned.{shape} {{%r30, %r31, %r32, %r33}}, {{%r20, %r21, %r22, %r23}}, {{%r24, %r25}}, {{%r26, %r27, %r28, %r29}};
-	st.global.v4.b32 	[%rd9], {{%r30, %r31, %r32, %r33}};""").numpy().view(np.float32)  # fmt: skip
-    d = a @ b + c
+	mma.sync.aligned.{shape} {d}, {{%r20, %r21, %r22, %r23}}, {{%r24, %r25}}, {{%r26, %r27, %r28, %r29}};
+	st.global.v4.b32 	[%rd9], {d};""").numpy().view(np.float32)  # fmt: skip
+    true = a @ b + c
     for lane, i in itertools.product(range(32), range(4)):
-        assert out[lane, i] == d[lane // 4 + 8 * (i // 2), 2 * (lane % 4) + i % 2]
+        assert out[lane, i] == true[lane // 4 + 8 * (i // 2), 2 * (lane % 4) + i % 2]
 
 
 def test_descriptors() -> None:
@@ -271,7 +272,9 @@ def test_what_is_not_in_order_is_a_fault(body: str, what: str, order: Order) -> 
     assert str(caught.value).startswith("line ") or "others wait" in str(caught.value)
 
 
-@pytest.mark.parametrize("access", ["st.global.b32 [%rd8], %r8;", "st.global.b32 [%rd9], 1;\nld.global.b32 %r1, [%rd8];"])
+@pytest.mark.parametrize(
+    "access", ["st.global.b32 [%rd8], %r8;", "st.global.b32 [%rd9], 1;\nld.global.b32 %r1, [%rd8];"]
+)
 def test_programs_keep_to_their_own_results(access: str) -> None:
     run(access)
     with pytest.raises(Fault, match="another program of this launch wrote"):
@@ -286,7 +289,9 @@ def test_fences_of_the_writer_or_of_the_reader() -> None:
         shared = Shared(64, 4, copies_handed_over=False)
         shared.write(address, value, zero)
         for step in before:
-            shared.barrier() if step == "barrier" else shared.fence_proxy({"0": zero, "1": one, "all": all_of_them}[step])
+            shared.barrier() if step == "barrier" else shared.fence_proxy(
+                {"0": zero, "1": one, "all": all_of_them}[step]
+            )
         shared.begin_product(np.zeros((1, 1), np.int64), one[:, None], 1)
 
     for in_order in (("0", "barrier"), ("barrier", "1"), ("barrier", "all"), ("barrier", "0", "barrier")):

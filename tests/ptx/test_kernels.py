@@ -8,6 +8,7 @@ import torch
 from dec_kernels.backends.triton import tiles
 from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+from dec_kernels.spec import Spec
 from tests.conftest import on_the_interpreter
 from tests.lanes import LANES
 from tests.oracle import error, evaluate, images, threshold, truth
@@ -15,7 +16,6 @@ from tests.ptx.compiler import Compiler
 from tests.ptx.kernels import Emulated, emulate
 from tests.ptx.problem import Problem
 from tests.ptx.run import Order
-from dec_kernels.spec import Spec
 
 pytestmark = [pytest.mark.ptx, on_the_interpreter]
 

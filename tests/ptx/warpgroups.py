@@ -177,6 +177,4 @@ class Products:
     def _hold(self) -> None:
         pending = [product for products in (*self._groups, self._open) for product in products]
         self.accumulators = frozenset(name for product in pending for name in product.accumulator)
-        self.inputs = frozenset(
-            name for product in pending if isinstance(product.left, tuple) for name in product.left
-        )
+        self.inputs = frozenset(name for product in pending if isinstance(product.left, tuple) for name in product.left)
