@@ -15,18 +15,19 @@ copies, barriers, waits and fences, and how it laid matrices out for the tensor 
 
 What it models
 
-- Every effect comes as late as it may. A cp.async writes at the cp.async.wait_group that waits for it; until then nobody
-  may read or write these bytes. A wgmma reads shared memory and registers, and writes its accumulator, at the
+- Every effect comes as late as it may. A cp.async writes at the cp.async.wait_group that waits for it; until then
+  nobody may read or write these bytes. A wgmma reads shared memory and registers, and writes its accumulator, at the
   wgmma.wait_group that waits for it; until then nobody may write the shared memory and the registers that it reads, or
   touch its accumulator. A wgmma.fence has to come between the last write of a register and a wgmma that takes it.
-- Shared memory written by threads or by cp.async (the generic proxy) is there for wgmma (the asynchronous proxy) once a
-  fence.proxy.async stands between them: by the writer after it wrote, before a barrier, or by any warp after the barrier.
+- Shared memory written by threads or by cp.async (the generic proxy) is there for wgmma (the asynchronous proxy) once
+  a fence.proxy.async stands between them: by the writer, before a barrier, or behind that barrier, by any warp for what
+  follows a barrier and by the reader for itself.
 - Races: two warps that touch the same bytes of shared memory between two barriers, one of them writing something new.
   Programs that touch what another program of the launch wrote to global memory.
 - Shared memory that nobody wrote, addresses outside of the tensors or of shared memory, addresses not aligned to
   their access, lanes that differ in a branch or in a descriptor.
-- Warps run between barriers in step, one after the other in either direction, or a few instructions at a time in an order
-  drawn by chance; programs in an order drawn by chance.
+- Warps run between barriers in step, one after the other in either direction, or a few instructions at a time in an
+  order drawn by chance; programs in an order drawn by chance.
 
 What it does not
 
@@ -38,6 +39,6 @@ What it does not
 - Instructions that these kernels have no use for: mbarrier, TMA, atomics, named barriers, divergent branches,
   transposed or negated left operands. They are a `Fault`, too.
 
-Instructions follow the PTX ISA 9. Its model of memory asks for a proxy fence after a cp.async as well. Triton 3.6 leaves
-that one out: `kernels` lets it pass in the oldest lane, and in no other.
+Instructions follow the PTX ISA 9. Its model of memory asks for a proxy fence after a cp.async as well. Triton 3.6
+leaves that one out: `kernels` lets it pass in the oldest lane, and in no other.
 """

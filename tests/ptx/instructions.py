@@ -378,6 +378,6 @@ _MEMORY = {
 }  # fmt: skip
 _OTHERS = dict.fromkeys(_SAME_TYPE, _arithmetic) | {
     "mov": _move, "shl": _shifts, "shr": _shifts, "mul": _products, "mad": _products, "setp": _comparison,
-    "selp": _selection, "cvt": _conversion, "prmt": _permutation, "shfl": _shuffle, "redux": _reduction, "mma": _product_of_warps,
-    "ldmatrix": _matrices, "stmatrix": _matrices,
+    "selp": _selection, "cvt": _conversion, "prmt": _permutation, "shfl": _shuffle, "redux": _reduction,
+    "mma": _product_of_warps, "ldmatrix": _matrices, "stmatrix": _matrices,
 }  # fmt: skip
