@@ -1,6 +1,6 @@
 """The kernels as they are compiled for sm_90, against float64: the configurations of the tile table at D = 192."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -51,29 +51,32 @@ def backward(problem: Problem, compiler: Compiler, order: Order, splits: int) ->
     assert error(dz.double().sum(0), problem.gradient()) < ROUNDING[problem.precision]
 
 
+Direction = Callable[[Problem, Compiler, Order, int], None]
 DIRECTIONS = pytest.mark.parametrize("direction", [forward, backward])
 PRECISIONS = pytest.mark.parametrize("precision", ["bf16", "tf32"])
 
 
 @DIRECTIONS
 @PRECISIONS
-def test_many_tiles(compiler: Compiler, precision: str, direction) -> None:
+def test_many_tiles(compiler: Compiler, precision: str, direction: Direction) -> None:
     """Blocks of rows with an end, six tiles of columns and an end, a band within; two parts of each walk."""
     direction(Problem.random(1, 6 * 128 + 9, 140, 192, precision), compiler, IN_STEP, 2)
 
 
 @DIRECTIONS
-@PRECISIONS
-@pytest.mark.parametrize("order", [Order(1, "reverse", 1), Order(1, "random", 2)], ids=lambda order: order.name)
-def test_warps_in_another_order(compiler: Compiler, precision: str, direction, order: Order) -> None:
-    """Two groups, and a temperature inside."""
+@pytest.mark.parametrize(
+    ("precision", "order"), [("bf16", Order(1, "reverse", 1)), ("tf32", Order(1, "random", 2))], ids=["bf16", "tf32"]
+)
+def test_warps_one_by_one(compiler: Compiler, precision: str, direction: Direction, order: Order) -> None:
+    """Two groups, and a temperature inside; bf16 in reverse, tf32 in no order."""
     direction(Problem.random(2, 270, 16, 192, precision, inside=True), compiler, order, 1)
 
 
-@PRECISIONS
-@pytest.mark.parametrize("scope", ["batch", "image"])
-def test_from_images_to_a_gradient(monkeypatch, compiler: Compiler, precision: str, scope: str) -> None:
-    """Every kernel, by the package's own launches; the numbers are those of the presets on photographs."""
+@pytest.mark.parametrize(("precision", "scope"), [("bf16", "batch"), ("tf32", "image")])
+def test_from_images_to_a_gradient(
+    monkeypatch: pytest.MonkeyPatch, compiler: Compiler, precision: str, scope: str
+) -> None:
+    """Every kernel, by the package's own launches; the bounds are those of the presets on photographs."""
     emulate(monkeypatch, compiler, IN_STEP)
     sr, hr = images(2, 3, 5 * 8, 7 * 8, 8, torch.float32)
     spec = Spec(8, threshold("l2", 3, 8), scope=scope)
