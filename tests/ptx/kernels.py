@@ -8,16 +8,12 @@ import torch
 from torch import Tensor
 
 from dec_kernels.backends import triton
-from dec_kernels.backends.triton import backward_kernels, forward_kernels, rows, tiles
+from dec_kernels.backends.triton import backward_kernels, forward_kernels, rows
 from tests.ptx.compiler import Compiler, Request
 from tests.ptx.parse import parse
 from tests.ptx.run import Order, launch
 
-_KERNELS = {
-    forward_kernels: ("forward_plain", "forward_band"),
-    backward_kernels: ("backward_plain", "backward_band"),
-    rows: ("_means_kernel", "_rows_kernel", "_project_kernel", "_images_kernel"),
-}
+_MODULES = (forward_kernels, backward_kernels, rows)
 # Triton 3.6 puts no proxy fence between a cp.async and the wgmma that reads what it copied; later versions do.
 _UNFENCED = ("oldest",)
 _TYPES = {
@@ -57,8 +53,10 @@ def _described(value: Any) -> Any:
 
 def emulate(patch: pytest.MonkeyPatch, compiler: Compiler, order: Order, architecture: str = "sm_90") -> None:
     """The backend launches its kernels on the emulator, in the tiles and with the operands that a GPU would get."""
-    for module, names in _KERNELS.items():
-        for name in names:
-            patch.setattr(module, name, Emulated(getattr(module, name), compiler, order))
+    for module in _MODULES:
+        for name, kernel in list(vars(module).items()):
+            if hasattr(kernel, "arg_names"):
+                patch.setattr(module, name, Emulated(kernel, compiler, order))
     patch.setattr(triton, "architecture", lambda device: architecture)
-    patch.setattr(triton, "_shape", lambda width, constants, device: tiles.shape_of(width, constants.precision))
+    shape_on = triton._shape
+    patch.setattr(triton, "_shape", lambda *arguments: shape_on(*arguments[:-1], torch.device("cuda")))
