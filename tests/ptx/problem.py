@@ -46,7 +46,11 @@ class Problem:
         p[:, 8::97] = (p[:, 7::97] + step)[:, : p[:, 8::97].shape[1]]
         p = p.gather(1, p.mean(-1).argsort(1)[..., None].expand(-1, -1, dim))
         q = p + 0.2 * torch.randn(p.shape, generator=generator)
-        own = torch.stack([torch.randperm(m, generator=generator)[:r].sort().values for _ in range(groups)])
+        # Close to each other, so that most tiles of columns are far from a block of rows.
+        among = min(r + r // 4, m - m // 3)
+        own = (
+            torch.stack([torch.randperm(among, generator=generator)[:r].sort().values for _ in range(groups)]) + m // 3
+        )
         alpha, beta = torch.rand(2, groups, m, generator=generator)
         width, form = tiles.width_of(dim), tiles.shape_of(tiles.width_of(dim), precision)
         c = math.sqrt(math.log2(math.e) / (T_NEG if inside else 1))

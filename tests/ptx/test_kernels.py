@@ -59,8 +59,11 @@ PRECISIONS = pytest.mark.parametrize("precision", ["bf16", "tf32"])
 @DIRECTIONS
 @PRECISIONS
 def test_many_tiles(compiler: Compiler, precision: str, direction: Direction) -> None:
-    """Blocks of rows with an end, six tiles of columns and an end, a band within; two parts of each walk."""
-    direction(Problem.random(1, 6 * 128 + 9, 140, 192, precision), compiler, IN_STEP, 2)
+    """Two blocks of rows, the second with an end, six tiles of columns and an end; two parts of each walk."""
+    row = tiles.TABLE["sm_90", 192, precision]
+    tile = row.forward if direction is forward else row.backward
+    columns = max(6 * tile.columns, 2 * tile.rows) + 9
+    direction(Problem.random(1, columns, tile.rows + 12, 192, precision), compiler, IN_STEP, 2)
 
 
 @DIRECTIONS

@@ -19,7 +19,7 @@ from tests.ptx.parse import Fault, Instruction, Program
 if TYPE_CHECKING:
     from tests.ptx.run import Group
 
-_OPCODE = re.compile(r"wgmma\.mma_async\.sync\.aligned\.m64n(\d+)k(\d+)\.f32\.(bf16|tf32)\.\2?(?:bf16|tf32)")
+_OPCODE = re.compile(r"wgmma\.mma_async\.sync\.aligned\.m64n(\d+)k(\d+)\.f32\.(bf16|tf32)\.\3")
 
 
 class Shape(NamedTuple):
