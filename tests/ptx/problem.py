@@ -48,15 +48,14 @@ class Problem:
         q = p + 0.2 * torch.randn(p.shape, generator=generator)
         # Close to each other, so that most tiles of columns are far from a block of rows.
         among = min(r + r // 4, m - m // 3)
-        own = (
-            torch.stack([torch.randperm(among, generator=generator)[:r].sort().values for _ in range(groups)]) + m // 3
-        )
+        own = torch.stack([torch.randperm(among, generator=generator)[:r].sort().values for _ in range(groups)])
+        own += m // 3 + m * torch.arange(groups)[:, None]
         alpha, beta = torch.rand(2, groups, m, generator=generator)
         width, form = tiles.width_of(dim), tiles.shape_of(tiles.width_of(dim), precision)
         c = math.sqrt(math.log2(math.e) / (T_NEG if inside else 1))
         z, h = (_rounded(c * x / x.norm(dim=-1, keepdim=True), precision, form["ROUNDED"]) for x in (q, p))
         z, h = (torch.nn.functional.pad(x, (0, width - dim)) for x in (z, h))
-        return cls(precision, inside, z, h, p, own + m * torch.arange(groups)[:, None], alpha, beta)
+        return cls(precision, inside, z, h, p, own, alpha, beta)
 
     @property
     def ratio(self) -> float:
