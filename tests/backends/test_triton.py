@@ -264,7 +264,7 @@ def test_the_table_has_a_row_for_everything() -> None:
     architectures = ("sm_80", "sm_90", "sm_100", "sm_120")
     assert set(tiles.TABLE) == set(itertools.product(architectures, tiles.WIDTHS, tiles.PRECISIONS))
     for width, precision in itertools.product(tiles.WIDTHS, tiles.PRECISIONS):
-        shape = tiles.shape_of(width, precision)
+        shape = tiles.shape_of(width, precision, "sm_90")
         assert shape["CHUNKS"] * shape["CHUNK"] == width
         assert shape["CHUNKS"] % shape["OWNED"] == 0
         assert shape["OWNED"] == shape["CHUNKS"] or not shape["RESIDENT"]

@@ -39,6 +39,6 @@ What it does not
 - Instructions that these kernels have no use for: mbarrier, TMA, atomics, named barriers, divergent branches,
   transposed or negated left operands. They are a `Fault`, too.
 
-Instructions follow the PTX ISA 9. Its model of memory asks for a proxy fence after a cp.async as well. Triton 3.6
-leaves that one out: `kernels` lets it pass in the oldest lane, and in no other.
+Instructions follow the PTX ISA 9. Its model of memory asks for a proxy fence after a cp.async as well; Triton 3.6
+leaves that one to the kernels.
 """

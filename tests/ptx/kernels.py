@@ -14,8 +14,6 @@ from tests.ptx.parse import parse
 from tests.ptx.run import Order, launch
 
 _MODULES = (forward_kernels, backward_kernels, rows)
-# Triton 3.6 puts no proxy fence between a cp.async and the wgmma that reads what it copied; later versions do.
-_UNFENCED = ("oldest",)
 _TYPES = {
     torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float64: "*fp64",
     torch.int32: "*i32", torch.int64: "*i64",
@@ -39,8 +37,7 @@ class Emulated:
             compiled = self._compiler.compile(Request(self._module, self._name, described, options))
             left = [arguments[name] for name in compiled.arguments]
             (programs,) = grid
-            unfenced = self._compiler.lane in _UNFENCED
-            launch(parse(compiled.ptx), compiled.shared, programs, left, self._order, copies_handed_over=unfenced)
+            launch(parse(compiled.ptx), compiled.shared, programs, left, self._order)
 
         return start
 
@@ -58,5 +55,3 @@ def emulate(patch: pytest.MonkeyPatch, compiler: Compiler, order: Order, archite
             if hasattr(kernel, "arg_names"):
                 patch.setattr(module, name, Emulated(kernel, compiler, order))
     patch.setattr(triton, "architecture", lambda device: architecture)
-    shape_on = triton._shape
-    patch.setattr(triton, "_shape", lambda *arguments: shape_on(*arguments[:-1], torch.device("cuda")))

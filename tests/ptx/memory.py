@@ -77,21 +77,16 @@ _UNWRITTEN, _COPYING = -1, -2  # in place of a stamp
 
 
 class Shared:
-    """The shared memory of one program, filled with NaNs that nobody may read; in units of `unit` bytes.
-
-    With `copies_handed_over`, what a cp.async wrote needs no proxy fence.
-    """
+    """The shared memory of one program, filled with NaNs that nobody may read; in units of `unit` bytes."""
 
     BASE = 1024  # the first kilobyte is the system's on sm_90
 
-    def __init__(self, size: int, unit: int, copies_handed_over: bool) -> None:
+    def __init__(self, size: int, unit: int) -> None:
         self.unit, units = unit, -(-size // unit)
         self._data = np.full((units, unit), 0xFF, np.uint8)
         self._written = np.full(units, _UNWRITTEN, np.int32)
         self._read = np.full(units, -1, np.int32)
-        self._copied = np.zeros(units, bool)  # a cp.async wrote it last, and needs no proxy fence
         self._products = np.zeros(units, np.int32)  # how many wgmma have yet to read a unit
-        self._copies_handed_over = copies_handed_over
         self._now = self._barrier = 1
         # Of each warp: its last proxy fence, and the barrier before that. Of what passed the last barrier: the same.
         self._fence, self._fence_barrier = np.zeros(_WARPS, np.int32), np.zeros(_WARPS, np.int32)
@@ -124,7 +119,6 @@ class Shared:
         if (self._data[places] != values).any():
             raise Fault("writes different values to one place")
         self._stamp(places, warp)
-        self._copied[places] = False
 
     def begin_copy(self, address: NDArray[np.uint32], size: int, warp: Integers) -> Integers:
         """A cp.async: from now on these bytes, whose places it returns, are nobody's."""
@@ -136,14 +130,13 @@ class Shared:
     def end_copy(self, places: Integers, values: Bytes, warp: Integers) -> None:
         self._data[places] = values.reshape(*places.shape, self.unit)
         self._stamp(places, warp[:, None])
-        self._copied[places] = self._copies_handed_over
 
     def begin_product(self, places: Integers, readers: Integers, warp: int) -> None:
         """A wgmma will read these places: each by one reader, a warp or `SEVERAL`, all of them in step with `warp`."""
         written = self._written[places]
         self._check_readable(written, readers)
         time, writer = written // _WARPS, written % _WARPS
-        fenced = (time < self._known_fence[writer]) | (time < self._known_fence_barrier) | self._copied[places]
+        fenced = (time < self._known_fence[writer]) | (time < self._known_fence_barrier)
         fenced |= (time < self._fence_barrier[warp]) | ((writer == readers) & (time < self._fence[warp]))
         if not fenced.all():
             raise Fault("reads what no fence.proxy.async has handed over since it was written")

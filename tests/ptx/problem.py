@@ -51,7 +51,7 @@ class Problem:
         own = torch.stack([torch.randperm(among, generator=generator)[:r].sort().values for _ in range(groups)])
         own += m // 3 + m * torch.arange(groups)[:, None]
         alpha, beta = torch.rand(2, groups, m, generator=generator)
-        width, form = tiles.width_of(dim), tiles.shape_of(tiles.width_of(dim), precision)
+        width, form = tiles.width_of(dim), tiles.shape_of(tiles.width_of(dim), precision, "sm_90")
         c = math.sqrt(math.log2(math.e) / (T_NEG if inside else 1))
         z, h = (_rounded(c * x / x.norm(dim=-1, keepdim=True), precision, form["ROUNDED"]) for x in (q, p))
         z, h = (torch.nn.functional.pad(x, (0, width - dim)) for x in (z, h))
@@ -71,7 +71,7 @@ class Problem:
     def start(self, kernel: Any, plain: Tile, tile: Tile, splits: int, **outputs: Tensor) -> None:
         """Launches `kernel` in tiles of `tile`, where the other kernel of its direction has tiles of `plain`."""
         (groups, m, dim), r = self.p.shape, self.own.shape[1]
-        shape = tiles.shape_of(self.z.shape[-1], self.precision)
+        shape = tiles.shape_of(self.z.shape[-1], self.precision, "sm_90")
         mean = self.p.double().mean(-1)
         square = (self.p - mean.float()[..., None]).square().sum(-1)
         width = RADIUS / math.sqrt(dim) * (1 + 1e-5) + 1e-6
@@ -86,7 +86,7 @@ class Problem:
             "own": self.own, "first": first, "last": last, "r": r, "m": m, "blocks": blocks, "splits": splits, "D": dim,
             "limit_bits": bits_of(RADIUS**2), "positive_ratio": self.ratio, "scale": self.scale,
             "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
-            "POLYNOMIAL": getattr(plain, "polynomial", False) and not self.inside,
+            "POLYNOMIAL": plain.polynomial and not self.inside,
         }  # fmt: skip
         shares = shape["CHUNKS"] // shape["OWNED"] if "OWNED" in kernel.arg_names else 1
         kernel[(groups * blocks * splits * shares,)](

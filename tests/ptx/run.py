@@ -27,12 +27,8 @@ class Order(NamedTuple):
     seed: int = 0
 
 
-def launch(
-    program: Program, shared: int, grid: int, arguments: list[Any], order: Order, copies_handed_over: bool = False
-) -> None:
+def launch(program: Program, shared: int, grid: int, arguments: list[Any], order: Order) -> None:
     """Runs a kernel with `shared` bytes of shared memory on tensors and numbers, one for each of its own parameters.
-
-    With `copies_handed_over`, wgmma may read what a cp.async wrote without a proxy fence.
 
     Raises:
         Fault: a program did what a GPU leaves undefined; it says in which line of the PTX.
@@ -52,7 +48,7 @@ def launch(
     unit = min((bits // 8 for bits in map(_shared_bits, program.instructions) if bits), default=4)
     with np.errstate(all="ignore"):
         for number in random.permutation(grid):
-            block = Shared(shared, unit, copies_handed_over)
+            block = Shared(shared, unit)
             for group in groups:
                 group.begin(int(number), block)
             _run(groups, block, order, random)

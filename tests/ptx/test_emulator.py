@@ -18,7 +18,6 @@ from dec_kernels.backends.triton.forward_kernels import forward_plain
 from tests.conftest import on_the_interpreter
 from tests.lanes import LANES
 from tests.oracle import error
-from tests.ptx import kernels
 from tests.ptx.compiler import Compiled, Compiler
 from tests.ptx.fragments import Descriptor
 from tests.ptx.kernels import Emulated
@@ -287,7 +286,7 @@ def test_fences_of_the_writer_or_of_the_reader() -> None:
     address, value = np.array([Shared.BASE], np.uint32), np.zeros((1, 4), np.uint8)
 
     def reads(*before: str) -> None:
-        shared = Shared(64, 4, copies_handed_over=False)
+        shared = Shared(64, 4)
         shared.write(address, value, zero)
         for step in before:
             shared.barrier() if step == "barrier" else shared.fence_proxy(
@@ -431,7 +430,8 @@ def test_a_kernel_that_computes_something_else_is_found(
 @on_the_interpreter
 @pytest.mark.parametrize("lane", LANES[1:])
 def test_the_oldest_triton_leaves_a_fence_out(monkeypatch: pytest.MonkeyPatch, lane: str) -> None:
-    """What the other tests let pass of its kernels; once this fails, they need not."""
-    monkeypatch.setattr(kernels, "_UNFENCED", ())
+    """Once this fails, the kernels need none of their own."""
+    shape_of = tiles.shape_of
+    monkeypatch.setattr(tiles, "shape_of", lambda *row: {**shape_of(*row), "ASYNCHRONOUS": False})
     with Compiler(lane) as compiler, pytest.raises(Fault, match=r"no fence\.proxy\.async"):
         forward_of(compiler)

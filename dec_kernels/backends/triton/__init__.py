@@ -121,7 +121,7 @@ def backward_in(
     """
     from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 
-    shares = _shares(backward_plain, _shape(rows.size.width, constants.precision, rows.z.device))
+    shares = _shares(backward_plain, tiles.shape_of(rows.size.width, constants.precision, architecture(rows.z.device)))
     splits = _splits(rows, chosen.backward, shares)
     dz = rows.mean.new_empty((splits, *rows.order.shape, rows.size.dim))
     row_alpha, row_beta = of_rows or (alpha, beta)
@@ -153,7 +153,7 @@ def _planned(
     from dec_kernels.backends.triton.rows import Launch, bits_of, scale_of
 
     blocks = -(-size.r // tile.rows)
-    shape = _shape(size.width, constants.precision, device)
+    shape = tiles.shape_of(size.width, constants.precision, architecture(device))
     numbers = {
         **shape, "r": size.r, "m": size.m, "blocks": blocks, "splits": splits, "D": size.dim,
         "limit_bits": bits_of(constants.radius * constants.radius),
@@ -170,18 +170,9 @@ def _operand(own: Tensor, patch_size: int, constants: Constants) -> Operand:
     from dec_kernels.backends.triton.rows import Operand
 
     width = tiles.width_of(own.shape[1] * patch_size**2)
-    rounded = int(_shape(width, constants.precision, own.device)["ROUNDED"])
+    rounded = int(tiles.shape_of(width, constants.precision, architecture(own.device))["ROUNDED"])
     bf16 = constants.precision == "bf16" and not rounded
     return Operand(width, torch.bfloat16 if bf16 else torch.float32, rounded)
-
-
-@functools.cache
-def _shape(width: int, precision: str, device: torch.device) -> dict[str, int | str]:
-    shape = tiles.shape_of(width, precision)
-    if architecture(device) == tiles.INTERPRETER and precision == "bf16":
-        # The interpreter does not multiply bfloat16: float32 numbers with as few bits stand for them.
-        shape["ROUNDED"] = 16
-    return shape
 
 
 def _tiles(rows: Rows, constants: Constants) -> tiles.Tiles:

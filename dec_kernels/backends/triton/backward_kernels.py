@@ -18,6 +18,7 @@ import triton.language as tl
 from dec_kernels.backends.triton.walk import (
     add_product,
     band,
+    fence,
     load_chunk,
     load_rows,
     plain_tile,
@@ -52,6 +53,7 @@ def backward_plain(
     OWNED: tl.constexpr,
     RESIDENT: tl.constexpr,
     PRODUCT: tl.constexpr,
+    ASYNCHRONOUS: tl.constexpr,
     ROUNDED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -82,12 +84,14 @@ def backward_plain(
             j = group * m + column + tl.arange(0, COLUMNS)
             x_j = load_rows(x, j, None, begin, OWNED, CHUNKS, CHUNK)
             if RESIDENT:
+                fence(ASYNCHRONOUS)
                 s = similarities(z_k, x_j, PRODUCT)
             else:
-                s = similarities_from_memory(row_z, k, k_valid, x, j, CHUNKS, CHUNK, PRODUCT)
+                s = similarities_from_memory(row_z, k, k_valid, x, j, CHUNKS, CHUNK, PRODUCT, ASYNCHRONOUS)
             if (first_column < band_end) & (first_column + COLUMNS > band_begin) | (column < first_column):
                 s = without_band(s, float("-inf"), first_column, column, first, last, start + k, r, m, COLUMNS)
             weight = (row_weight[:, None] + (factor * tl.load(beta + j))[None, :]) * tl.exp2(s)
+            fence(ASYNCHRONOUS)  # beta may have come after the first
             sums = add_product(sums, weight, x_j, PRODUCT, ROUNDED)
 
     size = (tl.num_programs(0) // SHARES // splits // blocks).to(tl.int64) * r

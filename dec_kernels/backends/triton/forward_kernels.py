@@ -13,6 +13,7 @@ import triton.language as tl
 
 from dec_kernels.backends.triton.walk import (
     band,
+    fence,
     load_chunk,
     load_rows,
     plain_tile,
@@ -42,6 +43,7 @@ def forward_plain(
     CHUNK: tl.constexpr,
     RESIDENT: tl.constexpr,
     PRODUCT: tl.constexpr,
+    ASYNCHRONOUS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     POLYNOMIAL: tl.constexpr,
@@ -63,11 +65,12 @@ def forward_plain(
         j = group * m + column + tl.arange(0, COLUMNS)
         if RESIDENT:
             z_j = load_rows(z, j, None, 0, CHUNKS, CHUNKS, CHUNK)
+            fence(ASYNCHRONOUS)
             s = similarities(z_i, z_j, PRODUCT)
             a = similarities(h_i, z_j, PRODUCT)
         else:
-            s = similarities_from_memory(row_z, i, i_valid, z, j, CHUNKS, CHUNK, PRODUCT)
-            a = similarities_from_memory(row_h, i, i_valid, z, j, CHUNKS, CHUNK, PRODUCT)
+            s = similarities_from_memory(row_z, i, i_valid, z, j, CHUNKS, CHUNK, PRODUCT, ASYNCHRONOUS)
+            a = similarities_from_memory(row_h, i, i_valid, z, j, CHUNKS, CHUNK, PRODUCT, ASYNCHRONOUS)
         e = tl.exp2(s) + 2 * (small_exp2(a) if POLYNOMIAL else tl.exp2(a))
         if (begin < band_end) & (begin + COLUMNS > band_begin) | (column < begin):
             e = without_band(e, 0.0, begin, column, first, last, row, r, m, COLUMNS)

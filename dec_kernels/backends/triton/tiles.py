@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
+
+INTERPRETER = "interpreter"
 
 PRECISIONS = ("ieee", "tf32x3", "tf32", "bf16")
 
@@ -58,7 +61,8 @@ class Tiles(NamedTuple):
     backward_band: Tile
 
 
-def shape_of(width: int, precision: str) -> dict[str, int | str]:
+@functools.cache
+def shape_of(width: int, precision: str, architecture: str) -> dict[str, int | str]:
     """How the kernels hold rows of a width and multiply them: the constants that they are compiled with."""
     form = FORMS[precision]
     chunk = min(form.chunk, width)
@@ -70,7 +74,9 @@ def shape_of(width: int, precision: str) -> dict[str, int | str]:
         "OWNED": max(owned for owned in range(1, chunks + 1) if chunks % owned == 0 and owned * chunk <= form.share),
         "RESIDENT": width <= form.resident,
         "PRODUCT": "ieee" if precision == "bf16" else precision,
-        "ROUNDED": 13 if precision == "tf32" else 0,
+        # The interpreter does not multiply bfloat16: float32 numbers with as few bits stand for them.
+        "ROUNDED": 13 if precision == "tf32" else 16 if (architecture, precision) == (INTERPRETER, "bf16") else 0,
+        "ASYNCHRONOUS": architecture in ("sm_90", "sm_100"),
     }
 
 
@@ -95,7 +101,6 @@ def architecture_of(capability: tuple[int, int]) -> str:
     return "sm_120"  # 100 KiB of shared memory, as 8.6 and 8.9 have
 
 
-INTERPRETER = "interpreter"
 # Large, since the interpreter takes about as long for a tile of any size.
 INTERPRETED = Tiles(*2 * (Tile(128, 128, 4, 1), Tile(64, 128, 4, 1)))
 

@@ -19,6 +19,9 @@ keeps its own rows on the chip; wider ones it reads again for every tile.
 import triton
 import triton.language as tl
 
+# Before 3.7 Triton puts no fence between what cp.async copies to shared memory and the products that read it there.
+_LACKS_FENCES = tl.constexpr(tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7))
+
 
 @triton.jit
 def load_rows(rows, index, valid, begin, COUNT: tl.constexpr, CHUNKS: tl.constexpr, CHUNK: tl.constexpr):
@@ -38,6 +41,15 @@ def load_rows(rows, index, valid, begin, COUNT: tl.constexpr, CHUNKS: tl.constex
 
 
 @triton.jit
+def fence(ASYNCHRONOUS: tl.constexpr):
+    """Shows what was loaded to products that read shared memory through the asynchronous proxy, as wgmma does."""
+    if ASYNCHRONOUS and _LACKS_FENCES:
+        tl.inline_asm_elementwise(
+            "fence.proxy.async.shared::cta; mov.b32 $0, $1;", "=r,r", [0], dtype=tl.int32, is_pure=False, pack=1
+        )
+
+
+@triton.jit
 def similarities(left, right, PRODUCT: tl.constexpr):
     """(a, b): every row of `left` with every row of `right`."""
     product = tl.zeros((left[0].shape[0], right[0].shape[0]), tl.float32)
@@ -54,13 +66,16 @@ def load_chunk(rows, index, c, CHUNKS: tl.constexpr, CHUNK: tl.constexpr):
 
 @triton.jit
 def similarities_from_memory(
-    left, i, i_valid, right, j, CHUNKS: tl.constexpr, CHUNK: tl.constexpr, PRODUCT: tl.constexpr
+    left, i, i_valid, right, j,
+    CHUNKS: tl.constexpr, CHUNK: tl.constexpr, PRODUCT: tl.constexpr, ASYNCHRONOUS: tl.constexpr,
 ):  # fmt: skip
     """The same for rows i of `left` and j of `right` in memory, chunk after chunk, which takes few registers."""
     product = tl.zeros((i.shape[0], j.shape[0]), tl.float32)
     for c in tl.range(CHUNKS, num_stages=3):
         (x_i,) = load_rows(left, i, i_valid, c, 1, CHUNKS, CHUNK)
-        product = tl.dot(x_i, load_chunk(right, j, c, CHUNKS, CHUNK).T, product, input_precision=PRODUCT)
+        x_j = load_chunk(right, j, c, CHUNKS, CHUNK)
+        fence(ASYNCHRONOUS)
+        product = tl.dot(x_i, x_j.T, product, input_precision=PRODUCT)
     return product
 
 
