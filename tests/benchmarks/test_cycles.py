@@ -17,6 +17,7 @@ from benchmarks.cycles.walk import Band, Walk, band, banded, plain
 from dec_kernels.backends import triton as backend
 from dec_kernels.backends.triton import sass
 from dec_kernels.backends.triton.aot import Build
+from dec_kernels.backends.triton.rows import Size
 from dec_kernels.backends.triton.tiles import Tile
 from tests import lanes
 
@@ -207,7 +208,7 @@ def test_photographs_have_a_band():
 @pytest.mark.parametrize(("rows", "columns"), [(1024, 128), (8192, 64), (65536, 64), (256, 128), (512, 64)])
 def test_walks_are_split_as_by_the_backend(monkeypatch, rows, columns):
     monkeypatch.setattr(backend, "_multiprocessors", lambda device: GPU.multiprocessors)
-    prepared = SimpleNamespace(z=torch.empty(1, rows, 16, device="meta"), order=torch.empty(1, rows, device="meta"))
+    prepared = SimpleNamespace(z=torch.empty(0, device="meta"), size=Size(1, rows, rows, 16, 16))
     tile = Tile(128, columns, 8, 2)
     assert model.splits_of(GPU, tile, -(-rows // 128), rows) == backend._splits(prepared, tile, shares=1)
 
