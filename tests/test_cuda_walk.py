@@ -66,7 +66,7 @@ def sums(backend: Any, rows: Patches, constants: Constants) -> Sums:
     # Weights of both signs, of a size of their own for each row and class.
     generator = torch.Generator().manual_seed(1)
     alpha, beta = torch.randn(2, *rows.p_scale.shape, generator=generator).to(rows.z.dtype)
-    return Sums(*backend.forward(rows, constants), backend.backward(rows, constants, alpha, 0.1 * beta))
+    return Sums(*backend.sums(rows, constants), backend.gradients(rows, constants, alpha, 0.1 * beta))
 
 
 def in_float64(rows: Patches) -> Patches:

@@ -42,13 +42,22 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
 
 
 def forward(patches: Patches, constants: Constants) -> Tensor:
-    return patches.unsort(*_call("forward", patches, constants))
+    return patches.unsort(*sums(patches, constants))
 
 
 def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
-    alpha, beta = patches.sort(weights)
+    return patches.project_(gradients(patches, constants, *patches.sort(weights)))
+
+
+def sums(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+    """Qpos and Qneg of the rows, (G, r) each."""
+    return _call("forward", patches, constants)
+
+
+def gradients(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+    """dL/dz of the rows, (G, r, D), for alpha and beta of the columns, (G, m) each."""
     rows_first = (patches.of_rows(alpha), patches.of_rows(beta), alpha, beta)
-    return patches.project_(_call("backward", patches, constants, rows_first))
+    return _call("backward", patches, constants, rows_first)
 
 
 def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:

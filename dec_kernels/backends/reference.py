@@ -16,13 +16,22 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
 
 
 def forward(patches: Patches, constants: Constants) -> Tensor:
-    qpos, qneg = similarity_sums(patches.z, patches.p, constants)
-    return patches.unsort(patches.of_rows(qpos), patches.of_rows(qneg))
+    return patches.unsort(*sums(patches, constants))
 
 
 def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
-    """dL/dz by the formula that stands above `dec_kernels.backends.torch`, with w, exp(S) and exp(A) as matrices."""
-    alpha, beta = patches.sort(weights)
+    return patches.project_(gradients(patches, constants, *patches.sort(weights)))
+
+
+def sums(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+    """Qpos and Qneg of the rows, (G, r) each."""
+    qpos, qneg = similarity_sums(patches.z, patches.p, constants)
+    return patches.of_rows(qpos), patches.of_rows(qneg)
+
+
+def gradients(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+    """dL/dz of the rows, (G, r, D), for alpha and beta of the columns, (G, m) each: by the formula
+    that stands above `dec_kernels.backends.torch`, with w, exp(S) and exp(A) as matrices."""
     z, h = patches.z, patches.p * patches.p_scale[..., None]
     m = positives(patches.p, constants.radius)
     w = torch.where(m, alpha[..., None] / constants.t_pos, beta[..., None] / constants.t_neg)
@@ -30,5 +39,4 @@ def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
     def exp(x: Tensor) -> Tensor:
         return torch.where(m, x / constants.t_pos, x / constants.t_neg).exp() if constants.inside else x.exp()
 
-    dz = ((w + w.mT) * exp(z @ z.mT)) @ z + 2 * (w * exp(h @ z.mT)).mT @ h
-    return patches.project_(patches.of_rows(dz))
+    return patches.of_rows(((w + w.mT) * exp(z @ z.mT)) @ z + 2 * (w * exp(h @ z.mT)).mT @ h)

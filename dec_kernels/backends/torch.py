@@ -35,6 +35,15 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
 
 
 def forward(patches: Patches, constants: Constants) -> Tensor:
+    return patches.unsort(*sums(patches, constants))
+
+
+def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
+    return patches.project_(gradients(patches, constants, *patches.sort(weights)))
+
+
+def sums(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+    """Qpos and Qneg of the rows, (G, r) each."""
     qpos, qneg = torch.zeros_like(patches.z_scale), torch.zeros_like(patches.z_scale)
     products = _Products(patches, constants)
     with matmul_precision(constants.precision, patches.z):
@@ -47,13 +56,13 @@ def forward(patches: Patches, constants: Constants) -> Tensor:
                     if tile.mask is not None:
                         e.masked_fill_(tile.mask == outside, 0)
                     q[tile.groups, tile.rows] += factor * e.sum(-1)
-    return patches.unsort(qpos, qneg)
+    return qpos, qneg
 
 
-def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
+def gradients(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+    """dL/dz of the rows, (G, r, D), for alpha and beta of the columns, (G, m) each."""
     dz = patches.z.new_zeros((*patches.z_scale.shape, patches.z.shape[-1]))
     products = _Products(patches, constants)
-    alpha, beta = patches.sort(weights)
     alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
     row_alpha, row_beta = patches.of_rows(alpha), patches.of_rows(beta)
 
@@ -74,7 +83,7 @@ def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
             a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
             dz[g, k] += products.gradient(s, products.z[g, j])
             dz[g, k] += products.gradient(a, products.p[g, j])
-    return patches.project_(dz)
+    return dz
 
 
 class _Tile(NamedTuple):

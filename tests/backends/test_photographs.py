@@ -53,7 +53,7 @@ def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) ->
     backend = BACKENDS[compiled]
 
     # e_ij = exp 0 + 2 exp 0: the sums count the positives of each row, exactly.
-    qpos, _ = backend.forward(rows, constants)
+    qpos, _ = backend.sums(rows, constants)
     assert torch.equal((qpos[0].double() * constants.t_pos / 3).round().long(), mask.sum(1))
     if eta in (30, 34, 40):
         _fingerprint(backend, rows, mask, constants)
@@ -62,7 +62,7 @@ def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) ->
 def _fingerprint(backend: ModuleType, rows: patches.Patches, mask: Tensor, constants: object) -> None:
     """With beta = 0, dz_k is 2 sum_j m_jk alpha_j h_j: a wrong m_jk changes it by the length of alpha_j."""
     alpha = 1 + torch.rand(1, N, generator=torch.Generator().manual_seed(0))
-    dz = backend.backward(rows, constants, alpha * constants.t_pos, torch.zeros_like(alpha))
+    dz = backend.gradients(rows, constants, alpha * constants.t_pos, torch.zeros_like(alpha))
     h = rows.p[0].double() * rows.p_scale[0, :, None].double()
     expected = torch.stack([2 * (alpha[0, m].double() @ h[m]) for m in mask])
     assert (dz[0].double() - expected).norm(dim=1).max() < 1e-2
