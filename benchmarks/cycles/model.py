@@ -19,7 +19,7 @@ from benchmarks.cycles.walk import Band, Walk, band, banded, plain
 from dec_kernels.backends.triton import aot, tiles
 from dec_kernels.backends.triton.aot import Build
 
-KERNELS = ("means", "rows", *WALKS, "project", "images")
+KERNELS = ("means", "rows", *WALKS, "sums", "weights", "images")
 FLOAT = IMAGE_BYTES = 4  # the images are float32
 
 
@@ -97,14 +97,16 @@ def dram_bytes(kernel: str, n: int, dim: int, width: int, value: int, splits: in
     gradients = n * dim * FLOAT
     return {
         "means": patches + numbers,
-        # Both images, the order (8 bytes a row) and the means; both kinds of rows, p, the square, the band.
-        "rows": 2 * patches + 3 * numbers + 2 * prepared + patches + 3 * numbers,
+        # Both images, the order (8 bytes a row) and the means; both kinds of rows, p, the square, own place, the band.
+        "rows": 2 * patches + 3 * numbers + 2 * prepared + patches + 5 * numbers,
         "forward_plain": 2 * prepared + splits * numbers,
         "forward_band": 2 * prepared + patches + 7 * numbers,  # mean, square, own place, the band, both sums
         "backward_plain": 2 * prepared + numbers + splits * gradients,
         "backward_band": 2 * prepared + patches + 7 * numbers + 2 * gradients,
-        "project": 2 * gradients + patches + 2 * numbers,
-        "images": gradients + patches + 2 * numbers,
+        # Sums of the positives and of the negatives' parts, the order; both sums, or weights, in another order.
+        "sums": (1 + splits + 2 + 2) * numbers,
+        "weights": (2 + 2 + 2) * numbers,
+        "images": splits * gradients + 2 * patches + 2 * numbers,
     }[kernel]
 
 
@@ -136,7 +138,10 @@ def predictions(
                         if build := walking.get(kernel):
                             yield place | _walking(gpu, build, compiled[build], n, dim)
                         else:
-                            seconds = dram_bytes(kernel, n, dim, tiles.width_of(dim), itemsize(precision)) / gpu.dram
+                            before = walking["backward_plain" if kernel == "images" else "forward_plain"]
+                            splits = launch(gpu, before, compiled[before], band(n, dim)).splits
+                            width, value = tiles.width_of(dim), itemsize(precision)
+                            seconds = dram_bytes(kernel, n, dim, width, value, splits) / gpu.dram
                             yield place | Prediction((seconds, seconds), "DRAM", {"DRAM": seconds})._asdict()
 
 
