@@ -1,5 +1,6 @@
 """Every configuration of the tile table, compiled ahead of time for architectures that are not here."""
 
+import json
 import subprocess
 from collections import Counter
 from dataclasses import replace
@@ -125,3 +126,18 @@ INSIDE = " " * 6
 def test_conversions_between_warps(indent: str, source: str, target: str, moves: bool) -> None:
     line = f"{indent}%x = ttg.convert_layout %y : tensor<64x64xf32, {source}> -> tensor<64x64xf32, {target}> loc(#loc1)"
     assert aot.conversions(LAYOUTS + line) == moves
+
+
+def test_the_counts_are_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "aot.json"
+    found = aot.Report(114, 0, 147456, ("wgmma",), Counter(MUFU=3), (aot.multiply_adds(BUILD),))
+    monkeypatch.setattr(aot, "reports", lambda wanted: [(BUILD, found)])
+    monkeypatch.setattr("sys.argv", ["aot", "--json", str(file)])
+    with pytest.raises(SystemExit) as end:
+        aot.main()
+    assert end.value.code == 0
+    assert "1 kernels, 0 faults" in capsys.readouterr().out
+    (record,) = json.loads(file.read_text())
+    assert (record["kernel"], record["loop"], record["faults"]) == ("forward_plain", {"MUFU": 3}, [])

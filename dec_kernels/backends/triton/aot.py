@@ -23,7 +23,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -282,7 +282,7 @@ def main() -> None:
         for fault in found.faults(build):
             failed += 1
             print(f"  FAULT: {fault}", flush=True)
-        records.append(build._asdict() | asdict(found) | {"faults": found.faults(build)})
+        records.append(build._asdict() | vars(found) | {"faults": found.faults(build)})
     print(f"{len(records)} kernels, {failed} faults, Triton {triton.__version__}")
     if given.json:
         given.json.write_text(to_json(records))
