@@ -50,7 +50,7 @@ def resident(gpu: Gpu, build: Build, cost: Cost) -> int:
 def launch(gpu: Gpu, build: Build, cost: Cost, rows: Band) -> Launch:
     """Of a kernel over n rows that are all columns, in one group."""
     n, tile = len(rows.first), build.tile
-    shape = tiles.shape_of(build.width, build.precision, build.architecture)
+    shape = tiles.shape_of(build.width, build.precision, build.architecture, build.kernel.endswith("band"))
     backward = build.kernel.startswith("backward")
     shares = int(shape["CHUNKS"]) // int(shape["OWNED"]) if backward else 1
     blocks = -(-n // tile.rows) * shares

@@ -153,7 +153,7 @@ def _planned(
     from dec_kernels.backends.triton.rows import Launch, bits_of, scale_of
 
     blocks = -(-size.r // tile.rows)
-    shape = tiles.shape_of(size.width, constants.precision, architecture(device))
+    shape = tiles.shape_of(size.width, constants.precision, architecture(device), "STRIP" in kernel.arg_names)
     numbers = {
         **shape, "r": size.r, "m": size.m, "blocks": blocks, "splits": splits, "D": size.dim,
         "limit_bits": bits_of(constants.radius * constants.radius),

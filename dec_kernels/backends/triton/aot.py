@@ -126,7 +126,7 @@ def _has_work_to_count(build: Build) -> bool:
 
 def multiply_adds(build: Build) -> int:
     """What the algorithm takes for a tile: two similarities forward; one and its share of the gradient backward."""
-    shape = tiles.shape_of(build.width, build.precision, build.architecture)
+    shape = tiles.shape_of(build.width, build.precision, build.architecture, build.kernel.endswith("band"))
     share = int(shape["OWNED"]) * int(shape["CHUNK"])
     values = 2 * build.width if build.kernel.startswith("forward") else build.width + share
     return (3 if build.precision == "tf32x3" else 1) * build.tile.rows * build.tile.columns * values
@@ -212,7 +212,8 @@ _CONVERSION = re.compile(
 def compile_ahead(build: Build) -> Any:
     kernel = KERNELS[build.kernel]
     constants = {
-        **tiles.shape_of(build.width, build.precision, build.architecture), "D": DIMS[build.width],
+        **tiles.shape_of(build.width, build.precision, build.architecture, build.kernel.endswith("band")),
+        "D": DIMS[build.width],
         "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
         "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns, "POLYNOMIAL": build.tile.polynomial,
         "P": PATCH_SIZES[build.width], "PADDED": build.width, "BLOCK": rows.LONG_BLOCK,

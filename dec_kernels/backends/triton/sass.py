@@ -116,6 +116,8 @@ def _registers_of_result(instruction: Instruction) -> int:
 def disassemble(cubins: Sequence[bytes], architecture: str) -> list[list[Instruction]]:
     """The machine code of compiled kernels, one a file; all at once, since the disassembler takes long to start."""
     kernels = [_text(cubin) for cubin in cubins]
+    if not kernels:
+        return []
     name = architecture.replace("sm_", "SM") + ("a" if architecture != "sm_80" else "")  # as Triton compiles for it
     with tempfile.NamedTemporaryFile(suffix=".bin") as file:
         file.write(b"".join(kernels))
