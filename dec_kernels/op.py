@@ -85,9 +85,10 @@ def _row_losses(
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         sums = chosen.forward(rows, constants).to(_result_dtype(sr))
-        qpos, qneg = sums.unbind()
-        # The logarithm of 0 is infinite. A NaN must show even in a row without negatives.
-        losses = (qneg / qpos).log_().nan_to_num_(nan=math.nan, posinf=0.0, neginf=0.0)
+        # Not the logarithm of a ratio: with temperatures far apart, float32 has no room for that. The logarithm of 0 is
+        # infinite. A NaN must show even in a row without negatives.
+        log_qpos, log_qneg = sums.log().unbind()
+        losses = (log_qneg - log_qpos).nan_to_num_(nan=math.nan, posinf=0.0, neginf=0.0)
         return losses, sums, rows.kept
 
 
