@@ -45,12 +45,13 @@ def _operator(function: Callable[..., Any]) -> Any:
     """Registers a function `_name` as the operator `dec_kernels::name`, for every device.
 
     What `torch.library.custom_op` puts around each call takes as long again as the rest of PyTorch does. Within the
-    function autograd is off, as in any operator.
+    function autograd is off, as in any operator. So is torch.compile, which would otherwise compile it piece by piece
+    where the operator is called by a function that could not become a graph.
     """
     name = function.__name__.removeprefix("_")
     schema = torch.library.infer_schema(function, mutates_args=())
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, torch._disable_dynamo(function), "CompositeExplicitAutograd")
     return getattr(torch.ops.dec_kernels, name).default
 
 
@@ -285,6 +286,7 @@ class _NoSecondDerivative(torch.autograd.Function):
 def _recorded_by(function: type[torch.autograd.Function], operator: Any) -> Callable[..., Any]:
     """What the operator is above autograd: `function` where there may be a backward, and otherwise itself."""
 
+    @torch._disable_dynamo
     def call(*arguments: Any) -> Any:
         if torch.is_grad_enabled():
             return function.apply(*arguments)
