@@ -8,8 +8,8 @@ process group those of every rank. A column's alpha and beta are all that the gr
 rank that owns it, since that says how every loss depends on that column's sums.
 
 What is kept for the backward is the backend's choice: rows as the forward prepared them, or images to prepare them from
-again. Rows would be three launches and a sort, beside the four launches of the backward itself. Kept from forward to
-backward, in MiB at n = 8192 patches of a process and D = 192, without `own`:
+again. To prepare rows again would be two launches and a sort, beside the four launches of the backward itself. Kept
+from forward to backward, in MiB at n = 8192 patches of a process and D = 192, without `own`:
 
                                       alone                      4 ranks
                                bf16     other presets     bf16     other presets
