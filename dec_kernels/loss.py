@@ -89,8 +89,10 @@ class DECLoss(nn.Module):
         - NaN or infinity in `sr` or `hr` makes the loss NaN. So do values too large for the norm of a patch, with torch
           and C++ on a GPU: there the host would have to wait to look at them first. On the CPU they are refused.
         - Results are the same bits from run to run, for a given number of threads.
+        - `sr` and `hr` must not change in place before `backward`: PyTorch raises an error where that needs them. It
+          does not need `hr` with Triton, or with a process group.
         - Second derivatives, forward-mode derivatives and `torch.vmap` are refused. `torch.func.grad` and the like
-          raise PyTorch's own error: they take no operator that is written in Python.
+          raise PyTorch's own error.
 
     Every argument is an attribute too, that can be read and set, for example by a schedule of ``loss_weight``; what is
     set is checked as here.

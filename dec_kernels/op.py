@@ -8,8 +8,8 @@ process group those of every rank. A column's alpha and beta are all that the gr
 rank that owns it, since that says how every loss depends on that column's sums.
 
 What is kept for the backward is the backend's choice: rows as the forward prepared them, or images to prepare them from
-again. Rows would be three launches and a sort, beside the four launches of the backward itself. Kept from forward to
-backward, in MiB at n = 8192 patches of a process and D = 192, without `own`:
+again. To prepare rows again would be two launches and a sort, beside the four launches of the backward itself. Kept
+from forward to backward, in MiB at n = 8192 patches of a process and D = 192, without `own`:
 
                                       alone                      4 ranks
                                bf16     other presets     bf16     other presets
@@ -45,12 +45,13 @@ def _operator(function: Callable[..., Any]) -> Any:
     """Registers a function `_name` as the operator `dec_kernels::name`, for every device.
 
     What `torch.library.custom_op` puts around each call takes as long again as the rest of PyTorch does. Within the
-    function autograd is off, as in any operator.
+    function autograd is off, as in any operator. So is torch.compile, which would otherwise compile it piece by piece
+    where the operator is called by a function that could not become a graph.
     """
     name = function.__name__.removeprefix("_")
     schema = torch.library.infer_schema(function, mutates_args=())
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, function, "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, torch._disable_dynamo(function), "CompositeExplicitAutograd")
     return getattr(torch.ops.dec_kernels, name).default
 
 
@@ -85,9 +86,10 @@ def _row_losses(
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
         rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         sums = chosen.forward(rows, constants).to(_result_dtype(sr))
-        qpos, qneg = sums.unbind()
-        # The logarithm of 0 is infinite. A NaN must show even in a row without negatives.
-        losses = (qneg / qpos).log_().nan_to_num_(nan=math.nan, posinf=0.0, neginf=0.0)
+        # Not the logarithm of a ratio: with temperatures far apart, float32 has no room for that. The logarithm of 0 is
+        # infinite. A NaN must show even in a row without negatives.
+        log_qpos, log_qneg = sums.log().unbind()
+        losses = (log_qneg - log_qpos).nan_to_num_(nan=math.nan, posinf=0.0, neginf=0.0)
         return losses, sums, rows.kept
 
 
@@ -284,6 +286,7 @@ class _NoSecondDerivative(torch.autograd.Function):
 def _recorded_by(function: type[torch.autograd.Function], operator: Any) -> Callable[..., Any]:
     """What the operator is above autograd: `function` where there may be a backward, and otherwise itself."""
 
+    @torch._disable_dynamo
     def call(*arguments: Any) -> Any:
         if torch.is_grad_enabled():
             return function.apply(*arguments)

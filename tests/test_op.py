@@ -169,6 +169,27 @@ def test_a_change_of_the_images_before_the_backward(tiled: str) -> None:
                 loss.backward()
 
 
+def test_torch_compile_does_not_look_into_the_operators(tiled: str) -> None:
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        graphs.append(graph)
+        return graph
+
+    def step(sr: Tensor, hr: Tensor) -> Tensor:
+        with torch.random.fork_rng():  # a graph break in here, and the whole function runs as it is
+            torch._dynamo.graph_break()
+            losses, *_ = row_losses(sr, sr.detach(), hr, "", *arguments(tiled))
+        return losses
+
+    sr, hr = images(2, 3, 12, 16, 4, torch.float32)
+    for gradient in (False, True):
+        losses = torch.compile(step, backend=keep)(sr.requires_grad_(gradient), hr)
+        assert losses.requires_grad == gradient
+        assert torch.equal(losses, step(sr, hr))
+    assert not graphs
+
+
 def test_the_backward_may_run_twice(tiled: str) -> None:
     sr, hr = images(3, 3, 36, 44, 4, torch.float32)
     loss = dec_loss(sr.requires_grad_(), hr, 4, backend=tiled)

@@ -1,7 +1,8 @@
 """Images -> rows as the kernels want them, sums and gradients to and from the order of the images, and the way back.
 
-What `dec_kernels.patches` does in some thirty PyTorch calls takes two launches here and the sort by means; `Sums`,
-`Weights` and `Images` are one launch each. Beside the rows themselves the kernels get them rounded and scaled for the
+What `dec_kernels.patches` does in some thirty PyTorch calls takes two launches here and the sort by means; `sums_of`,
+`weights_of` and `to_images` are one launch each. With columns of other processes some are launched twice: for the
+columns, and for the rows among them. Beside the rows themselves the kernels get them rounded and scaled for the
 products (`walk` says why): z' = c z and h' = c h, padded with zeros to a whole number of chunks.
 """
 
