@@ -224,6 +224,17 @@ def test_with_nothing_to_go_on_from_it_begins_anew(tmp_path, monkeypatch, capsys
     assert "no gpu.jsonl" in capsys.readouterr().out
 
 
+def test_a_mistake_in_the_tables_does_not_end_the_run(tmp_path, monkeypatch, capsys):
+    done = []
+    for name in (*PARTS["C"], *PARTS["D"]):
+        monkeypatch.setitem(STEPS, name, Step(lambda job, limit: done.append(1) or {"outcome": "done"}, 0, 1))
+    monkeypatch.setattr(report, "claims", lambda results: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("--out", tmp_path, "--parts", "C", "D")
+    assert len(done) == 4
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_records_of_other_sources_stay_and_do_not_count(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(STEPS, "tune", Step(lambda job, limit: {"outcome": "done"}, 0, 1))
     run("--out", tmp_path, "--parts", "D")
