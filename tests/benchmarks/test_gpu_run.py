@@ -320,6 +320,7 @@ def test_the_extension_is_built_once(job, commands, monkeypatch, tmp_path):
 def test_of_the_sanitizer_each_call_and_each_error_is_counted(job, commands, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name, path: f"/bin/{name}")
     commands.printed = """triton in bf16, P = 8 ran: 2.3
+========= Program hit CUDA_ERROR_INVALID_VALUE (error 1) on a call
 ========= Invalid __global__ read of size 4 bytes
 =========     at forward_plain+0x10
 cpp in tf32, P = 4 did not run: no such thing
@@ -330,7 +331,8 @@ cpp in tf32, P = 4 did not run: no such thing
     assert command[:3] == ["/bin/compute-sanitizer", "--tool", "memcheck"]
     assert environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
     assert outcome["counts"] == {"ran": 1, "did not run": 1}
-    assert outcome["failures"] == ["Invalid __global__ read of size 4 bytes", "ERROR SUMMARY: 1 error"]
+    assert outcome["failures"][0].startswith("Program hit")
+    assert outcome["failures"][1:] == ["Invalid __global__ read of size 4 bytes", "ERROR SUMMARY: 1 error"]
 
 
 ROW = f"    {tune.row('sm_90', 192, 'bf16', tiles.TABLE['sm_90', 192, 'bf16'])},\n"
@@ -363,6 +365,17 @@ def test_a_preset_is_tuned_long_enough_or_another_time(job, monkeypatch):
     assert limits == [120, 120]
     assert outcome == {"outcome": "stopped", "reason": "no row yet for ieee, tf32x3", "seconds": 240}
     assert parts.tune(job, 240)["outcome"] == "done"
+
+
+def test_a_preset_that_cannot_be_tuned_leaves_the_others_their_turn(job, monkeypatch):
+    def start(command, *_):
+        if "tf32" in command:
+            return {"outcome": "failed", "reason": "it ended with status 1", "seconds": 1.0, "printed": ""}
+        return {"outcome": "done", "seconds": 1.0, "printed": ROW}
+
+    monkeypatch.setattr(processes, "run", start)
+    assert parts.tune(job, 400) == {"outcome": "failed", "reason": "tf32: it ended with status 1", "seconds": 4.0}
+    assert [tile["precision"] for tile in Records(job.records).of("tile")] == ["bf16", "ieee", "tf32x3"]
 
 
 def test_what_takes_the_measurements_down_is_left_out(job, monkeypatch):
