@@ -418,6 +418,21 @@ def test_measurements_that_get_nowhere_are_not_started_for_ever(job, monkeypatch
     assert outcome["earlier_endings"] == ["no such module"]
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (
+            "import sys; print('first'); sys.exit('setuptools is too old')",
+            "it ended with status 1: setuptools is too old",
+        ),
+        ("import os; os.abort()", "it ended with SIGABRT"),
+    ],
+)
+def test_a_process_that_fails_has_the_last_word(tmp_path, code, reason):
+    outcome = processes.run([sys.executable, "-c", code], tmp_path / "log", 60, {"PYTHONUNBUFFERED": "1"})
+    assert (outcome["outcome"], outcome["reason"]) == ("failed", reason)
+
+
 def test_a_silent_process_is_stopped_with_what_it_started(tmp_path):
     code = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
     start = time.monotonic()
