@@ -606,7 +606,7 @@ def test_nccl_gathers_without_waiting_for_the_device() -> None:
     torch.cuda.set_device(0)
     dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        group = distributed.name_of("world")
+        group = distributed.name_of(dist.group.WORLD)  # "world" is no group here: there is one rank
         sr, _ = (x.cuda() for x in batch(1, torch.bfloat16))
         everything = torch.empty_like(sr)
         arguments = everything.view(-1).view(torch.uint8), sr.view(-1).view(torch.uint8), distributed.group_of(group)

@@ -109,7 +109,10 @@ def main() -> int:
     endings = []
     for index, name in enumerate(names):
         endings.append(run(job, name, names[index + 1 :]))
-        report.write(job.out)
+        try:
+            report.write(job.out)
+        except Exception:  # the records have everything; a mistake in what is made of them must not end the run
+            traceback.print_exc()
     report.show(report.write(job.out), job.out)
     return int(any(ending not in ENDED_WELL for ending in endings))
 

@@ -4,12 +4,17 @@
 
 A kill so loses the tests under way alone, and their names are known. Tests that passed before the part began anew are
 not run a second time.
+
+After some errors, an access to no memory say, nothing runs on the device in that process any more. One of xdist's
+workers that has met such an error ends, and xdist starts another: otherwise it would fail test after test in no time,
+and take them from workers that are well.
 """
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.gpu.records import Records
 
@@ -32,15 +37,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item.nodeid not in passed]
 
 
+@pytest.hookimpl(trylast=True)  # xdist has sent the report on by then
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.failed and "PYTEST_XDIST_WORKER" in os.environ and _device_is_lost():
+        os._exit(1)
+
+
+def _device_is_lost() -> bool:
+    try:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
 class Writer:
     def __init__(self, records: Records) -> None:
         self.records = records
+        self.failed: set[str] = set()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.records.write("testing", test=nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.nodeid in self.failed and report.when not in ("setup", "call", "teardown"):
+            return  # the worker ended, as xdist says; why it did is known already
         if report.when == "call" or not report.passed:
+            if report.failed:
+                self.failed.add(report.nodeid)
             outcome = "error" if report.failed and report.when != "call" else report.outcome
             self._write(report.nodeid, outcome, report.duration, report)
 

@@ -210,13 +210,16 @@ def sanitizer(job: Job, limit: float, tool: str) -> Outcome:
     said = outcome["printed"]
     counts = {key: len(re.findall(rf"^\w+ .* {key}:", said, re.MULTILINE)) for key in ("ran", "did not run")}
     # Its lines begin with a row of equals signs.
-    errors = re.findall(r"^=+ ((?:ERROR|RACECHECK) SUMMARY.*|(?:Error|Warning): .*|Invalid .*)", said, re.MULTILINE)
+    errors = re.findall(
+        r"^=+ ((?:ERROR|RACECHECK) SUMMARY.*|(?:Error|Warning): .*|Invalid .*|Program hit .*)", said, re.MULTILINE
+    )
     return outcome | {"counts": counts, "failures": errors[:20]}
 
 
 def tune(job: Job, limit: float) -> Outcome:
     """The tile table's rows at the n and D of the claims, preset after preset, each in no less time than is of use."""
     end, found, taken = time.time() + limit, Records(job.records), 0.0
+    ending: Outcome = {"outcome": "done"}
     for precision in PRESETS:
         if found.of("tile", precision=precision):
             continue
@@ -232,14 +235,13 @@ def tune(job: Job, limit: float) -> Outcome:
             command += ["--channels", "3", "--patch-size", str(PATCH_SIZES[DIM]), "--seconds", str(seconds)]
         outcome = job.run(share, sys.executable, *command)
         taken += outcome["seconds"]
-        if outcome["outcome"] != "done":
-            return outcome | {"seconds": round(taken, 1)}
+        if outcome["outcome"] != "done":  # the other presets may do better
+            ending = {"outcome": outcome["outcome"], "reason": f"{precision}: {outcome['reason']}"}
         for row in ROW.findall(outcome["printed"]):
             found.write("tile", n=8192, dim=DIM, precision=precision, row=row)
     left_over = [precision for precision in PRESETS if not found.of("tile", precision=precision)]
-    ending = (
-        {"outcome": "stopped", "reason": f"no row yet for {', '.join(left_over)}"} if left_over else {"outcome": "done"}
-    )
+    if left_over and ending["outcome"] == "done":
+        ending = {"outcome": "stopped", "reason": f"no row yet for {', '.join(left_over)}"}
     return ending | {"seconds": round(taken, 1)}
 
 

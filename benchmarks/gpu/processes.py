@@ -60,7 +60,7 @@ def run(
     _, _, printed = log.read_bytes()[already:].decode(errors="replace").partition("\n")
     if ending is None:
         code = process.returncode
-        ending = {"outcome": "failed", "reason": _ending(code)} if code else {"outcome": "done"}
+        ending = {"outcome": "failed", "reason": _ending(code, printed)} if code else {"outcome": "done"}
     return ending | {"seconds": round(time.monotonic() - start, 1), "printed": printed}
 
 
@@ -76,5 +76,7 @@ def _kill_group(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _ending(code: int) -> str:
-    return f"it ended with {signal.Signals(-code).name}" if code < 0 else f"it ended with status {code}"
+def _ending(code: int, printed: str) -> str:
+    how = f"it ended with {signal.Signals(-code).name}" if code < 0 else f"it ended with status {code}"
+    *_, last = ["", *printed.strip().splitlines()]
+    return f"{how}: {last.strip()[:300]}" if last else how

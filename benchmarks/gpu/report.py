@@ -14,12 +14,14 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks import cycles, plots
 from benchmarks.gpu.competitors import FUSED, LABELS, OURS, PRESETS
@@ -204,23 +206,25 @@ def note(results: Results, precision: str = "tf32") -> str:
 
 def print_tables(results: Results, console: Console) -> None:
     """Each D and preset in detail, the curves, the crossover, what is left out; last what is to be looked at first."""
+    # Names of tests and words of compilers have square brackets, which are no markup.
+    show = partial(console.print, markup=False)
     n = results["claims_at"]["speed"]
     if results["dry_run"]:
-        console.print(f"[bold red]{DRY_RUN}")
+        show(DRY_RUN, style="bold red")
     for dim in _dims(results):
         for precision in PRESETS:
             for table in (_detail(results, n, dim, precision), _kernels(results, n, dim, precision)):
                 if table.row_count:
-                    console.print(table)
+                    show(table)
     for table in (_curves(results), _crossover(results), _tiles(results), _left_out(results), _tests(results)):
         if table.row_count:
-            console.print(table)
+            show(table)
     for sentence in results["missing"]:
-        console.print(sentence, markup=False)
-    console.print(_parts(results))
-    console.print(_claims(results))
+        show(sentence)
+    show(_parts(results))
+    show(_claims(results))
     if results["dry_run"]:
-        console.print(f"[bold red]{DRY_RUN}")
+        show(DRY_RUN, style="bold red")
 
 
 def _dims(results: Results) -> list[int]:
@@ -384,7 +388,7 @@ def _claims(results: Results) -> Table:
         "Claims, as CUDA graphs; beside them the same as live calls", "", "target", "measured", "met", "live"
     )
     for one in results["claims"]:
-        met = {None: "not measured", True: "yes", False: "[bold red]no"}[one["met"]]
+        met = {None: "not measured", True: "yes", False: Text("no", style="bold red")}[one["met"]]
         measured, live = (f"{x:.2f}" if x is not None else "" for x in (one["measured"], one.get("live")))
         table.add_row(one["claim"], one["target"], measured, met, live)
     return table

@@ -33,11 +33,17 @@ def kernels(step: Callable[[], object], device: str, steps: int) -> list[dict[st
 
 
 def of_events(events: list[dict[str, Any]], categories: Collection[str], steps: int) -> list[dict[str, Any]]:
-    """The longest first. Seconds are the median launch's, times the launches of a step."""
+    """The longest first. Seconds are the median launch's, times the launches of a step.
+
+    Raises:
+        RuntimeError: there is none.
+    """
     microseconds: dict[str, list[float]] = defaultdict(list)
     for event in events:
         if event.get("ph") == "X" and event.get("cat") in categories:
             microseconds[event["name"][:LONGEST_NAME]].append(event["dur"])
+    if not microseconds:
+        raise RuntimeError("PyTorch's profiler saw no kernels: it may lack CUPTI, or the right to use it")
     found = [
         {"kernel": name, "launches": len(each) / steps, "median": statistics.median(each) * len(each) / steps / 1e6}
         for name, each in microseconds.items()

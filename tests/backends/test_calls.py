@@ -21,7 +21,6 @@ FREE = {
     "aten.detach.default", "aten.new_empty.default", "aten.empty_like.default", "aten.view.dtype",
     "aten.as_strided.default", "aten.unbind.int", "aten.select.int", "aten.expand.default",
     "aten.to.dtype",  # to the dtype that it has
-    "aten.scalar_tensor.default",  # on the CPU, for `torch.where`
     "dec_kernels.row_losses.default", "dec_kernels.row_losses_backward.default",
 }  # fmt: skip
 
@@ -40,8 +39,9 @@ def test_the_calls_of_a_step(lane: str) -> None:
     forward, backward = step["forward"], step["backward"]
     assert forward["launches"] == ["_means_kernel", "_rows_kernel", "forward_plain", "forward_band", "_sums_kernel"]
     assert backward["launches"] == ["_weights_kernel", "backward_plain", "backward_band", "_images_kernel"]
-    # Of the backward, one is the 1 that it begins with, and one the mean's.
-    for phase, starting, all_calls in ((forward, 5, 27), (backward, 6, 28)):
+    # Of the backward, one is the 1 that it begins with, one the mean's, and one the 0 of `torch.where`, which a device
+    # is filled with as well.
+    for phase, starting, all_calls in ((forward, 5, 27), (backward, 7, 28)):
         dispatched = Counter(phase["dispatched"])
         print(f"{dispatched.total()} calls, {step['microseconds']:.0f} microseconds a step: {phase}")
         assert sum(count for name, count in dispatched.items() if name not in FREE) <= starting, dispatched

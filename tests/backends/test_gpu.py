@@ -24,7 +24,7 @@ SIZES = [
 ]
 
 
-@pytest.fixture(params=["torch", "cpp", "triton"])
+@pytest.fixture(params=["triton", "cpp", "torch"])  # what is least known comes first
 def on_cuda(request: pytest.FixtureRequest) -> str:
     name = request.param
     if found := BACKENDS[name].reasons(torch.device("cuda"), torch.float32, 192):
@@ -113,6 +113,8 @@ def test_more_rows_than_a_tile(on_cuda: str) -> None:
 @pytest.mark.parametrize("whole", [True, False], ids=["8192 patches", "ragged"])
 def test_200_runs_give_the_same_bits(on_cuda: str, whole: bool, precision: str) -> None:
     """A race may show once in many tiles: 8192 patches of photographs are thousands of them, 297 have ragged ends."""
+    if whole and on_cuda == "torch":
+        pytest.skip("200 runs of tens of thousands of PyTorch's kernels take minutes, and none of these is ours")
     sr, hr = workload.images(8192, 8) if whole else images(3, 3, 36, 44, 4, torch.float32)
     arguments = {"patch_size": 8 if whole else 4, "backend": on_cuda, "precision": precision}
     sr, hr = sr.cuda(), hr.cuda()

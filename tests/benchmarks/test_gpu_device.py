@@ -6,6 +6,7 @@ import threading
 import pytest
 import torch
 
+from benchmarks.gpu import trace
 from benchmarks.gpu.device import CaptureFailed, Cuda
 
 
@@ -107,3 +108,21 @@ def test_the_clock_is_read_while_the_device_is_busy(cuda, monkeypatch, said, mhz
     monkeypatch.setattr("benchmarks.gpu.device.output", output)
     assert device.clock(busy.set) == mhz
     assert "synchronize" in asked
+
+
+def test_kernels_are_summed_by_name_and_none_at_all_is_an_error():
+    events = [
+        {"ph": "X", "cat": category, "name": name, "dur": duration}
+        for category, name, duration in (
+            *(("kernel", "forward_plain", duration) for duration in (3.0, 5.0, 4.0, 4.0)),
+            ("kernel", "_rows_kernel", 1.0),
+            ("kernel", "_rows_kernel", 1.0),
+            ("cuda_runtime", "cudaLaunchKernel", 9.0),
+        )
+    ]
+    longest, other = trace.of_events(events, trace.ON_CUDA, 2)
+    assert (longest["kernel"], longest["launches"]) == ("forward_plain", 2)
+    assert longest["median"] == pytest.approx(8e-6)
+    assert (other["kernel"], other["launches"]) == ("_rows_kernel", 1)
+    with pytest.raises(RuntimeError, match="saw no kernels"):
+        trace.of_events(events[-1:], trace.ON_CUDA, 2)

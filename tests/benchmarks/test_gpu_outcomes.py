@@ -6,6 +6,8 @@ import sys
 import time
 from types import SimpleNamespace
 
+import pytest
+
 from benchmarks.gpu import outcomes
 from benchmarks.gpu.records import Records
 from benchmarks.machine import ROOT
@@ -85,3 +87,40 @@ def test_all_workers_leave_out_the_same_tests_whenever_they_ask(tmp_path, monkey
     items = [SimpleNamespace(nodeid=name) for name in ("before", "just now", "later")]
     outcomes.pytest_collection_modifyitems(config, items)
     assert [item.nodeid for item in items] == ["just now", "later"]
+
+
+@pytest.mark.parametrize(
+    ("worker", "outcome", "device", "ends"),
+    [
+        ("gw0", "failed", "lost", True),
+        ("gw0", "failed", "well", False),
+        ("gw0", "passed", "lost", False),
+        (None, "failed", "lost", False),
+    ],
+)
+def test_a_worker_that_has_lost_the_device_ends(monkeypatch, worker, outcome, device, ends):
+    def synchronize():
+        if device == "lost":
+            raise RuntimeError("an illegal memory access was encountered")
+
+    exits = []
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    if worker:
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.cuda.synchronize", synchronize)
+    monkeypatch.setattr("os._exit", exits.append)
+    outcomes.pytest_runtest_logreport(SimpleNamespace(failed=outcome == "failed"))
+    assert bool(exits) == ends
+
+
+@pytest.mark.parametrize(("known", "message"), [(True, "illegal memory access"), (False, "worker 'gw0' crashed")])
+def test_that_a_worker_ended_does_not_hide_why(tmp_path, known, message):
+    def report(when, said):
+        return pytest.TestReport("test_it", ("test_it.py", 1, "test_it"), {}, "failed", said, when)
+
+    writer = outcomes.Writer(Records(tmp_path / "gpu.jsonl"))
+    if known:
+        writer.pytest_runtest_logreport(report("call", "illegal memory access"))
+    writer.pytest_runtest_logreport(report("???", "worker 'gw0' crashed"))  # as xdist reports it
+    assert writer.records.tests()["test_it"]["message"] == message

@@ -204,6 +204,17 @@ def test_tables_can_be_made(measured):
     assert "mean nothing" not in text
 
 
+def test_square_brackets_are_shown_as_they_are(measured):
+    """Rich would take them for markup: parameters of tests would vanish, and a path in brackets would be an error."""
+    name, message = "test_every_size[triton-3-8-bf16]", "no such file [/usr/bin/nvcc]"
+    measured["tests"] = {name: {"outcome": "failed", "seconds": 1.0, "message": message}}
+    measured["parts"]["build"] = {"outcome": "failed", "reason": message}
+    out = io.StringIO()
+    report.print_tables(finished(measured), Console(file=out, width=160))
+    assert name in out.getvalue()
+    assert out.getvalue().count(message) == 2
+
+
 @pytest.mark.parametrize("measure", ["time", "memory"])
 def test_lines_of_a_plot_go_up_in_n(measured, measure):
     measured["time"] += timed("triton", "tf32", 0.1, 1024)

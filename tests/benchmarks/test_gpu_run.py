@@ -224,6 +224,17 @@ def test_with_nothing_to_go_on_from_it_begins_anew(tmp_path, monkeypatch, capsys
     assert "no gpu.jsonl" in capsys.readouterr().out
 
 
+def test_a_mistake_in_the_tables_does_not_end_the_run(tmp_path, monkeypatch, capsys):
+    done = []
+    for name in (*PARTS["C"], *PARTS["D"]):
+        monkeypatch.setitem(STEPS, name, Step(lambda job, limit: done.append(1) or {"outcome": "done"}, 0, 1))
+    monkeypatch.setattr(report, "claims", lambda results: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("--out", tmp_path, "--parts", "C", "D")
+    assert len(done) == 4
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_records_of_other_sources_stay_and_do_not_count(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(STEPS, "tune", Step(lambda job, limit: {"outcome": "done"}, 0, 1))
     run("--out", tmp_path, "--parts", "D")
@@ -309,6 +320,7 @@ def test_the_extension_is_built_once(job, commands, monkeypatch, tmp_path):
 def test_of_the_sanitizer_each_call_and_each_error_is_counted(job, commands, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name, path: f"/bin/{name}")
     commands.printed = """triton in bf16, P = 8 ran: 2.3
+========= Program hit CUDA_ERROR_INVALID_VALUE (error 1) on a call
 ========= Invalid __global__ read of size 4 bytes
 =========     at forward_plain+0x10
 cpp in tf32, P = 4 did not run: no such thing
@@ -319,7 +331,8 @@ cpp in tf32, P = 4 did not run: no such thing
     assert command[:3] == ["/bin/compute-sanitizer", "--tool", "memcheck"]
     assert environment["PYTORCH_NO_CUDA_MEMORY_CACHING"] == "1"
     assert outcome["counts"] == {"ran": 1, "did not run": 1}
-    assert outcome["failures"] == ["Invalid __global__ read of size 4 bytes", "ERROR SUMMARY: 1 error"]
+    assert outcome["failures"][0].startswith("Program hit")
+    assert outcome["failures"][1:] == ["Invalid __global__ read of size 4 bytes", "ERROR SUMMARY: 1 error"]
 
 
 ROW = f"    {tune.row('sm_90', 192, 'bf16', tiles.TABLE['sm_90', 192, 'bf16'])},\n"
@@ -352,6 +365,17 @@ def test_a_preset_is_tuned_long_enough_or_another_time(job, monkeypatch):
     assert limits == [120, 120]
     assert outcome == {"outcome": "stopped", "reason": "no row yet for ieee, tf32x3", "seconds": 240}
     assert parts.tune(job, 240)["outcome"] == "done"
+
+
+def test_a_preset_that_cannot_be_tuned_leaves_the_others_their_turn(job, monkeypatch):
+    def start(command, *_):
+        if "tf32" in command:
+            return {"outcome": "failed", "reason": "it ended with status 1", "seconds": 1.0, "printed": ""}
+        return {"outcome": "done", "seconds": 1.0, "printed": ROW}
+
+    monkeypatch.setattr(processes, "run", start)
+    assert parts.tune(job, 400) == {"outcome": "failed", "reason": "tf32: it ended with status 1", "seconds": 4.0}
+    assert [tile["precision"] for tile in Records(job.records).of("tile")] == ["bf16", "ieee", "tf32x3"]
 
 
 def test_what_takes_the_measurements_down_is_left_out(job, monkeypatch):
@@ -392,6 +416,21 @@ def test_measurements_that_get_nowhere_are_not_started_for_ever(job, monkeypatch
     outcome = parts.measure(job, 100, "measurements")
     assert outcome["outcome"] == "failed"
     assert outcome["earlier_endings"] == ["no such module"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (
+            "import sys; print('first'); sys.exit('setuptools is too old')",
+            "it ended with status 1: setuptools is too old",
+        ),
+        ("import os; os.abort()", "it ended with SIGABRT"),
+    ],
+)
+def test_a_process_that_fails_has_the_last_word(tmp_path, code, reason):
+    outcome = processes.run([sys.executable, "-c", code], tmp_path / "log", 60, {"PYTHONUNBUFFERED": "1"})
+    assert (outcome["outcome"], outcome["reason"]) == ("failed", reason)
 
 
 def test_a_silent_process_is_stopped_with_what_it_started(tmp_path):
