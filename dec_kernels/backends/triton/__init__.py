@@ -24,15 +24,12 @@ if TYPE_CHECKING:
     from dec_kernels.backends.triton.rows import Launch, Operand, Rows, Size
 
 
-OLDEST = (3, 6)
-
-
 def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     found = []
     if not installed():
         found.append("Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton")
-    elif (text := version()) and tuple(map(int, text.split(".")[:2])) < OLDEST:
-        found.append(f"its kernels take Triton {_dotted(OLDEST)}, as PyTorch 2.11 has it, and this is {text}")
+    elif (text := version()) and numbers_of(text) < (oldest := tiles.oldest_triton(_architecture_or_none(device))):
+        found.append(f"its kernels take Triton {_dotted(oldest)}, and this is {text}")
     if device.type == "cuda":
         if torch.version.hip:
             found.append("its tiles are made for CUDA devices, not for ROCm")
@@ -219,6 +216,11 @@ def version() -> str | None:
     return None
 
 
+def numbers_of(version: str) -> tuple[int, ...]:
+    """The first two."""
+    return tuple(map(int, version.split(".")[:2]))
+
+
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
@@ -232,6 +234,10 @@ def architecture(device: torch.device) -> str:
     if device.type == "cpu":
         return tiles.INTERPRETER
     return tiles.architecture_of(torch.cuda.get_device_capability(device))
+
+
+def _architecture_or_none(device: torch.device) -> str | None:
+    return architecture(device) if device.type == "cuda" and not torch.version.hip else None
 
 
 @functools.cache

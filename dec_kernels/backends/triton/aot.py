@@ -31,7 +31,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dec_kernels.backends.triton import hazards, rows, sass, tiles
+from dec_kernels.backends.triton import hazards, numbers_of, rows, sass, tiles
 from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 from dec_kernels.jsontext import to_json
@@ -130,6 +130,11 @@ def multiply_adds(build: Build) -> int:
     share = int(shape["OWNED"]) * int(shape["CHUNK"])
     values = 2 * build.width if build.kernel.startswith("forward") else build.width + share
     return (3 if build.precision == "tf32x3" else 1) * build.tile.rows * build.tile.columns * values
+
+
+def table_for(version: str) -> dict[tuple[str, int, str], tiles.Tiles]:
+    """The rows of the tile table whose architecture a version of Triton is good for."""
+    return {key: row for key, row in tiles.TABLE.items() if numbers_of(version) >= tiles.oldest_triton(key[0])}
 
 
 def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
@@ -273,7 +278,7 @@ def main() -> None:
     asked = (given.architecture, given.width, given.precision)
     table = {
         key: row
-        for key, row in tiles.TABLE.items()
+        for key, row in table_for(triton.__version__).items()
         if all(want in (None, have) for want, have in zip(asked, key, strict=True))
     }
     print("  ".join(f"{heading:>9}" for heading in HEADINGS))

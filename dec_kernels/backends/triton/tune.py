@@ -93,6 +93,8 @@ def seconds(call: Callable[[], object], device: torch.device) -> float:
         return statistics.median((_on_cuda if device.type == "cuda" else _on_cpu)(call))
     except Exception as error:  # too much shared memory, too many registers, a compiler's limit
         print(f"left out: {type(error).__name__}: {str(error).splitlines()[0]}")
+        if device.type == "cuda":
+            torch.cuda.synchronize()  # raises if nothing runs on the device any more
         return math.inf
 
 
