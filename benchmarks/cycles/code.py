@@ -1,11 +1,8 @@
 """What the machine code of a kernel asks of each unit: once a program, and in every turn of its loop over tiles."""
 
-import itertools
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from dec_kernels.backends.triton import aot, sass
@@ -47,13 +44,7 @@ class Cost(NamedTuple):
 
 def costs(builds: Iterable[Build]) -> dict[Build, Cost]:
     """Compiles them, as many at a time as there are cores."""
-    rows = [list(row) for _, row in itertools.groupby(builds, key=lambda build: build[:3])]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        return {
-            build: cost
-            for row, found in zip(rows, pool.map(_costs, rows), strict=True)
-            for build, cost in zip(row, found, strict=True)
-        }
+    return dict(aot.in_parallel(_costs, builds))
 
 
 def _costs(row: Sequence[Build]) -> list[Cost]:

@@ -55,18 +55,12 @@ def launch(gpu: Gpu, build: Build, cost: Cost, rows: Band) -> Launch:
     shares = int(shape["CHUNKS"]) // int(shape["OWNED"]) if backward else 1
     blocks = -(-n // tile.rows) * shares
     if build.kernel.endswith("plain"):
-        walk, splits = plain(rows, tile), splits_of(gpu, tile, blocks, n)
+        walk, splits = plain(rows, tile), tiles.splits_of(tile, blocks, n, gpu.multiprocessors)
         turns = walk.turns * shares * (2 if backward else 1)  # z, then h
     else:
         walk, splits = banded(rows, build.plain.columns, tile, int(shape["CHUNKS"])), 1
         turns = walk.turns * shares
     return Launch(blocks * splits, splits, resident(gpu, build, cost), Walk(turns, walk.conditional))
-
-
-def splits_of(gpu: Gpu, tile: tiles.Tile, programs: int, columns: int) -> int:
-    """Into how many parts the backend cuts the walk of a block over so many columns."""
-    wanted = -(-2 * gpu.multiprocessors // programs)
-    return max(1, min(wanted, columns // tile.columns, tile.splits))
 
 
 def predict(gpu: Gpu, cost: Cost, launched: Launch, dram: int) -> Prediction:

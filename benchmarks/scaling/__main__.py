@@ -54,7 +54,7 @@ def study(plan: Plan) -> dict[str, Any]:
             "links": model.LINKS._asdict(),
             "model": {
                 "walk_seconds": "of all pairs: perfect overlap of a GPU's units to none, by benchmarks.cycles",
-                "preparation_seconds": "of the columns of all, in forward and again in backward: DRAM alone",
+                "preparation_seconds": "of the columns of all, once a step: DRAM alone",
                 "communication_seconds": "a byte enters a node once, or every GPU fetches all of them; no latency",
                 "memory_bytes": "of each GPU at the peak, above its own images",
             },

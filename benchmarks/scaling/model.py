@@ -104,16 +104,17 @@ def gpu_kept(dim: int, itemsize: int) -> Kept:
     """`dec_kernels.backends.triton.rows.Rows`: z and h as the products take them, p, its mean and square, the place; a
     copy of all but the place, two places, the band.
 
-    The gradient is that of a walk in four parts, the most that there are, and their sum.
+    The gradient is that of a walk in four parts, the most that there are.
     """
     patch = 2 * dim * itemsize + dim * FLOAT + 2 * FLOAT
-    return Kept(patch + INDEX, row=patch + 2 * INDEX + 2 * FLOAT, gradient=5 * dim * FLOAT)
+    return Kept(patch + INDEX, row=patch + 2 * INDEX + 2 * FLOAT, gradient=4 * dim * FLOAT)
 
 
 def memory_bytes(batch: Batch, processes: int, kept: Kept) -> dict[str, int]:
     """Of each process at the peak, in the backward, above its own images; without a backend's workspace of fixed size.
 
-    alpha and beta are there as they came, sorted, and divided by the temperatures.
+    alpha and beta are there as they came, sorted, and divided by the temperatures. For a GPU this is a bound: there the
+    gathered images go before the backward.
     """
     others = processes > 1
     return {
@@ -182,12 +183,12 @@ def communication(batch: Batch, processes: int, links: Links = LINKS) -> tuple[f
 
 
 def preparation(batch: Batch, processes: int, kept: Kept) -> float:
-    """Seconds to make the columns of all, in forward and again in backward, if DRAM alone is the limit.
+    """Seconds to make the columns of all, which the backward keeps, if DRAM alone is the limit.
 
     Read are SR, and HR twice, since the columns are sorted by its means.
     """
     reads = 3 * batch.dim * batch.itemsize
-    return 2 * processes * batch.patches * (reads + kept.column) / GPUS[GPU].dram
+    return processes * batch.patches * (reads + kept.column) / GPUS[GPU].dram
 
 
 class Configuration(NamedTuple):

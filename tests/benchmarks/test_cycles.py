@@ -15,7 +15,7 @@ from benchmarks.cycles.gpus import GPUS, Gpu
 from benchmarks.cycles.model import Launch
 from benchmarks.cycles.walk import Band, Walk, band, banded, plain
 from dec_kernels.backends import triton as backend
-from dec_kernels.backends.triton import sass
+from dec_kernels.backends.triton import sass, tiles
 from dec_kernels.backends.triton.aot import Build
 from dec_kernels.backends.triton.rows import Size
 from dec_kernels.backends.triton.tiles import Tile
@@ -210,7 +210,8 @@ def test_walks_are_split_as_by_the_backend(monkeypatch, rows, columns):
     monkeypatch.setattr(backend, "_multiprocessors", lambda device: GPU.multiprocessors)
     prepared = SimpleNamespace(z=torch.empty(0, device="meta"), size=Size(1, rows, rows, 16, 16))
     tile = Tile(128, columns, 8, 2)
-    assert model.splits_of(GPU, tile, -(-rows // 128), rows) == backend._splits(prepared, tile, shares=1)
+    expected = tiles.splits_of(tile, -(-rows // 128), rows, GPU.multiprocessors)
+    assert expected == backend._splits(prepared, tile, shares=1)
 
 
 COMPILED = """

@@ -44,7 +44,7 @@ def test_what_is_kept_of_a_patch():
     # z and p of 768 bytes, a float, an index; both again, and a float, a float, four indices.
     assert model.cpu_kept(192) == Kept(column=1548, row=1540 + 36, gradient=768)
     # z and h of 384 bytes, p of 768, four numbers of 4 bytes, an index.
-    assert model.gpu_kept(192, itemsize=2) == Kept(column=1544 + 8, row=1544 + 24, gradient=5 * 768)
+    assert model.gpu_kept(192, itemsize=2) == Kept(column=1544 + 8, row=1544 + 24, gradient=4 * 768)
 
 
 def test_communication_within_a_node_and_beyond():
@@ -57,9 +57,9 @@ def test_communication_within_a_node_and_beyond():
     assert model.communication(BATCH, 6, slow)[0] == pytest.approx(5 * SENT / 1e8)
 
 
-def test_preparation_reads_images_and_writes_columns_twice():
+def test_preparation_reads_images_and_writes_columns():
     kept = Kept(column=1000, row=0, gradient=0)
-    assert model.preparation(BATCH, 3, kept) == pytest.approx(2 * 24 * (3 * 768 + 1000) / 3.35e12)
+    assert model.preparation(BATCH, 3, kept) == pytest.approx(24 * (3 * 768 + 1000) / 3.35e12)
 
 
 def test_costs_come_back_from_what_they_cost():
@@ -75,7 +75,7 @@ def test_prediction_of_the_papers_batch_on_sixteen_gpus():
     assert (record["n_local"], record["pairs"]) == (8192, 8192 * 131072)
     # Half of the bytes that float32 images have; 15 processes send theirs.
     assert record["received_bytes"] == 15 * (1024 + 2 * 32 * 3 * 128 * 128 * 2 + 8192 * 8)
-    assert record["memory_bytes"]["total"] == 16 * 6291456 + 131072 * 1552 + 16 * 3 * 65536 + 8192 * (1568 + 3840)
+    assert record["memory_bytes"]["total"] == 16 * 6291456 + 131072 * 1552 + 16 * 3 * 65536 + 8192 * (1568 + 3072)
     launches = cycles.stored("H100 SXM", 8192, 192, "bf16")
     low, high = (sum(launches[kernel].seconds[end] for kernel in cycles.WALKS) for end in (0, 1))
     assert record["walk_seconds"] == pytest.approx((16 * low, 16 * high))

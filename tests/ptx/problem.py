@@ -86,7 +86,7 @@ class Problem:
             "own": self.own, "first": first, "last": last, "r": r, "m": m, "blocks": blocks, "splits": splits, "D": dim,
             "limit_bits": bits_of(RADIUS**2), "positive_ratio": self.ratio, "scale": self.scale,
             "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
-            "POLYNOMIAL": plain.polynomial and not self.inside,
+            "POLYNOMIAL": plain.polynomial and tiles.takes_polynomial(self.precision, self.inside),
         }  # fmt: skip
         shares = shape["CHUNKS"] // shape["OWNED"] if "OWNED" in kernel.arg_names else 1
         kernel[(groups * blocks * splits * shares,)](

@@ -28,7 +28,7 @@ def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
     found = []
     if not installed():
         found.append("Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton")
-    elif (text := version()) and numbers_of(text) < (oldest := tiles.oldest_triton(_architecture_or_none(device))):
+    elif (text := version()) and numbers_of(text) < (oldest := tiles.oldest_triton(architecture(device))):
         found.append(f"its kernels take Triton {_dotted(oldest)}, and this is {text}")
     if device.type == "cuda":
         if torch.version.hip:
@@ -157,7 +157,7 @@ def _planned(
         "positive_ratio": constants.t_neg / constants.t_pos if constants.inside else 1.0,
         "scale": 1 / scale_of(constants),
         "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
-        "POLYNOMIAL": plain.polynomial and constants.precision in ("tf32", "bf16") and not constants.inside,
+        "POLYNOMIAL": plain.polynomial and tiles.takes_polynomial(constants.precision, constants.inside),
     }  # fmt: skip
     options = {"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True}
     return Launch(kernel, size.groups * blocks * splits * _shares(kernel, shape), numbers, options)
@@ -195,11 +195,9 @@ def _shares(kernel: Any, shape: dict[str, int | str]) -> int:
 
 
 def _splits(rows: Rows, tile: tiles.Tile, shares: int) -> int:
-    """Into how many parts the walk of a block of rows is cut, so that every multiprocessor has two programs."""
+    """Into how many parts the walk of a block of rows is cut."""
     groups, m, r, _, _ = rows.size
-    programs = groups * -(-r // tile.rows) * shares
-    wanted = -(-2 * _multiprocessors(rows.z.device) // programs)
-    return max(1, min(wanted, m // tile.columns, tile.splits))
+    return tiles.splits_of(tile, groups * -(-r // tile.rows) * shares, m, _multiprocessors(rows.z.device))
 
 
 @functools.cache
@@ -231,13 +229,10 @@ def _interpreted() -> bool:
 
 @functools.cache
 def architecture(device: torch.device) -> str:
-    if device.type == "cpu":
+    """The name in the tile table for a CUDA device; for all others the interpreter's."""
+    if device.type != "cuda":
         return tiles.INTERPRETER
     return tiles.architecture_of(torch.cuda.get_device_capability(device))
-
-
-def _architecture_or_none(device: torch.device) -> str | None:
-    return architecture(device) if device.type == "cuda" and not torch.version.hip else None
 
 
 @functools.cache

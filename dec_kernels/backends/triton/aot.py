@@ -21,11 +21,11 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -36,6 +36,7 @@ from dec_kernels.backends.triton.backward_kernels import backward_band, backward
 from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
 from dec_kernels.jsontext import to_json
 
+T = TypeVar("T")
 KERNELS = {
     "means": rows._means_kernel,
     "rows": rows._rows_kernel,
@@ -240,10 +241,15 @@ def compile_ahead(build: Build) -> Any:
 
 
 def reports(wanted: Iterable[Build]) -> Iterator[tuple[Build, Report]]:
-    """All of them, as many at a time as there are cores."""
+    """All of them."""
+    return in_parallel(report, wanted)
+
+
+def in_parallel(function: Callable[[list[Build]], Sequence[T]], wanted: Iterable[Build]) -> Iterator[tuple[Build, T]]:
+    """What a function makes of builds, a row of the table at a time, as many rows at once as there are cores."""
     together = [list(row) for _, row in itertools.groupby(wanted, key=lambda build: build[:3])]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for row, found in zip(together, pool.map(report, together), strict=True):
+        for row, found in zip(together, pool.map(function, together), strict=True):
             yield from zip(row, found, strict=True)
 
 

@@ -163,7 +163,7 @@ def memory_layout(size: Size, operand: Operand) -> tuple[list[Place], int]:
 
 # Bytes: with less, Triton would compile the kernels again, for pointers that it cannot load vectors from.
 _ALIGNMENT = 16
-_memory_layout = functools.lru_cache(memory_layout)
+_memory_layout = functools.lru_cache(memory_layout)  # for numbers: sizes that torch.compile leaves open have no hash
 
 
 def restore(kept: Tensor, size: Size, operand: Operand) -> Rows:

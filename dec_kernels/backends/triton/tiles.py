@@ -51,7 +51,7 @@ class Tile(NamedTuple):
         splits: into how many programs the walk of a block of rows may be cut, where there are few blocks. In the
             backward each of them holds sums of its own, n x D float32.
         polynomial: whether the forward takes exp A from a polynomial, so that the special-function units take half of
-            the exponentials; for "tf32" and "bf16" with the temperature outside, no effect elsewhere.
+            the exponentials; where `takes_polynomial` says no, it has no effect.
     """
 
     rows: int
@@ -67,6 +67,17 @@ class Tiles(NamedTuple):
     forward_band: Tile
     backward: Tile
     backward_band: Tile
+
+
+def takes_polynomial(precision: str, inside: bool) -> bool:
+    """Whether its error is small beside the preset's, and it reaches far enough: not with the temperature inside."""
+    return precision in ("tf32", "bf16") and not inside
+
+
+def splits_of(tile: Tile, programs: int, columns: int, multiprocessors: int) -> int:
+    """Into how many parts to cut the walk of so many programs over so many columns, so that every multiprocessor has
+    two."""
+    return max(1, min(-(-2 * multiprocessors // programs), columns // tile.columns, tile.splits))
 
 
 @functools.cache
@@ -98,8 +109,8 @@ def tiles_for(architecture: str, width: int, precision: str) -> Tiles:
     return INTERPRETED if architecture == INTERPRETER else TABLE[architecture, width, precision]
 
 
-def oldest_triton(architecture: str | None) -> tuple[int, int]:
-    """The first version that compiles the kernels right for an architecture; None: for the others."""
+def oldest_triton(architecture: str) -> tuple[int, int]:
+    """The first version that compiles the kernels right for an architecture."""
     # 3.6 leaves fences out for sm_100, made an empty kernel of one of ours, and does not take fences of our own there.
     return (3, 7) if architecture == "sm_100" else (3, 6)
 

@@ -75,7 +75,7 @@ def changes(constants: Constants) -> Iterator[tuple[str, dict[str, Any]]]:
     """What to try, the most promising first: a role, and fields of its tile to set on top of the best so far."""
     for role, candidates in PROMISING.items():
         yield from ((role, tile._asdict()) for tile in candidates)
-    if constants.precision in ("tf32", "bf16") and not constants.inside:
+    if tiles.takes_polynomial(constants.precision, constants.inside):
         yield "forward", {"polynomial": True}
     yield from ((role, {"splits": splits}) for splits in (2, 1) for role in PROMISING)
     for candidates, suffix in ((BAND, "_band"), (PLAIN, "")):

@@ -19,8 +19,10 @@ keeps its own rows on the chip; wider ones it reads again for every tile.
 import triton
 import triton.language as tl
 
+from dec_kernels.backends.triton import numbers_of
+
 # Before 3.7 Triton puts no fence between what cp.async copies to shared memory and the products that read it there.
-_LACKS_FENCES = tl.constexpr(tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7))
+_LACKS_FENCES = tl.constexpr(numbers_of(triton.__version__) < (3, 7))
 
 
 @triton.jit
