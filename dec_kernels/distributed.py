@@ -17,42 +17,52 @@ import contextlib
 import logging
 import weakref
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from dec_kernels.spec import NUMBERS
+
+# They stand where the name of a group stands: this process by itself, and all processes that there are at a call.
+ALONE = ""
 WORLD = "world"
-ALONE = ""  # the name of no group: this process by itself
-_CALL_BYTES = 1024  # of the description of a call; a longer one is cut off
-_CALL, _ERROR = "DECLoss: ", "DECLoss failed: "
+_CALL_BYTES = 1024  # of an encoded call; a longer one is cut off
 
 _log = logging.getLogger(__name__)
 
 
 def name_of(process_group: dist.ProcessGroup | str | None) -> str:
-    """The name of the group that an argument `process_group` stands for now.
+    """The name of the group that an argument `process_group` stands for, or `ALONE`, or `WORLD`.
 
     Raises:
         TypeError: it is no process group.
         ValueError: this process is not in it, or it is a string other than "world".
     """
+    if process_group is None:
+        return ALONE
     if isinstance(process_group, str):
         if process_group != WORLD:
             raise ValueError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
-        # torch.compile watches whether the first of these changes, and knows what the second one means.
-        world = dist.group.WORLD if dist.is_available() else None
-        others = dist.is_available() and dist.is_initialized() and world is not None and world.size() > 1
-        process_group = world if others else None
-    if process_group is None:
-        return ALONE
+        return WORLD
     if dist.is_available() and process_group == dist.GroupMember.NON_GROUP_MEMBER:
         raise ValueError("process_group must be a group that this process is in, got one that it is not in")
     if not (dist.is_available() and isinstance(process_group, dist.ProcessGroup)):
         raise TypeError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
     return process_group.group_name
+
+
+def found_now(group: str) -> str:
+    """The name of the group that `WORLD` is at this moment, or `ALONE`; any other name is itself."""
+    if group != WORLD:
+        return group
+    # torch.compile watches whether the first of these changes, and knows what the second one means.
+    world = dist.group.WORLD if dist.is_available() else None
+    others = dist.is_available() and dist.is_initialized() and world is not None and world.size() > 1
+    return world.group_name if others else ALONE
 
 
 def rank_in(group: str) -> int:
@@ -80,44 +90,99 @@ def gather(x: Tensor, group: str) -> Tensor:
 _all_gather_bytes: Any = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
 
 
-def compare(call: str, group: str) -> None:
-    """Returns when every rank of the group is at the same call.
+@dataclass(frozen=True)
+class Call:
+    """What one rank calls the loss with, or the error that it met before: what ranks tell each other at first.
 
-    Args:
-        call: what this rank is called with, "name=value; name=value".
+    Attributes:
+        fields: name -> value of all that has to be the same on every rank.
+        error: the type and the text of the error; None if there was none.
+    """
+
+    fields: Mapping[str, str]
+    error: str | None = None
+
+    @classmethod
+    def of(cls, images: Tensor, settings: str, numbers: Sequence[float]) -> Call:
+        """The call with such images (B, C, H, W) on this rank, its `settings` as `listed`, and `spec.NUMBERS`."""
+        values = {name: repr(float(x)).removesuffix(".0") for name, x in zip(NUMBERS, numbers, strict=True)}
+        kind = {"shape": str(tuple(images.shape)), "dtype": str(images.dtype), "device": images.device.type}
+        return cls(kind | values | _unlisted(settings))
+
+    def encode(self) -> str:
+        return f"{_CALL}{listed(self.fields)}" if self.error is None else f"{_ERROR}{self.error}"
+
+    @classmethod
+    def decode(cls, text: str) -> Call | None:
+        """The call that another rank has encoded; None if the text is something else."""
+        if text.startswith(_ERROR):
+            return cls({}, text.removeprefix(_ERROR))
+        return cls(_unlisted(text.removeprefix(_CALL))) if text.startswith(_CALL) else None
+
+    @staticmethod
+    def difference(calls: Sequence[Call | None], ranks: Sequence[int]) -> str | None:
+        """Says in what the calls of these ranks differ, or who has failed or is not at a call; None if all are alike."""
+        failed = [f"on rank {rank} DECLoss failed: {call.error}" for rank, call in _zip(ranks, calls) if call.error]
+        if failed:
+            return "; ".join(failed)
+        elsewhere = [str(rank) for rank, call in zip(ranks, calls, strict=True) if call is None]
+        if elsewhere:
+            return (
+                "every rank of process_group must call DECLoss, and then backward, equally often; "
+                f"this rank begins a call, and these ranks do not: {', '.join(elsewhere)}"
+            )
+        names = list(dict.fromkeys(name for _, call in _zip(ranks, calls) for name in call.fields))
+        values = {name: [call.fields.get(name, "missing") for _, call in _zip(ranks, calls)] for name in names}
+        differing = [f"{name} is {_by_value(found, ranks)}" for name, found in values.items() if len(set(found)) > 1]
+        if not differing:
+            return None
+        return (
+            "every rank of process_group must call DECLoss with the same arguments and with images of one shape and "
+            f"dtype, got: {'; '.join(differing)}"
+        )
+
+
+_CALL, _ERROR = "DECLoss: ", "DECLoss failed: "
+
+
+def listed(fields: Mapping[str, object]) -> str:
+    """ "name=value; name=value", for `Call`; the values hold no semicolon."""
+    return "; ".join([f"{name}={value}" for name, value in fields.items()])
+
+
+def _unlisted(text: str) -> dict[str, str]:
+    return {name: value for name, _, value in (field.partition("=") for field in text.split("; "))}
+
+
+def _zip(ranks: Sequence[int], calls: Sequence[Call | None]) -> list[tuple[int, Call]]:
+    return [(rank, call) for rank, call in zip(ranks, calls, strict=True) if call is not None]
+
+
+def _by_value(values: Sequence[str], ranks: Sequence[int]) -> str:
+    """ "8 on ranks 0, 2 and 4 on rank 1"."""
+    where = defaultdict(list)
+    for rank, value in zip(ranks, values, strict=True):
+        where[value].append(str(rank))
+    return " and ".join(
+        f"{value} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(ranks)}" for value, ranks in where.items()
+    )
+
+
+def compare(call: Call, group: str) -> None:
+    """Returns when every rank of the group is at the same call.
 
     Raises:
         ValueError: the ranks differ, or one of them has failed before; on every rank, naming ranks of the world.
     """
     if size_of(group) == 1:
         return
-    texts = _exchange(_CALL + call, group)
-    if all(text == texts[0] for text in texts) and texts[0].startswith(_CALL):
-        return
-    ranks = dist.get_process_group_ranks(group_of(group))
-    failed = {rank: text for rank, text in zip(ranks, texts, strict=True) if text.startswith(_ERROR)}
-    if failed:
-        raise ValueError("; ".join(f"on rank {rank} {text}" for rank, text in failed.items()))
-    elsewhere = [str(rank) for rank, text in zip(ranks, texts, strict=True) if not text.startswith(_CALL)]
-    if elsewhere:
-        raise ValueError(
-            "every rank of process_group must call DECLoss, and then backward, equally often; "
-            f"this rank begins a call, and others are not there: {', '.join(elsewhere)}"
-        )
-    fields = [dict(field.split("=", 1) for field in text.removeprefix(_CALL).split("; ")) for text in texts]
-    differences = [
-        f"{name} is {_by_value([call[name] for call in fields], ranks)}"
-        for name in fields[0]
-        if any(call[name] != fields[0][name] for call in fields)
-    ]
-    raise ValueError(
-        "every rank of process_group must call DECLoss with the same arguments and images of one shape and dtype, got: "
-        + "; ".join(differences)
-    )
+    calls = [Call.decode(text) for text in _exchange(call.encode(), group)]
+    if difference := Call.difference(calls, dist.get_process_group_ranks(group_of(group))):
+        raise ValueError(difference)
 
 
 class announcing:
-    """An error inside is raised here, and reaches the other ranks, which wait for this one's call."""
+    """Tells the other ranks, which wait for this rank's call, of an error inside of it; the error goes on."""
 
     # A class, since the compiler of PyTorch 2.6 does not look into generators.
     def __init__(self, group: str) -> None:
@@ -136,20 +201,10 @@ class announcing:
 def _announce(error: Exception, group: str) -> None:
     if size_of(group) == 1:
         return
-    text = f"{_ERROR}{type(error).__name__}: {error}"
-    _log.error("%s; telling the other ranks", text)
+    call = Call({}, f"{type(error).__name__}: {error}")
+    _log.error("DECLoss failed: %s; telling the other ranks", call.error)
     with contextlib.suppress(RuntimeError):  # should they not come, the error itself says more
-        _exchange(text, group)
-
-
-def _by_value(values: Sequence[str], ranks: Sequence[int]) -> str:
-    """ "8 on ranks 0, 2 and 4 on rank 1"."""
-    where = defaultdict(list)
-    for rank, value in zip(ranks, values, strict=True):
-        where[value].append(str(rank))
-    return " and ".join(
-        f"{value} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(ranks)}" for value, ranks in where.items()
-    )
+        _exchange(call.encode(), group)
 
 
 def _exchange(text: str, group: str) -> list[str]:

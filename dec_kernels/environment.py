@@ -1,4 +1,4 @@
-"""``dec-kernels env``: what runs here, on what, and which backend; plain text for a bug report, from torch alone."""
+"""`dec-kernels env`: what runs here, on what, and which backend; plain text for a bug report, from torch alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 import dec_kernels
 from dec_kernels import backends
 from dec_kernels.backends import cpp, triton
-from dec_kernels.backends.precision import preset_of, setting_of
+from dec_kernels.backends.precision import setting_of
 
 VARIABLES = (
     backends.ENVIRONMENT,
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report() -> str:
-    """The facts of each section as lines of ``name: value``."""
+    """The facts of each section as lines of `name: value`."""
     sections = {"versions": versions(), "machine": machine(), "settings": settings()}
     for device in devices():
         sections[f"device {device}"] = describe_device(device) | backends_on(device)
@@ -110,27 +110,23 @@ def describe_device(device: torch.device) -> Facts:
 
 
 def backends_on(device: torch.device) -> Facts:
-    """Each backend at float32 rows of DIM values: ready, or why not; and what "auto" takes."""
-    facts = {
-        name: "; ".join(backend.reasons(device, torch.float32, DIM)) or "ready"
-        for name, backend in backends.BACKENDS.items()
-    }
-    return facts | {
-        'precision="auto"': f"{preset_of('auto', device)}; PyTorch's own products are set to: {setting_of(device)}",
-        f"auto (D = {DIM}, float32, {ROWS} rows)": automatic(device),
-    }
+    """Each backend at float32 rows of DIM values: ready, or why not; and what "auto" is."""
+    reasons = backends.reasons_of_each(device, torch.float32, DIM)
+    facts = {name: "; ".join(found) or "ready" for name, found in reasons.items()}
+    return facts | automatic(device)
 
 
-def automatic(device: torch.device) -> str:
-    """What "auto" takes, and why."""
+def automatic(device: torch.device) -> Facts:
+    """What "auto" resolves to, and why."""
+    asked = f"auto (D = {DIM}, float32, {ROWS} columns)"
+    setting = f"PyTorch's own products are set to: {setting_of(device)}"
     try:
-        name = backends.asked_for("auto")
-        taken = backends.choose(name, backends.Task(device, torch.float32, DIM, ROWS, preset_of("auto", device)))
+        taken = backends.resolve("auto", "auto", device, torch.float32, DIM, ROWS)
     except (RuntimeError, ValueError) as error:
-        return f"error: {error}"
-    if name == "auto":
-        return f"{taken}, the fastest of those that are ready"
-    return f"{taken}, since {backends.ENVIRONMENT} names it"
+        return {asked: f"error: {error}", 'precision="auto"': setting}
+    named = os.environ.get(backends.ENVIRONMENT) or "auto"
+    why = "the fastest of those that are ready" if named == "auto" else f"since {backends.ENVIRONMENT} names it"
+    return {asked: f"{taken.backend}, {why}", 'precision="auto"': f"{taken.precision}; {setting}"}
 
 
 def device_name(device: torch.device) -> str:
@@ -164,9 +160,9 @@ def driver() -> str | None:
 
 def extension_compiler() -> str | None:
     """What compiled dec_kernels._C, by the mark that GCC and Clang leave in their objects."""
-    if cpp._C is None or cpp._C.__file__ is None:
+    if cpp.extension is None or cpp.extension.__file__ is None:
         return None
-    marks = re.findall(rb"GCC: \([^)]*\) [\d.]+|clang version [\d.]+", Path(cpp._C.__file__).read_bytes())
+    marks = re.findall(rb"GCC: \([^)]*\) [\d.]+|clang version [\d.]+", Path(cpp.extension.__file__).read_bytes())
     return ", ".join(sorted({mark.decode() for mark in marks})) or None
 
 

@@ -1,4 +1,4 @@
-"""The module and the function: images and arguments in, scalar out."""
+"""`DECLoss` and `dec_loss`: images and arguments in, the loss out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from dec_kernels.backends import asked_for
-from dec_kernels.backends.precision import preset_of
-from dec_kernels.distributed import ALONE, WORLD, announcing, group_of, name_of
+from dec_kernels.backends import resolve
+from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, group_of, listed, name_of, size_of
 from dec_kernels.op import gather_images, row_losses
 from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
@@ -34,71 +33,82 @@ class _Argument:
 
 
 class DECLoss(nn.Module):
-    r"""Detail Enhanced Contrastive Loss (Xu et al., TPAMI 2024, Eqs. 37-42) between SR and HR images.
+    r"""Detail Enhanced Contrastive Loss between SR and HR images (Xu et al., TPAMI 2024, Eqs. 37 to 42).
 
-    Both images are cut into non-overlapping patches, the rows :math:`q_i` (SR) and :math:`p_i` (HR), with
-    :math:`z_i = q_i/|q_i|` and :math:`h_i = p_i/|p_i|`. HR patches whose PSNR to each other is at least `threshold` are
-    positives, all others negatives; j runs over all rows, i included:
+    Both images are cut into non-overlapping patches: the rows $q_i$ (SR) and $p_i$ (HR), with $z_i = q_i / |q_i|$ and
+    $h_i = p_i / |p_i|$. HR patches whose PSNR to each other is at least `threshold` are positives; all others are
+    negatives. The index j runs over all rows, i included:
 
-    .. math::
-        m_{ij} &= [-20 \log_{10}(\mathrm{dist}(p_i, p_j) / \mathrm{max\_val}) \ge \mathrm{threshold}] \\
-        Q^+_i &= \sum_j m_{ij} (\exp z_i \cdot z_j + 2 \exp h_i \cdot z_j) / t_{pos} \\
-        Q^-_i &= \sum_j (1 - m_{ij}) (\exp z_i \cdot z_j + 2 \exp h_i \cdot z_j) / t_{neg} \\
-        L &= -\frac{1}{n} \sum_i \log (Q^+_i / Q^-_i)
+    $$
+    \begin{aligned}
+    m_{ij} &= [-20 \log_{10}(\mathrm{dist}(p_i, p_j) / \mathrm{max\_val}) \ge \mathrm{threshold}] \\
+    Q^+_i &= \sum_j m_{ij} (\exp z_i \cdot z_j + 2 \exp h_i \cdot z_j) / t_{pos} \\
+    Q^-_i &= \sum_j (1 - m_{ij}) (\exp z_i \cdot z_j + 2 \exp h_i \cdot z_j) / t_{neg} \\
+    L &= -\frac{1}{n} \sum_i \log (Q^+_i / Q^-_i)
+    \end{aligned}
+    $$
 
-    The cost is O(n^2) in time and O(n) in memory, n = B * floor(H / P) * floor(W / P).
+    Time is O(n^2) and memory is O(n), where n = B * floor(H / P) * floor(W / P) is the number of patches.
+
+    Every argument is also an attribute that can be read and set, for example by a schedule of `loss_weight`. A new
+    value is checked in the same way.
 
     Args:
-        patch_size: P, pixels; patches are P x P.
-        threshold: PSNR in dB from which two HR patches are positives of each other (Eq. 37).
-        t_pos, t_neg: temperatures of the positive and of the negative sum (Eqs. 40, 41).
+        patch_size: P, in pixels: patches are P x P.
+        threshold: the PSNR in dB from which two HR patches are positives of each other (Eq. 37).
+        t_pos: the temperature of the positive sum (Eq. 40).
+        t_neg: the temperature of the negative sum (Eq. 41).
         max_val: the upper bound of the colour space, MAX in Eq. 37: 1.0 for images in [0, 1].
         distance: "l2", the norm as printed in Eq. 37, or "rmse", l2 / sqrt(C * P * P), as in the usual PSNR.
-        temperature: "outside" divides the sums as printed; t_pos and t_neg then only add the constant
-            log(t_pos / t_neg) to the loss and never reach a gradient. "inside" is exp(x / t), with t >= 0.02.
-        scope: "batch", every patch of the batch against every other, or "image", each image by itself.
-        remainder: what becomes of rows and columns of pixels that P does not divide: "crop" leaves them out (and
-            gives them a zero gradient), "error" refuses them.
+        temperature: "outside" divides the sums, as printed. The temperatures then only add the constant
+            log(t_pos / t_neg) to the loss and never reach a gradient. "inside" takes exp(x / t), with t >= 0.02.
+        scope: "batch" compares every patch of the batch with every other. "image" treats each image by itself.
+        remainder: what happens to rows and columns of pixels that P does not divide. "crop" leaves them out and gives
+            them a zero gradient. "error" raises.
         loss_weight: a factor on the result.
-        reduction: "mean" over the n patches, "sum", or "none": n values, ordered by image, then patch row, then column.
-        precision: how far the operands of the matrix products may be rounded; the mask is always exact, and sums, exp
-            and log are always float32. "ieee" (float32), "tf32x3" (float32's error from three TF32 products), "tf32",
-            "bf16". A device without TF32 computes both TF32 presets as "ieee". "auto" is bf16 or tf32 under autocast
-            to bfloat16 or float16, otherwise what PyTorch's own float32 products on that device are set to, through any
-            of its interfaces: "highest" (or "ieee") tf32x3, "high" (or "tf32") tf32, "medium" (or "bf16") bf16. The
-            backward takes what the forward found; a graph of torch.compile, what was set when it was compiled.
-            float64 images are computed in float64.
-        backend: "auto" (the fastest that can run; the environment variable ``DEC_KERNELS_BACKEND`` replaces it),
-            "reference", "torch", "cpp" or "triton". One that was asked for by name runs or raises.
-        process_group: None, patches of this process alone; a `torch.distributed` group, columns j from every rank in it
-            ("Many processes" below); or "world", every process, looked up at each call: where `torch.distributed` is
-            not initialised then, this one alone. (Before it is, `torch.distributed.group.WORLD` is None.)
+        reduction: "mean" over the n patches, "sum", or "none": n values, ordered by image, patch row and patch column.
+        precision: how far the operands of the matrix products may be rounded: "ieee" (float32), "tf32x3" (the error of
+            float32 from three TF32 products), "tf32" or "bf16". The mask is always exact; sums, exp and log are always
+            float32; float64 images are computed in float64. A device without TF32 computes both TF32 presets as "ieee".
+            "auto" is "bf16" or "tf32" under autocast to bfloat16 or float16. Elsewhere it follows PyTorch's own setting
+            for float32 products on that device, through whichever interface it was made: "highest" (or "ieee") means
+            "tf32x3", "high" (or "tf32") means "tf32", and "medium" (or "bf16") means "bf16".
+        backend: "reference", "torch", "cpp" or "triton" runs or raises. "auto" takes the backend that the environment
+            variable `DEC_KERNELS_BACKEND` names, or else the fastest that can run.
+        process_group: None compares patches of this process alone. A `torch.distributed` group adds the columns of
+            every rank in it (see below). "world" means all processes, looked up at each call; it means this process
+            alone where `torch.distributed` is not initialised. (Until then `torch.distributed.group.WORLD` is None.)
+
+    Resolution:
+        Precision and backend are resolved once a call, and the backward uses what the forward used. A graph of
+        torch.compile keeps what was resolved when it was compiled.
 
     Many processes:
-        With a group, i runs over this rank's patches and j over those of all ranks. Each rank returns the mean over its
-        own rows, so that the gradients that DDP and FSDP average are those of one process with the whole batch. SR and
-        HR images are gathered in the forward and two numbers a patch in the backward; no gradient is. Memory grows
-        with the patches of all ranks, time with n times that. Every rank of the group has to call the loss, and then
-        `backward`, equally often, with images of one shape and dtype. Calls that differ, or fail on one rank, are an
-        error on every rank; not so, under ``torch.compile(fullgraph=True)``, one that fails while it is compiled.
+        With a group, i runs over the patches of this rank and j over those of all ranks. Each rank returns the mean
+        over its own rows, so the gradients that DDP and FSDP average are those of one process with the whole batch.
+        The forward gathers SR and HR images, the backward two numbers a patch. Gradients are not sent. Memory grows
+        with the patches of all ranks; time grows with n times that number. Every rank of the group has to call the loss
+        and then `backward` equally often, with images of one shape and dtype. If ranks disagree or one of them fails,
+        every rank raises an error that says so. The exception is a rank that fails while
+        `torch.compile(fullgraph=True)` compiles its call.
 
     Policies:
-        - A patch of norm zero has similarity 0 with everything and a zero gradient.
-        - A row with no negative or no positive contributes 0 to the loss and to the gradient; the mean stays over n.
-        - i = j is always positive.
-        - NaN or infinity in `sr` or `hr` makes the loss NaN. So do values too large for the norm of a patch, with torch
-          and C++ on a GPU: there the host would have to wait to look at them first. On the CPU they are refused.
-        - Results are the same bits from run to run, for a given number of threads.
-        - `sr` and `hr` must not change in place before `backward`: PyTorch raises an error where that needs them. It
-          does not need `hr` with Triton, or with a process group.
-        - Second derivatives, forward-mode derivatives and `torch.vmap` are refused. `torch.func.grad` and the like
+        - A patch of norm zero has similarity 0 with everything, and a zero gradient.
+        - A row without positives or without negatives contributes 0 to the loss and to the gradient. The mean is
+          still taken over n.
+        - A patch is always a positive of itself.
+        - NaN or infinity in `sr` or `hr` makes the loss NaN. So do values so large that the norm of a patch overflows,
+          with the backends "torch" and "cpp" on a GPU, where the host would have to wait for the device to look at
+          them. On the CPU such values raise.
+        - Results have the same bits from run to run, for a given number of threads.
+        - `sr` and `hr` must not change in place before `backward`. PyTorch raises where the backward reads them: it
+          does not read `hr` with Triton or with a process group.
+        - Second derivatives, forward-mode derivatives and `torch.vmap` raise. `torch.func.grad` and its relatives
           raise PyTorch's own error.
 
-    Every argument is an attribute too, that can be read and set, for example by a schedule of ``loss_weight``; what is
-    set is checked as here.
-
     Raises:
-        TypeError, ValueError: an argument is not of the kind or in the range above; a group with scope="image".
+        TypeError: an argument is not of the kind above.
+        ValueError: an argument is out of the range above, or a group comes with scope="image".
 
     Example:
         >>> criterion = DECLoss(loss_weight=1e-2)
@@ -140,54 +150,55 @@ class DECLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = Spec(
-            patch_size,
-            threshold,
-            t_pos,
-            t_neg,
-            max_val,
-            distance,
-            temperature,
-            scope,
-            remainder,
-            loss_weight,
-            reduction,
-            precision,
-            backend,
+            patch_size=patch_size,
+            threshold=threshold,
+            t_pos=t_pos,
+            t_neg=t_neg,
+            max_val=max_val,
+            distance=distance,
+            temperature=temperature,
+            scope=scope,
+            remainder=remainder,
+            loss_weight=loss_weight,
+            reduction=reduction,
+            precision=precision,
+            backend=backend,
         )
         self.process_group = process_group
 
     @property
     def process_group(self) -> torch.distributed.ProcessGroup | str | None:
         """As the argument. Its name is what is kept: with the group the module could be neither copied nor saved."""
-        if self.group is None:
+        if self.group == WORLD:
             return WORLD
         return None if self.group == ALONE else group_of(self.group)
 
     @process_group.setter
     def process_group(self, process_group: torch.distributed.ProcessGroup | str | None) -> None:
         _check_scope(self.spec, process_group)
-        self.group = None if process_group == WORLD else name_of(process_group)
+        self.group = name_of(process_group)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The loss of `sr` against the target `hr`.
 
         Args:
             sr: (B, C, H, W), float16, bfloat16, float32 or float64, any strides.
-            hr: same shape, dtype (under autocast: any float dtype) and device; must not require a gradient. It may have
-                been made under `torch.inference_mode` (not so inside of a graph of torch.compile).
+            hr: same shape, dtype (under autocast: any float dtype) and device. It must not require a gradient. It may
+                come from `torch.inference_mode`, but not within a graph of torch.compile.
 
         Returns:
             A scalar, or n values with reduction="none"; float64 for float64 images, otherwise float32.
 
         Raises:
-            TypeError: `sr` or `hr` is not a dense tensor of one of these dtypes with values (nested, sparse and meta
-                tensors are not), or their dtypes differ.
-            ValueError: shapes or devices differ, are not 4-D, hold no patch; `hr` requires a gradient; on the CPU, `hr`
-                holds values beyond 1e34, or float64 images hold values beyond 1e150; or the ranks of the process group
-                differ in shapes, dtypes or arguments.
+            TypeError: `sr` or `hr` is not a dense tensor with values in one of these dtypes (nested, sparse, quantized
+                and meta tensors are not), or their dtypes differ.
+            ValueError: the shapes or devices differ, are not 4-D, or hold no patch; `hr` requires a gradient; on the
+                CPU, `hr` holds values beyond 1e34, or float64 images hold values beyond 1e150; the ranks of the process
+                group disagree in shapes, dtypes or arguments; `DEC_KERNELS_BACKEND` names no backend.
+            RuntimeError: the backend cannot run here; the error has the reasons of each.
             NotImplementedError: a forward-mode derivative, `torch.vmap` or a second derivative is asked for.
         """
-        return _loss(sr, hr, self.spec, name_of(WORLD) if self.group is None else self.group)
+        return _loss(sr, hr, self.spec, found_now(self.group))
 
     def extra_repr(self) -> str:
         shown = [
@@ -195,8 +206,7 @@ class DECLoss(nn.Module):
             for name, value in vars(self.spec).items()
             if name == "patch_size" or value != getattr(Spec(), name)
         ]
-        group = WORLD if self.group is None else self.group
-        return ", ".join(shown if group == ALONE else [*shown, f"process_group={group!r}"])
+        return ", ".join(shown if self.group == ALONE else [*shown, f"process_group={self.group!r}"])
 
 
 def dec_loss(
@@ -219,22 +229,22 @@ def dec_loss(
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
-    group = name_of(process_group)
+    group = found_now(name_of(process_group))
     with announcing(group):
         spec = Spec(
-            patch_size,
-            threshold,
-            t_pos,
-            t_neg,
-            max_val,
-            distance,
-            temperature,
-            scope,
-            remainder,
-            loss_weight,
-            reduction,
-            precision,
-            backend,
+            patch_size=patch_size,
+            threshold=threshold,
+            t_pos=t_pos,
+            t_neg=t_neg,
+            max_val=max_val,
+            distance=distance,
+            temperature=temperature,
+            scope=scope,
+            remainder=remainder,
+            loss_weight=loss_weight,
+            reduction=reduction,
+            precision=precision,
+            backend=backend,
         )
         _check_scope(spec, process_group)
     return _loss(sr, hr, spec, group)
@@ -243,18 +253,23 @@ def dec_loss(
 def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
     with announcing(group):
         sr, hr = _checked(sr, hr, spec)
-        constants = spec.constants(sr.shape[1] * spec.patch_size**2, preset_of(spec.precision, sr.device))
-        backend = asked_for(spec.backend)
+        batch, channels, height, width = sr.shape
+        per_image = spec.scope == "image"
+        dim = channels * spec.patch_size**2
+        columns = (height // spec.patch_size) * (width // spec.patch_size) * (1 if per_image else batch * size_of(group))
+        run = resolve(spec.backend, spec.precision, sr.device, sr.dtype, dim, columns)
     if not torch.compiler.is_dynamo_compiling() and hr.is_inference() and sr.requires_grad:
         hr = hr.clone()  # as autograd can save it
     all_sr, all_hr = sr.detach(), hr
     if group != ALONE:
         # A rank without a backward would leave the others waiting in theirs.
-        switches = f"{spec.switches()}; gradient={torch.is_grad_enabled() and sr.requires_grad}"
-        all_sr, all_hr = gather_images(
-            all_sr, hr, group, spec.patch_size, constants.precision, backend, switches, spec.numbers()
-        )
-    losses = row_losses(sr, all_sr, all_hr, group, spec.patch_size, spec.scope == "image", *constants, backend)[0]
+        gradient = torch.is_grad_enabled() and sr.requires_grad
+        settings = listed({**spec.settings(), "precision": run.precision, "gradient": gradient})
+        all_sr, all_hr = gather_images(all_sr, hr, group, settings, spec.numbers())
+    constants = spec.constants(dim, run.precision)
+    losses = row_losses(
+        sr, all_sr, all_hr, group, spec.patch_size, per_image, *constants, run.backend, run.dtype
+    )[0]  # fmt: skip
     if spec.loss_weight != 1:
         losses = float(spec.loss_weight) * losses  # PyTorch has no integers beyond 2**64
     if spec.reduction == "none":

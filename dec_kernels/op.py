@@ -27,16 +27,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dec_kernels import distributed
-from dec_kernels.backends import BACKENDS, Task, choose
+from dec_kernels.backends import BACKENDS
 from dec_kernels.patches import MAX_PIXEL, Batch, largest
-from dec_kernels.spec import NUMBERS, Constants
+from dec_kernels.spec import Constants
 
 _LIBRARY = torch.library.Library("dec_kernels", "FRAGMENT")
 
@@ -68,6 +67,7 @@ def _row_losses(
     inside: bool,
     precision: str,
     backend: str,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """-log(Qpos / Qneg) of every patch of `own`, (n,), and Qpos and Qneg, (2, n), in image order; and for the backward.
 
@@ -76,16 +76,18 @@ def _row_losses(
     Args:
         own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
         sr, hr: images whose patches are columns, (size * B, C, H, W) each, of every rank of the group in turn.
-        group: its name; "" for a process by itself, whose `sr` is `own`.
-        precision: a preset. What "auto" is has to be found out before: the backward takes the same.
+        group: its name; `distributed.ALONE` for a process by itself, whose `sr` is `own`.
+        patch_size: P, pixels.
+        per_image: whether each image is a group of its own.
+        radius, t_pos, t_neg, inside, precision: as in `dec_kernels.spec.Constants`.
+        backend, dtype: as `dec_kernels.backends.resolve` found them: never "auto", and the backward takes the same.
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     with _without_autocast(sr):
         _check_range(sr, hr)
-        chosen, dtype = backend_for(backend, sr, patch_size, per_image, precision)
         batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
-        rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
-        sums = chosen.forward(rows, constants).to(_result_dtype(sr))
+        rows = BACKENDS[backend].prepare(batch, patch_size, per_image, constants, dtype)
+        sums = BACKENDS[backend].forward(rows, constants).to(_result_dtype(sr))
         # Not the logarithm of a ratio: with temperatures far apart, float32 has no room for that. The logarithm of 0 is
         # infinite. A NaN must show even in a row without negatives.
         log_qpos, log_qneg = sums.log().unbind()
@@ -111,6 +113,7 @@ def _row_losses_backward(
     inside: bool,
     precision: str,
     backend: str,
+    dtype: torch.dtype,
 ) -> Tensor:
     """dL/down, in the shape, dtype and memory format of `own`, L being the sum over all ranks' losses.
 
@@ -118,11 +121,11 @@ def _row_losses_backward(
         weights: alpha and beta of every column, (2, N), in image order.
         kept: the last result of the forward.
         sr, hr: those of the forward where that is empty.
+        group, patch_size, per_image, radius, t_pos, t_neg, inside, precision, backend, dtype: those of the forward.
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     with _without_autocast(own):
-        # As the forward counted columns: it must be the same backend.
-        chosen, dtype = backend_for(backend, own, patch_size, per_image, precision, weights.shape[1])
+        chosen = BACKENDS[backend]
         if sr is None or hr is None:
             rows = chosen.restore(kept, own, weights.shape[1], patch_size, per_image, constants)
         else:
@@ -137,36 +140,19 @@ row_losses_backward = _operator(_row_losses_backward)
 
 
 def _gather_images(
-    sr: Tensor,
-    hr: Tensor,
-    group: str,
-    patch_size: int,
-    precision: str,
-    backend: str,
-    switches: str,
-    numbers: Sequence[float],
-) -> tuple[Tensor, Tensor]:
+    sr: Tensor, hr: Tensor, group: str, settings: str, numbers: Sequence[float]
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """SR and HR images of every rank of a group, (size * B, C, H, W) each, once all ranks are found to agree.
 
     Args:
         sr, hr: this rank's, (B, C, H, W).
         group: its name.
-        switches, numbers: the rest of the call, for comparison: "name=value; name=value", and as `spec.NUMBERS`.
+        settings, numbers: the rest of the call, for comparison, as `dec_kernels.distributed.Call.of` takes them.
 
     Raises:
         ValueError: the ranks differ in shapes, dtypes or arguments, or another rank has failed.
-        RuntimeError: no backend can run here.
     """
-    with distributed.announcing(group):
-        backend_for(backend, sr, patch_size, False, precision)
-    values = "; ".join(
-        f"{name}={float(value)!r}".removesuffix(".0") for name, value in zip(NUMBERS, numbers, strict=True)
-    )
-    distributed.compare(
-        f"shape={tuple(sr.shape)}; dtype={sr.dtype}; device={sr.device.type}; {values}; "
-        f"precision={precision}; {switches}",
-        group,
-    )
+    distributed.compare(distributed.Call.of(sr, settings, numbers), group)
     return distributed.gather(sr, group), distributed.gather(hr, group)
 
 
@@ -185,19 +171,6 @@ gather_weights = _operator(_gather_weights)
 def _without_autocast(images: Tensor) -> AbstractContextManager[object]:
     device = images.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-
-
-def backend_for(
-    backend: str, images: Tensor, patch_size: int, per_image: bool, precision: str, columns: int | None = None
-) -> tuple[ModuleType, torch.dtype]:
-    """The backend that runs, and the dtype that it computes in; `columns` are those of `images` where not given."""
-    batch, channels, height, width = images.shape
-    if columns is None:
-        columns = batch * (height // patch_size) * (width // patch_size)
-    dtype = _result_dtype(images)
-    of_a_group = columns // (batch if per_image else 1)
-    name = choose(backend, Task(images.device, dtype, channels * patch_size**2, of_a_group, precision))
-    return BACKENDS[name], torch.float64 if name == "reference" else dtype
 
 
 def _check_range(sr: Tensor, hr: Tensor) -> None:
@@ -222,11 +195,10 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
 
 
 @torch.library.register_fake("dec_kernels::row_losses", lib=_LIBRARY)
-def _(own, sr, hr, group, patch_size, per_image, radius, t_pos, t_neg, inside, precision, backend):
+def _(own, sr, hr, group, patch_size, per_image, radius, t_pos, t_neg, inside, precision, backend, dtype):
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     patches = (own.shape[2] // patch_size) * (own.shape[3] // patch_size)
-    chosen, _ = backend_for(backend, sr, patch_size, per_image, precision)
-    kept = chosen.kept_bytes(own, sr.shape[0] * patches, patch_size, per_image, constants)
+    kept = BACKENDS[backend].kept_bytes(own, sr.shape[0] * patches, patch_size, per_image, constants)
     losses = own.new_empty(own.shape[0] * patches, dtype=_result_dtype(own))
     return losses, losses.new_empty((2, *losses.shape)), own.new_empty(kept, dtype=torch.uint8)
 

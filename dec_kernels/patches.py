@@ -1,6 +1,6 @@
 """Images -> unit rows, sorted by the mean of their HR patch, with the band of possible positives; and the way back.
 
-Why sorted: by Cauchy-Schwarz ``|p_i - p_j| >= sqrt(D) * |mean_i - mean_j|``. Once the rows are in the order of their
+Why sorted: by Cauchy-Schwarz `|p_i - p_j| >= sqrt(D) * |mean_i - mean_j|`. Once the rows are in the order of their
 means, the positives of a row lie in one contiguous range of columns, its band. Everywhere else the mask is known to be
 zero without looking. The loss does not care about the order of the patches.
 """
@@ -127,11 +127,6 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     _divide_(z, torch.where(z_norm == 0, 1, z_norm))
     p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, rows), dtype)
     return Patches(z, p, p_scale, column_order, rows, z_scale, first, last, order)
-
-
-def kept_bytes(own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
-    """Of `Patches.kept`."""
-    return 0
 
 
 def rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ def patch_rows(images: Tensor, patch_size: int) -> Tensor:
 
 
 def positives(p: Tensor, radius: float) -> Tensor:
-    """Eq. 37, in the form ``|p_i - p_j| <= radius``: (..., n, D) -> (..., n, n) bool."""
+    """Eq. 37, in the form `|p_i - p_j| <= radius`: (..., n, D) -> (..., n, n) bool."""
     i = torch.arange(p.shape[-2], device=p.device)
     return (torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist") <= radius) | (i[:, None] == i)
 

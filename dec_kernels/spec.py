@@ -40,9 +40,9 @@ class Constants(NamedTuple):
     """What a backend has to know of a `Spec`: pure numbers, the distance already in l2 units.
 
     Attributes:
-        radius: i and j are positives of each other where ``|p_i - p_j| <= radius``.
+        radius: i and j are positives of each other where `|p_i - p_j| <= radius`.
         t_pos, t_neg: temperatures.
-        inside: ``exp(x / t)`` where true, ``exp(x) / t`` where false.
+        inside: `exp(x / t)` where true, `exp(x) / t` where false.
         precision: how far the operands of the products may be rounded; "auto" does not reach a backend.
     """
 
@@ -111,10 +111,9 @@ class Spec:
         """In the order of `NUMBERS`."""
         return [getattr(self, name) for name in NUMBERS]
 
-    def switches(self) -> str:
-        """All that is no number, but the precision: what "auto" stands for is found out elsewhere."""
-        names = [name for name in self.__dataclass_fields__ if name not in (*NUMBERS, "precision")]
-        return "; ".join([f"{name}={getattr(self, name)}" for name in names])
+    def settings(self) -> dict[str, str]:
+        """All that is no number."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in NUMBERS}
 
     def constants(self, dim: int, precision: str) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""

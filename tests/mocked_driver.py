@@ -26,6 +26,7 @@ from triton.runtime.jit import JITFunction
 from dec_kernels import dec_loss, op
 from dec_kernels.backends import triton as backend
 from dec_kernels.backends.triton.tiles import PRECISIONS
+from dec_kernels.distributed import ALONE
 from dec_kernels.spec import Spec
 
 # Of the arguments that a launcher converts: all others of these types are pointers.
@@ -148,11 +149,11 @@ def step_alone(launches: Launches) -> dict[str, Any]:
 
 def step_of(ranks: int, sr: Tensor, hr: Tensor, spec: Spec, precision: str) -> int:
     """A step of rank 0 by the operators; the bytes that it keeps. With ranks, all columns have come."""
-    constants = (spec.patch_size, spec.scope == "image", *spec.constants(192, precision), "triton")
+    constants = (spec.patch_size, spec.scope == "image", *spec.constants(192, precision), "triton", torch.float32)
     own = sr[: sr.shape[0] // ranks]
-    _, sums, kept = op._row_losses(own, sr, hr, "", *constants)
+    _, sums, kept = op._row_losses(own, sr, hr, ALONE, *constants)
     weights = torch.ones_like(sums).repeat(1, ranks)
-    gradient = op._row_losses_backward(weights, own, kept, None, None, "", *constants)
+    gradient = op._row_losses_backward(weights, own, kept, None, None, ALONE, *constants)
     assert gradient.shape == own.shape
     return kept.nbytes
 

@@ -50,7 +50,7 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(autouse=True)
 def cuda(extension: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The C++ backend calls the CUDA path for tensors on the CPU, and memory is full of NaN until it is written to."""
-    monkeypatch.setattr(cpp, "_C", SimpleNamespace(forward_cpu=extension.forward, backward_cpu=extension.backward))
+    monkeypatch.setattr(cpp, "extension", SimpleNamespace(forward_cpu=extension.forward, backward_cpu=extension.backward))
     torch.use_deterministic_algorithms(True)
     yield extension
     torch.use_deterministic_algorithms(False)
@@ -66,7 +66,8 @@ def sums(backend: Any, rows: Patches, constants: Constants) -> Sums:
     # Weights of both signs, of a size of their own for each row and class.
     generator = torch.Generator().manual_seed(1)
     alpha, beta = torch.randn(2, *rows.p_scale.shape, generator=generator).to(rows.z.dtype)
-    return Sums(*backend.sums(rows, constants), backend.gradients(rows, constants, alpha, 0.1 * beta))
+    ours = backend.BACKEND
+    return Sums(*ours.sums(rows, constants), ours.gradients(rows, constants, alpha, 0.1 * beta))
 
 
 def in_float64(rows: Patches) -> Patches:
@@ -181,7 +182,7 @@ def test_a_launch_that_fails_is_an_error(cuda: Any) -> None:
     cuda.fail_launches(True)
     try:
         with pytest.raises(RuntimeError, match="dec_kernels was not launched: invalid configuration argument"):
-            cpp.forward(rows, constants)
+            cpp.BACKEND.forward(rows, constants)
     finally:
         cuda.fail_launches(False)
-    cpp.forward(rows, constants)
+    cpp.BACKEND.forward(rows, constants)

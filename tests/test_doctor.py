@@ -345,13 +345,13 @@ class TestBackends:
     def test_a_wrong_backend_is_found(
         self, direction: str, photo: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        right = getattr(torch_backend, direction)
+        right = getattr(torch_backend.BACKEND, direction)
 
         def wrong(*inputs):
             result = right(*inputs)
             return result * 1.001 if direction == "backward" else torch.stack([result[0] * 1.001, result[1]])
 
-        monkeypatch.setattr(torch_backend, direction, wrong)
+        monkeypatch.setattr(torch_backend.BACKEND, direction, wrong)
         verdicts = {check["backend"]: check["right"] for check in backends.checks(*photo, SPEC)}
         assert verdicts["torch"] is False
         assert verdicts["reference"] is True
@@ -422,8 +422,8 @@ class TestCommand:
         self, photo: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         torch.save(photo, "batch.pt")
-        right = torch_backend.backward
-        monkeypatch.setattr(torch_backend, "backward", lambda *inputs: 1.01 * right(*inputs))
+        right = torch_backend.BACKEND.backward
+        monkeypatch.setattr(torch_backend.BACKEND, "backward", lambda *inputs: 1.01 * right(*inputs))
         assert main(["doctor", "batch.pt", "--patch-size", "12"]) == 1
         assert "WRONG" in capsys.readouterr().out
 

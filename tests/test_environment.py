@@ -37,8 +37,8 @@ def test_settings_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("named", ["", "torch", "reference", "auto"])
 def test_auto_is_the_backend_that_a_call_takes(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backends.ENVIRONMENT, named)
-    expected = named if named in ("torch", "reference") else "torch" if backends.cpp.reasons(CPU, None, 3) else "cpp"
-    taken, _, why = environment.automatic(CPU).partition(", ")
+    expected = named if named in ("torch", "reference") else "torch" if backends.cpp.BACKEND.reasons(CPU, None, 3) else "cpp"
+    taken, _, why = next(iter(environment.automatic(CPU).values())).partition(", ")
     assert taken == expected
     assert (backends.ENVIRONMENT in why) == (named in ("torch", "reference"))
 
@@ -73,7 +73,7 @@ def test_reasons_stand_beside_each_backend(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_compiler_is_that_of_the_extension() -> None:
-    if backends.cpp._C is None:
+    if backends.cpp.extension is None:
         pytest.skip("there is no extension")
     assert any(char.isdigit() for char in environment.extension_compiler() or "")
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dec_kernels import DECLoss, dec_loss
+from dec_kernels.distributed import ALONE
 from dec_kernels.op import row_losses, row_losses_backward
 from tests.conftest import on_the_interpreter
 from tests.oracle import evaluate, images, threshold
@@ -17,15 +18,16 @@ from tests.oracle import evaluate, images, threshold
 ETA = threshold("l2", 3, 4)
 
 
-def arguments(backend: str, per_image: bool = False, inside: bool = False) -> tuple:
-    return 4, per_image, 0.3, 0.5, 1.5, inside, "ieee", backend
+def arguments(backend: str, dtype: torch.dtype, per_image: bool = False, inside: bool = False) -> tuple:
+    dtype = torch.float64 if backend == "reference" else dtype
+    return ALONE, 4, per_image, 0.3, 0.5, 1.5, inside, "ieee", backend, dtype
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 @pytest.mark.parametrize("per_image", [False, True])
 def test_opcheck_forward(backend: str, dtype: torch.dtype, per_image: bool) -> None:
     sr, hr = images(2, 3, 13, 16, 4, dtype)
-    others = (sr.detach(), hr, "", *arguments(backend, per_image))
+    others = (sr.detach(), hr, *arguments(backend, torch.float32, per_image))
     torch.library.opcheck(row_losses, (sr.detach(), *others))
     torch.library.opcheck(row_losses, (sr.requires_grad_(), *others))
 
@@ -34,9 +36,9 @@ def test_opcheck_forward(backend: str, dtype: torch.dtype, per_image: bool) -> N
 def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> None:
     sr, hr = images(2, 3, 13, 16, 4, torch.float32)
     sr = sr.contiguous(memory_format=memory_format)
-    *_, kept = row_losses(sr, sr, hr, "", *arguments(backend))
+    *_, kept = row_losses(sr, sr, hr, *arguments(backend, torch.float32))
     columns = (None, None) if kept.nbytes else (sr, hr)
-    torch.library.opcheck(row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, "", *arguments(backend)))
+    torch.library.opcheck(row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, *arguments(backend, torch.float32)))
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -45,7 +47,7 @@ def test_gradcheck(float64_backend: str, per_image: bool, inside: bool) -> None:
     sr, hr = images(2, 1, 9, 12, 4, torch.float64)
 
     def losses(sr: Tensor) -> Tensor:
-        return row_losses(sr, sr.detach(), hr, "", *arguments(float64_backend, per_image, inside))[0]
+        return row_losses(sr, sr.detach(), hr, *arguments(float64_backend, torch.float64, per_image, inside))[0]
 
     assert torch.autograd.gradcheck(losses, sr.requires_grad_())
 
@@ -179,7 +181,7 @@ def test_torch_compile_does_not_look_into_the_operators(tiled: str) -> None:
     def step(sr: Tensor, hr: Tensor) -> Tensor:
         with torch.random.fork_rng():  # a graph break in here, and the whole function runs as it is
             torch._dynamo.graph_break()
-            losses, *_ = row_losses(sr, sr.detach(), hr, "", *arguments(tiled))
+            losses, *_ = row_losses(sr, sr.detach(), hr, *arguments(tiled, torch.float32))
         return losses
 
     sr, hr = images(2, 3, 12, 16, 4, torch.float32)

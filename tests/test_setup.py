@@ -29,7 +29,7 @@ def loss_and_extension(sources: Path) -> str:
     # Without the finder of an editable installation, which would find this checkout's extension.
     program = "import sys; sys.meta_path = [finder for finder in sys.meta_path if 'ditable' not in repr(finder)];"
     program += "import torch, dec_kernels as d, dec_kernels.backends.cpp as cpp; x = torch.rand(1, 3, 16, 16);"
-    program += "print(d.__file__, float(d.dec_loss(x, x)), cpp._C)"
+    program += "print(d.__file__, float(d.dec_loss(x, x)), cpp.extension)"
     command = [sys.executable, "-c", program]
     environment = {**os.environ, "PYTHONPATH": str(sources / "out")}
     return subprocess.run(

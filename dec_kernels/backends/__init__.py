@@ -1,56 +1,86 @@
-"""The backends, what keeps each of them from running, and the choice among them.
-
-A backend is a module with
-
-- ``reasons(device, dtype, dim) -> list[str]``: what keeps it from running rows of `dim` values here; empty if nothing
-  does;
-- ``prepare(batch, patch_size, per_image, constants, dtype) -> rows``: what its kernels read of a
-  `dec_kernels.patches.Batch`. `rows.order`, (G, r), says which patch of its group a row is, and `rows.kept`, (bytes,)
-  uint8, is what the backward can have them from; empty where it has to `prepare` them again;
-- ``kept_bytes(own, columns, patch_size, per_image, constants)``: how many that are, for images `own` among so many
-  columns in all, without a look at values;
-- ``restore(kept, own, columns, patch_size, per_image, constants) -> rows``: those rows, if it keeps any;
-- ``forward(rows, constants) -> (Qpos, Qneg)``, (2, G * r) in image order;
-- ``backward(rows, constants, weights) -> gradients`` of the rows, for `to_images`, where weights = (alpha, beta) =
-  (dL/dQpos, dL/dQneg) of all columns, (2, G * m) in image order;
-- ``to_images(gradients, order, own, patch_size)``: dL/down, in the shape, dtype and memory format of `own`.
-
-Between `prepare` and `to_images` it sees rows alone. It knows nothing of reduction or autograd.
-"""
+"""The backends, and the one place that decides what a call of the loss runs on."""
 
 import os
-from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import device as Device
 from torch import dtype as Dtype
+from torch import float32, float64
 
 # Here `torch` and `triton` are the backends beside this file; PyTorch's own names come by themselves.
 from dec_kernels.backends import cpp, reference, torch, triton
-from dec_kernels.backends.precision import constant_in_graphs
+from dec_kernels.backends.precision import constant_in_graphs, preset_of
+from dec_kernels.backends.protocol import Backend
 from dec_kernels.spec import CHOICES
 
 ENVIRONMENT = "DEC_KERNELS_BACKEND"
-BACKENDS: dict[str, ModuleType] = {"triton": triton, "cpp": cpp, "torch": torch, "reference": reference}
+BACKENDS: dict[str, Backend[Any]] = {
+    "triton": triton.BACKEND,
+    "cpp": cpp.BACKEND,
+    "torch": torch.BACKEND,
+    "reference": reference.BACKEND,
+}
+# The reference is dense: it is never chosen, only asked for. Triton's interpreter on a CPU is for tests.
+_FASTEST_FIRST = {"cpu": ("cpp", "torch")}
+_FASTEST_FIRST_ELSEWHERE = ("triton", "cpp", "torch")
 
 
-class Task(NamedTuple):
-    """What is asked of a backend: rows of `dim` values, `rows` columns in a group, at a preset of `precision`."""
+class Resolved(NamedTuple):
+    """What a call of the loss runs on, forward and backward.
 
-    device: Device
-    dtype: Dtype
-    dim: int
-    rows: int
+    Attributes:
+        backend: the name of the backend that runs.
+        precision: the preset of its matrix products.
+        dtype: what it computes in.
+    """
+
+    backend: str
     precision: str
+    dtype: Dtype
 
 
-@constant_in_graphs
-def asked_for(name: str) -> str:
-    """The backend that is asked for: `name`, or for "auto" what the environment variable ``DEC_KERNELS_BACKEND`` says.
+def resolve(backend: str, precision: str, device: Device, dtype: Dtype, dim: int, columns: int) -> Resolved:
+    """Decides once for a call what it runs on; its backward takes the same.
+
+    torch.compile traces this function, and sizes may be symbolic then: the graph is compiled again where another size
+    would lead to another backend.
+
+    Args:
+        backend: its name, or "auto": the one that the environment variable `DEC_KERNELS_BACKEND` names, or else the
+            fastest that can run.
+        precision: a preset, or "auto", as `dec_kernels.backends.precision.preset_of` resolves it.
+        device: of the images.
+        dtype: of the images.
+        dim: values of a patch, C * P * P.
+        columns: patches that a row is compared with.
 
     Raises:
         ValueError: the environment variable names no backend.
+        RuntimeError: no backend can run, or not the one that was asked for; with the reasons of each.
     """
+    preset = preset_of(precision, device)
+    dtype = float64 if dtype == float64 else float32
+    name = _asked_for(backend)
+    width = _padded(dim)
+    ready = _ready(name, device, dtype, width)
+    if not ready:
+        reasons = "\n".join(f"  {each}: {'; '.join(why) or 'ready'}" for each, why in reasons_of_each(device, dtype, dim))
+        raise RuntimeError(f"backend={name!r} cannot run rows of {dim} values, {dtype}, on {device}.\n{reasons}")
+    taken = ready[0]
+    if taken == "triton" and "cpp" in ready:
+        crossover = _crossover(device, width, preset)
+        if crossover is not None and columns >= crossover:
+            taken = "cpp"
+    return Resolved(taken, preset, float64 if taken == "reference" else dtype)
+
+
+def reasons_of_each(device: Device, dtype: Dtype, dim: int) -> dict[str, list[str]]:
+    """For each backend what keeps it from running rows of `dim` values: nothing where it is ready."""
+    return {name: backend.reasons(device, dtype, dim) for name, backend in BACKENDS.items()}
+
+
+@constant_in_graphs
+def _asked_for(name: str) -> str:
     if name != "auto":
         return name
     name = os.environ.get(ENVIRONMENT) or "auto"
@@ -59,33 +89,19 @@ def asked_for(name: str) -> str:
     return name
 
 
-def choose(name: str, task: Task) -> str:
-    """The backend that runs: `name` itself, or for "auto" the fastest that can; the same at any time in a process.
-
-    Raises:
-        RuntimeError: the one asked for by name cannot run here; with the reasons of every backend.
-    """
-    for candidate in _fastest_first(task) if name == "auto" else (name,):
-        if not BACKENDS[candidate].reasons(task.device, task.dtype, task.dim):
-            return candidate
-    raise RuntimeError(
-        f"backend={name!r} cannot run rows of {task.dim} values, {task.dtype}, on {task.device}.\n"
-        + explain(task.device, task.dtype, task.dim)
-    )
+def _padded(dim: int) -> int:
+    """The largest number of values that every backend treats as it does `dim`; a plain number for a symbolic one."""
+    for width in triton.WIDTHS:
+        if dim <= width:
+            return width
+    return triton.WIDTHS[-1] + 1
 
 
-def _fastest_first(task: Task) -> tuple[str, ...]:
-    """Without the reference, which is dense: it is never chosen, only asked for."""
-    if task.device.type == "cpu":
-        return "cpp", "torch"  # Triton's interpreter is for tests
-    if task.device.type == "cuda" and triton.loses_to_cpp(task.device, task.dim, task.rows, task.precision):
-        return "cpp", "triton", "torch"
-    return "triton", "cpp", "torch"
+@constant_in_graphs
+def _ready(name: str, device: Device, dtype: Dtype, dim: int) -> tuple[str, ...]:
+    """The backends that can run, the fastest first; `name` alone where one is asked for."""
+    candidates = _FASTEST_FIRST.get(device.type, _FASTEST_FIRST_ELSEWHERE) if name == "auto" else (name,)
+    return tuple(candidate for candidate in candidates if not BACKENDS[candidate].reasons(device, dtype, dim))
 
 
-def explain(device: Device, dtype: Dtype, dim: int) -> str:
-    """A line for each backend: ready, or the reasons why not."""
-    lines = []
-    for name, backend in BACKENDS.items():
-        lines.append(f"  {name}: {'; '.join(backend.reasons(device, dtype, dim)) or 'ready'}")
-    return "\n".join(lines)
+_crossover = constant_in_graphs(triton.crossover)

@@ -19,71 +19,61 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dec_kernels.backends.on_patches import OnPatches
 from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
-from dec_kernels.patches import kept_bytes as kept_bytes
-from dec_kernels.patches import prepare as prepare
-from dec_kernels.patches import to_images as to_images
 from dec_kernels.spec import Constants
 
 _TILE = 256  # rows, and columns, of a tile
 _STACK = 8  # at most so many tiles of different groups at a time, where the groups are small and many
 
 
-def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
-    return []
+class TorchCalls(OnPatches):
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
+        return []
+
+    def sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
+        qpos, qneg = torch.zeros_like(rows.z_scale), torch.zeros_like(rows.z_scale)
+        products = _Products(rows, constants)
+        with matmul_precision(constants.precision, rows.z):
+            for tile in _walk(rows, constants.radius):
+                for factor, x in ((1, products.zz(tile)), (2, products.pz(tile))):
+                    for q, t, outside in ((qpos, constants.t_pos, False), (qneg, constants.t_neg, True)):
+                        if tile.mask is None and not outside:
+                            continue
+                        e = (x / t).exp_() if constants.inside else x.exp().div_(t)
+                        if tile.mask is not None:
+                            e.masked_fill_(tile.mask == outside, 0)
+                        q[tile.groups, tile.rows] += factor * e.sum(-1)
+        return qpos, qneg
+
+    def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
+        dz = rows.z.new_zeros((*rows.z_scale.shape, rows.z.shape[-1]))
+        products = _Products(rows, constants)
+        alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
+        row_alpha, row_beta = rows.of_rows(alpha), rows.of_rows(beta)
+
+        def weighted_exp(x: Tensor, mask: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+            if mask is None:
+                return (x.div_(constants.t_neg) if constants.inside else x).exp_().mul_(b)
+            if constants.inside:
+                x = torch.where(mask, x / constants.t_pos, x / constants.t_neg)
+            return x.exp_().mul_(torch.where(mask, a, b))
+
+        with matmul_precision(constants.precision, rows.z):
+            for tile in _walk(rows, constants.radius):
+                g, k, j = tile.groups, tile.rows, tile.columns
+                a_j, b_j = alpha[g, None, j], beta[g, None, j]
+                a_k, b_k = row_alpha[g, k, None], row_beta[g, k, None]
+                h_scale = rows.p_scale[g, None, j]
+                s = weighted_exp(products.zz(tile), tile.mask, a_k + a_j, b_k + b_j)
+                a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
+                dz[g, k] += products.gradient(s, products.z[g, j])
+                dz[g, k] += products.gradient(a, products.p[g, j])
+        return dz
 
 
-def forward(patches: Patches, constants: Constants) -> Tensor:
-    return patches.unsort(*sums(patches, constants))
-
-
-def backward(patches: Patches, constants: Constants, weights: Tensor) -> Tensor:
-    return patches.project_(gradients(patches, constants, *patches.sort(weights)))
-
-
-def sums(patches: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
-    """Qpos and Qneg of the rows, (G, r) each."""
-    qpos, qneg = torch.zeros_like(patches.z_scale), torch.zeros_like(patches.z_scale)
-    products = _Products(patches, constants)
-    with matmul_precision(constants.precision, patches.z):
-        for tile in _walk(patches, constants.radius):
-            for factor, x in ((1, products.zz(tile)), (2, products.pz(tile))):
-                for q, t, outside in ((qpos, constants.t_pos, False), (qneg, constants.t_neg, True)):
-                    if tile.mask is None and not outside:
-                        continue
-                    e = (x / t).exp_() if constants.inside else x.exp().div_(t)
-                    if tile.mask is not None:
-                        e.masked_fill_(tile.mask == outside, 0)
-                    q[tile.groups, tile.rows] += factor * e.sum(-1)
-    return qpos, qneg
-
-
-def gradients(patches: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
-    """dL/dz of the rows, (G, r, D), for alpha and beta of the columns, (G, m) each."""
-    dz = patches.z.new_zeros((*patches.z_scale.shape, patches.z.shape[-1]))
-    products = _Products(patches, constants)
-    alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
-    row_alpha, row_beta = patches.of_rows(alpha), patches.of_rows(beta)
-
-    def weighted_exp(x: Tensor, mask: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-        if mask is None:
-            return (x.div_(constants.t_neg) if constants.inside else x).exp_().mul_(b)
-        if constants.inside:
-            x = torch.where(mask, x / constants.t_pos, x / constants.t_neg)
-        return x.exp_().mul_(torch.where(mask, a, b))
-
-    with matmul_precision(constants.precision, patches.z):
-        for tile in _walk(patches, constants.radius):
-            g, k, j = tile.groups, tile.rows, tile.columns
-            a_j, b_j = alpha[g, None, j], beta[g, None, j]
-            a_k, b_k = row_alpha[g, k, None], row_beta[g, k, None]
-            h_scale = patches.p_scale[g, None, j]
-            s = weighted_exp(products.zz(tile), tile.mask, a_k + a_j, b_k + b_j)
-            a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
-            dz[g, k] += products.gradient(s, products.z[g, j])
-            dz[g, k] += products.gradient(a, products.p[g, j])
-    return dz
+BACKEND = TorchCalls()
 
 
 class _Tile(NamedTuple):

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from dec_kernels import reference
 from dec_kernels.backends import BACKENDS, ENVIRONMENT
-from dec_kernels.backends.precision import matmul_precision, preset_of
+from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.doctor.crops import patches_of, window_of
 from dec_kernels.doctor.examine import loss
 from dec_kernels.doctor.memory import peak_extra_bytes, peak_extra_bytes_on_cuda
-from dec_kernels.doctor.sums import choose
+from dec_kernels.doctor.sums import resolved
 from dec_kernels.spec import Spec
 
 MOST_DENSE = 1024  # patches for which the reference is timed: its float64 matrices take 8 MiB each
@@ -73,7 +73,7 @@ class Check(TypedDict):
 def require(sr: Tensor, spec: Spec) -> None:
     """Raises ValueError where the environment names a backend that cannot run images like `sr`, (B, C, H, W)."""
     try:
-        choose(sr, spec)
+        resolved(sr, spec)
     except RuntimeError as error:
         raise ValueError(f"{ENVIRONMENT} is set, and {error}") from error
 
@@ -140,7 +140,7 @@ def _check(name: str, sr: Tensor, hr: Tensor, spec: Spec) -> Check:
     true = _dense(sr, hr, spec, torch.float64)
     with matmul_precision("ieee", sr):
         plain = _errors(_dense(sr, hr, spec, torch.float32), true)
-    bits = BITS[preset_of(spec.precision, sr.device)]
+    bits = BITS[resolved(sr, replace(spec, backend=name)).precision]
     allowed = [MARGIN * max(error, 2.0**-24) * 2.0 ** (24 - bits) for error in plain]
     errors = _errors(_evaluate(sr, lambda x: loss(x, hr, replace(spec, backend=name, reduction="none"))), true)
     return {

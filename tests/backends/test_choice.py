@@ -1,3 +1,5 @@
+"""What a call of the loss runs on, and what keeps a backend from running."""
+
 import importlib.metadata
 import importlib.util
 import subprocess
@@ -6,11 +8,11 @@ import sys
 import pytest
 import torch
 
-from dec_kernels import dec_loss, op
-from dec_kernels.backends import BACKENDS, ENVIRONMENT, Task, asked_for, choose, cpp, explain, triton
+from dec_kernels import dec_loss
+from dec_kernels.backends import BACKENDS, ENVIRONMENT, Resolved, cpp, reasons_of_each, resolve, triton
+from dec_kernels.backends.triton import tiles
 
-CPU, FLOAT = torch.device("cpu"), torch.float32
-TASK = Task(CPU, FLOAT, 192, 8192, "ieee")
+CPU, FLOAT, DOUBLE = torch.device("cpu"), torch.float32, torch.float64
 
 
 @pytest.fixture(autouse=True)
@@ -19,65 +21,124 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
 
+def resolved(
+    backend: str = "auto",
+    precision: str = "ieee",
+    device: torch.device = CPU,
+    dtype: torch.dtype = FLOAT,
+    dim: int = 192,
+    columns: int = 8192,
+) -> Resolved:
+    return resolve(backend, precision, device, dtype, dim, columns)
+
+
 def test_auto_takes_the_first_that_can_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("auto", TASK) == "cpp"
-    monkeypatch.setattr(cpp, "_C", None)
-    assert choose("auto", TASK) == "torch"
+    assert resolved().backend == "cpp"
+    monkeypatch.setattr(cpp, "extension", None)
+    assert resolved().backend == "torch"
     monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda device, dtype, dim: ["switched off"])
     # The reference is dense: auto never takes it.
-    with pytest.raises(RuntimeError, match="backend='auto' cannot run"):
-        choose("auto", TASK)
+    with pytest.raises(RuntimeError, match="'auto'.*\n(.*\n)*.*torch: switched off"):
+        resolved()
+
+
+def test_everything_is_resolved_at_once() -> None:
+    assert resolved(precision="auto") == ("cpp", "tf32x3", FLOAT)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert resolved(precision="auto").precision == "bf16"
+        assert resolved(precision="tf32").precision == "tf32"
+    assert resolved(dtype=torch.float16).dtype == resolved(dtype=torch.bfloat16).dtype == FLOAT
+    assert resolved(dtype=DOUBLE).dtype == resolved("reference").dtype == DOUBLE
 
 
 def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpp, "_C", None)
-    monkeypatch.setattr(cpp, "_error", ImportError("undefined symbol"))
+    monkeypatch.setattr(cpp, "extension", None)
+    monkeypatch.setattr(cpp, "load_error", ImportError("undefined symbol"))
     with pytest.raises(RuntimeError) as caught:
         dec_loss(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16), backend="cpp")
     message = str(caught.value)
     assert "backend='cpp' cannot run rows of 192 values, torch.float32, on cpu" in message
     assert "cpp: the extension dec_kernels._C cannot be loaded (undefined symbol)" in message
     assert "torch: ready" in message
-    assert "triton: it runs on CUDA devices, not on cpu (or on the CPU, slowly, with TRITON_INTERPRET=1)" in message
+    assert "TRITON_INTERPRET=1" in message
 
 
 def test_the_environment_variable_takes_the_place_of_auto_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ENVIRONMENT, "torch")
-    assert choose(asked_for("auto"), TASK) == "torch"
-    assert choose(asked_for("cpp"), TASK) == "cpp"
+    assert resolved().backend == "torch"
+    assert resolved("cpp").backend == "cpp"
     monkeypatch.setenv(ENVIRONMENT, "triton")
-    with pytest.raises(RuntimeError, match="backend='triton' cannot run"):
-        choose(asked_for("auto"), TASK)
+    with pytest.raises(RuntimeError, match="'triton'"):
+        resolved()
     monkeypatch.setenv(ENVIRONMENT, "cuda")
-    with pytest.raises(ValueError, match=r"DEC_KERNELS_BACKEND must be one of .* got 'cuda'"):
-        asked_for("auto")
+    with pytest.raises(ValueError, match=r"DEC_KERNELS_BACKEND .*'cuda'"):
+        resolved()
     monkeypatch.setenv(ENVIRONMENT, "")
-    assert choose(asked_for("auto"), TASK) == "cpp"
+    assert resolved().backend == "cpp"
 
 
-def test_the_backward_takes_the_backend_of_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = []
+def test_auto_follows_the_measured_crossover(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("triton", "cpp"):
+        monkeypatch.setattr(BACKENDS[name], "reasons", lambda device, dtype, dim: [])
+    monkeypatch.setattr(triton, "architecture", lambda device: "sm_90")
+    monkeypatch.setitem(tiles.CROSSOVER, ("sm_90", 192, "bf16"), 4096)
+    cuda = torch.device("cuda")
+    for dim, columns, precision, expected in (
+        (192, 4096, "bf16", "cpp"), (147, 4096, "bf16", "cpp"), (192, 4095, "bf16", "triton"),
+        (192, 4096, "tf32", "triton"), (48, 4096, "bf16", "triton"), (769, 4096, "bf16", "triton"),
+    ):  # fmt: skip
+        assert resolved(precision=precision, device=cuda, dim=dim, columns=columns).backend == expected
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """(direction, backend, precision) of every call of a backend on the CPU."""
+    calls: list[tuple[str, str, str]] = []
     for name in ("torch", "cpp"):
-        backward = BACKENDS[name].backward
-        monkeypatch.setattr(
-            BACKENDS[name], "backward", lambda *a, name=name, backward=backward: called.append(name) or backward(*a)
-        )
+        for direction in ("forward", "backward"):
+
+            def watched(rows, constants, *weights, ours=getattr(BACKENDS[name], direction), call=(direction, name)):
+                calls.append((*call, constants.precision))
+                return ours(rows, constants, *weights)
+
+            monkeypatch.setattr(BACKENDS[name], direction, watched)
+    return calls
+
+
+@pytest.mark.parametrize("images", [torch.float32, torch.float64])
+def test_the_backward_takes_what_the_forward_took(
+    images: torch.dtype, called: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sr, hr = torch.rand(2, 1, 3, 16, 16, dtype=images)
+    found = torch.get_float32_matmul_precision()
     for before, after, expected in (("torch", "cpp", "torch"), ("", "torch", "cpp")):
         monkeypatch.setenv(ENVIRONMENT, before)
-        loss = dec_loss(torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16))
+        with torch.autocast("cpu", enabled=images == torch.float32):
+            loss = dec_loss(sr.requires_grad_(), hr)
+        # The setting, the environment and what can run are all another when the backward comes.
         monkeypatch.setenv(ENVIRONMENT, after)
-        loss.backward()
-        assert called.pop() == expected
+        torch.set_float32_matmul_precision("high")
+        with monkeypatch.context() as patch:
+            patch.setattr(BACKENDS[expected], "reasons", lambda device, dtype, dim: ["gone"])
+            try:
+                loss.backward()
+            finally:
+                torch.set_float32_matmul_precision(found)
+        preset = "bf16" if images == torch.float32 else "tf32x3"
+        assert called == [("forward", expected, preset), ("backward", expected, preset)]
+        called.clear()
 
 
-def test_the_backward_of_a_rank_counts_all_columns_as_the_forward_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_is_resolved_once(called: list[tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(op, "choose", lambda name, task: asked.append(task) or "torch")
-    sr, hr = torch.rand(2, 6, 3, 16, 16)
-    arguments = "", 4, False, 0.3, 0.5, 1.5, False, "ieee", "auto"
-    _, _, kept = op.row_losses(sr[:2], sr, hr, *arguments)
-    op.row_losses_backward(torch.ones(2, 96), sr[:2], kept, sr, hr, *arguments)
-    assert [task.rows for task in asked] == [96, 96]
+    for name in ("torch", "cpp"):
+        reasons = BACKENDS[name].reasons
+        monkeypatch.setattr(
+            BACKENDS[name], "reasons", lambda *a, name=name, reasons=reasons: asked.append(name) or reasons(*a)
+        )
+    dec_loss(torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16)).backward()
+    assert sorted(asked) == ["cpp", "torch"]
+    assert len(called) == 2
 
 
 def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,16 +151,16 @@ def test_the_environment_variable_reaches_the_loss(monkeypatch: pytest.MonkeyPat
 
 
 def test_other_devices_get_reasons() -> None:
-    assert "CPU and on CUDA devices, not on xpu" in explain(torch.device("xpu"), FLOAT, 192)
-    if not hasattr(cpp._C, "forward_cuda"):
-        assert "built without CUDA" in " ".join(cpp.reasons(torch.device("cuda"), FLOAT, 192))
+    assert "not on xpu" in reasons_of_each(torch.device("xpu"), FLOAT, 192)["cpp"][0]
+    if not hasattr(cpp.extension, "forward_cuda"):
+        assert "built without CUDA" in " ".join(cpp.BACKEND.reasons(torch.device("cuda"), FLOAT, 192))
 
 
 def test_without_triton_its_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     triton.installed.cache_clear()
     try:
-        assert any("Triton is not installed" in reason for reason in triton.reasons(CPU, FLOAT, 192))
+        assert any("Triton is not installed" in reason for reason in triton.BACKEND.reasons(CPU, FLOAT, 192))
     finally:
         triton.installed.cache_clear()
 
@@ -109,7 +170,7 @@ def test_an_older_triton_than_the_kernels_were_compiled_with_is_not_tried(monkey
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "3.2.0" if name == "triton" else version(name))
     triton.version.cache_clear()
     try:
-        assert any("this is 3.2" in reason for reason in triton.reasons(CPU, FLOAT, 192))
+        assert any("this is 3.2" in reason for reason in triton.BACKEND.reasons(CPU, FLOAT, 192))
     finally:
         triton.version.cache_clear()
 

@@ -1,6 +1,6 @@
 """The backends on a CUDA device. They need one, and are collected and skipped elsewhere."""
 
-from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +8,8 @@ from torch import Tensor
 
 from benchmarks import workload
 from dec_kernels import DECLoss, dec_loss
-from dec_kernels.backends import BACKENDS, Task, choose
+from dec_kernels.backends import BACKENDS, resolve
+from dec_kernels.backends.protocol import Backend
 from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants, Spec
 from tests.oracle import Result, error, evaluate, images, threshold, truth
@@ -39,9 +40,9 @@ def on_the_device(sr: Tensor, hr: Tensor, **arguments: object) -> Result:
 
 
 def test_auto_is_a_fused_backend_and_gives_its_result() -> None:
-    name = choose("auto", Task(torch.device("cuda"), torch.float32, 192, 297, "tf32"))
+    name = resolve("auto", "tf32", torch.device("cuda"), torch.float32, 192, 297).backend
     assert name in ("triton", "cpp")
-    assert choose("auto", Task(torch.device("cuda"), torch.float64, 192, 8192, "ieee")) in ("cpp", "torch")
+    assert resolve("auto", "ieee", torch.device("cuda"), torch.float64, 192, 8192).backend in ("cpp", "torch")
     sr, hr = images(3, 3, 72, 88, 8, torch.float32)
     auto, named = (on_the_device(sr, hr, backend=backend, precision="tf32") for backend in ("auto", name))
     assert torch.equal(auto.gradient, named.gradient)
@@ -94,7 +95,7 @@ def test_photographs_whole(on_cuda: str, distance: str) -> None:
     assert torch.equal(*counts)
 
 
-def _positives(backend: ModuleType, hr: Tensor, constants: Constants) -> Tensor:
+def _positives(backend: Backend[Any], hr: Tensor, constants: Constants) -> Tensor:
     """How many each patch has: similarities to SR rows of zeros are 0, and e = exp 0 + 2 exp 0."""
     rows = backend.prepare(Batch.alone(torch.zeros_like(hr), hr), 8, False, constants, torch.float32)
     return (backend.forward(rows, constants)[0].double().cpu() * constants.t_pos / 3).round()

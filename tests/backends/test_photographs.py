@@ -2,7 +2,6 @@
 
 import functools
 import math
-from types import ModuleType
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from benchmarks import competitors, workload
 from dec_kernels import dec_loss, patches
 from dec_kernels.backends import BACKENDS
+from dec_kernels.backends.on_patches import OnPatches
 from dec_kernels.patches import Batch
 from dec_kernels.spec import Spec
 from tests.oracle import evaluate
@@ -59,7 +59,7 @@ def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) ->
         _fingerprint(backend, rows, mask, constants)
 
 
-def _fingerprint(backend: ModuleType, rows: patches.Patches, mask: Tensor, constants: object) -> None:
+def _fingerprint(backend: OnPatches, rows: patches.Patches, mask: Tensor, constants: object) -> None:
     """With beta = 0, dz_k is 2 sum_j m_jk alpha_j h_j: a wrong m_jk changes it by the length of alpha_j."""
     alpha = 1 + torch.rand(1, N, generator=torch.Generator().manual_seed(0))
     dz = backend.gradients(rows, constants, alpha * constants.t_pos, torch.zeros_like(alpha))

@@ -1,5 +1,6 @@
 """What "auto" means in every state of PyTorch's settings, and the switch that presets hold."""
 
+import importlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dec_kernels import dec_loss
-from dec_kernels.backends import BACKENDS
 from dec_kernels.backends.precision import matmul_precision, preset_of, setting_of
 from tests.oracle import images, threshold
 
@@ -218,7 +218,7 @@ def test_products_of_a_preset_are_never_under_the_value_of_another(second: str, 
 
 def test_the_products_of_a_backend_run_under_the_switch(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    module = BACKENDS[compiled]
+    module = importlib.import_module(f"dec_kernels.backends.{compiled}")
     monkeypatch.setattr(
         module, "matmul_precision", lambda *call: seen.append(call[0]) or matmul_precision(*call), raising=True
     )

@@ -13,7 +13,7 @@ from triton import jit
 
 from benchmarks import workload
 from dec_kernels import dec_loss, patches
-from dec_kernels.backends import Task, _fastest_first, triton
+from dec_kernels.backends import triton
 from dec_kernels.backends import torch as torch_backend
 from dec_kernels.backends.triton import tiles, tune
 from dec_kernels.backends.triton.rows import _rounded
@@ -56,7 +56,7 @@ def test_tiles_on_both_sides_of_a_narrow_band(
     sr, hr = gradient_ramp(12, 15, 4)
     spec = Spec(4, 14.0, 0.4, 1.3, temperature=temperature)
     constants = spec.constants(16, "ieee")
-    rows = triton.prepare(Batch.alone(sr, hr), 4, False, constants, torch.float32)
+    rows = triton.BACKEND.prepare(Batch.alone(sr, hr), 4, False, constants, torch.float32)
     share = (rows.last - rows.first).float().mean() / 180
     assert 0.05 < share < 0.3
     true = truth(sr, hr, spec)
@@ -118,7 +118,7 @@ def test_a_row_has_sums_of_exactly_zero_where_it_has_no_pairs(small_tiles: None)
     sr, hr = gradient_ramp(5, 8, 4)
     constants = Spec(4, -40.0).constants(16, "ieee")
     rows, _ = prepared(sr, hr, 4, constants)
-    qpos, qneg = triton.forward(rows, constants)
+    qpos, qneg = triton.BACKEND.forward(rows, constants)
     assert (qpos > 0).all()
     assert (qneg == 0).all()
 
@@ -155,7 +155,7 @@ def test_many_undecided_pairs_of_a_strip_are_decided_as_in_float64(small_tiles: 
     assert (((distances - constants.radius).abs() < 1e-6 * constants.radius).sum(1) >= 8).all()
     mask = distances <= constants.radius
     assert 0 < mask[distances > 0.01].sum() < 128
-    qpos, qneg = triton.forward(rows, constants)[:, rows.order[0]]
+    qpos, qneg = triton.BACKEND.forward(rows, constants)[:, rows.order[0]]
     assert torch.equal((qpos.double() * constants.t_pos / 3).round().long(), mask.sum(1))
     assert torch.equal((qneg.double() * constants.t_neg / 3).round().long(), (~mask).sum(1))
 
@@ -285,17 +285,8 @@ def test_each_device_has_a_row(capability: tuple[int, int], row: str) -> None:
     assert tiles.architecture_of(capability) == row
 
 
-def test_auto_follows_the_measured_crossover(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton, "architecture", lambda device: "sm_90")
-    monkeypatch.setitem(tiles.CROSSOVER, ("sm_90", 192, "bf16"), 4096)
-    task = Task(torch.device("cuda"), torch.float32, 192, 4096, "bf16")
-    assert _fastest_first(task) == ("cpp", "triton", "torch")
-    for other in (task._replace(rows=4095), task._replace(precision="tf32"), task._replace(dim=48)):
-        assert _fastest_first(other) == ("triton", "cpp", "torch")
-
-
 def prepared(sr: Tensor, hr: Tensor, patch_size: int, constants: Constants, per_image: bool = False) -> tuple:
-    ours = triton.prepare(Batch.alone(sr, hr), patch_size, per_image, constants, torch.float32)
+    ours = triton.BACKEND.prepare(Batch.alone(sr, hr), patch_size, per_image, constants, torch.float32)
     return ours, patches.prepare(Batch.alone(sr.double(), hr.double()), patch_size, per_image, constants, torch.float64)
 
 
@@ -329,7 +320,7 @@ def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
     assert torch.equal(ours.p.double(), true.p)
     torch.testing.assert_close(ours.z[..., : patch_size**2].double(), 1.2011224087864498 * true.z, rtol=4 * EPS, atol=0)
     dz = torch.randn(3, *ours.p.shape)  # in three parts
-    back = triton.to_images(dz, ours.order, sr, patch_size)
+    back = triton.BACKEND.to_images(dz, ours.order, sr, patch_size)
     expected = patches.to_images(true.project_(dz.double().sum(0)), true.order, sr.double(), patch_size)
     before = (
         (dz.sum(0).norm(dim=-1) * true.z_scale).max().item()
@@ -341,10 +332,10 @@ def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
 def test_the_mask_of_photographs_is_the_float64_mask(distance: str) -> None:
     _, hr = workload.images(512, 8)
     constants = Spec(distance=distance).constants(192, "ieee")
-    rows = triton.prepare(Batch.alone(torch.zeros_like(hr), hr), 8, False, constants, torch.float32)
+    rows = triton.BACKEND.prepare(Batch.alone(torch.zeros_like(hr), hr), 8, False, constants, torch.float32)
     p = rows.p[0].double()
     mask = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist") <= constants.radius
-    qpos = triton.forward(rows, constants)[0, rows.order[0]]
+    qpos = triton.BACKEND.forward(rows, constants)[0, rows.order[0]]
     assert torch.equal((qpos.double() * constants.t_pos / 3).round().long(), mask.sum(1))
 
 
@@ -362,12 +353,12 @@ def test_the_mask_is_the_float64_mask(scale: float, eta: float) -> None:
     moved = base + step * (1 + nudge.repeat_interleave(4, 0).repeat_interleave(4, 1))
     hr = scale * torch.cat([base, moved])
     constants = Spec(4, eta, max_val=scale).constants(16, "ieee")
-    ours = triton.prepare(Batch.alone(torch.zeros_like(hr), hr), 4, False, constants, torch.float32)
+    ours = triton.BACKEND.prepare(Batch.alone(torch.zeros_like(hr), hr), 4, False, constants, torch.float32)
     p = ours.p[0].double()
     distances = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist")
     assert ((distances - constants.radius).abs() < 1e-5 * constants.radius).sum() > 20
     mask = distances <= constants.radius
-    qpos, qneg = triton.forward(ours, constants)[:, ours.order[0]]
+    qpos, qneg = triton.BACKEND.forward(ours, constants)[:, ours.order[0]]
     assert torch.equal((qpos.double() * constants.t_pos / 3).round().long(), mask.sum(1))
     assert torch.equal((qneg.double() * constants.t_neg / 3).round().long(), (~mask).sum(1))
 
@@ -464,12 +455,12 @@ def test_a_threshold_of_any_size_is_taken() -> None:
 
 
 def test_float64_rows_go_elsewhere() -> None:
-    assert any("float64" in reason for reason in triton.reasons(torch.device("cpu"), torch.float64, 192))
-    assert triton.reasons(torch.device("cpu"), torch.float32, 192) == []
+    assert any("float64" in reason for reason in triton.BACKEND.reasons(torch.device("cpu"), torch.float64, 192))
+    assert triton.BACKEND.reasons(torch.device("cpu"), torch.float32, 192) == []
 
 
 def test_wider_rows_go_elsewhere() -> None:
-    assert any("at most 768" in reason for reason in triton.reasons(torch.device("cpu"), torch.float32, 769))
+    assert any("at most 768" in reason for reason in triton.BACKEND.reasons(torch.device("cpu"), torch.float32, 769))
     with pytest.raises(RuntimeError, match="these patches have 3072"):
         evaluate(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), patch_size=32, backend="triton")
 
@@ -479,6 +470,6 @@ def test_the_torch_backend_agrees_on_the_same_rows() -> None:
     constants = Spec(4, threshold("rmse", 3, 4), distance="rmse").constants(48, "tf32x3")
     ours, true = prepared(sr, hr, 4, constants, per_image=True)
     weights = torch.rand(2, true.p_scale.numel(), dtype=torch.float64)
-    gradients = triton.backward(ours, constants, weights.float()), torch_backend.backward(true, constants, weights)
-    gradient = triton.to_images(gradients[0], ours.order, sr, 4)
+    gradients = triton.BACKEND.backward(ours, constants, weights.float()), torch_backend.BACKEND.backward(true, constants, weights)
+    gradient = triton.BACKEND.to_images(gradients[0], ours.order, sr, 4)
     assert error(gradient, patches.to_images(gradients[1], true.order, sr.double(), 4)) < 4 * EPS

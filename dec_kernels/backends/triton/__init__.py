@@ -24,77 +24,81 @@ if TYPE_CHECKING:
     from dec_kernels.backends.triton.rows import Launch, Operand, Rows, Size
 
 
-def reasons(device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
-    found = []
-    if not installed():
-        found.append("Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton")
-    elif (text := version()) and numbers_of(text) < (oldest := tiles.oldest_triton(architecture(device))):
-        found.append(f"its kernels take Triton {_dotted(oldest)}, and this is {text}")
-    if device.type == "cuda":
-        if torch.version.hip:
-            found.append("its tiles are made for CUDA devices, not for ROCm")
-        elif (capability := torch.cuda.get_device_capability(device)) < (8, 0):
-            found.append(f"it takes compute capability 8.0, and {device} has {_dotted(capability)}")
-    elif not (device.type == "cpu" and _interpreted()):
-        found.append(f"it runs on CUDA devices, not on {device.type} (or on the CPU, slowly, with TRITON_INTERPRET=1)")
-    if dtype == torch.float64:
-        found.append("it computes in float32, and float64 images ask for float64")
-    if dim > tiles.WIDTHS[-1]:
-        found.append(f"its rows hold at most {tiles.WIDTHS[-1]} values, and these patches have {dim}")
-    return found
+WIDTHS = tiles.WIDTHS
 
 
-def loses_to_cpp(device: torch.device, dim: int, rows: int, precision: str) -> bool:
-    """Whether the C++ backend was measured to be faster on such a device, at so many rows in a group."""
-    if dim > tiles.WIDTHS[-1]:
-        return True
-    key = architecture(device), tiles.width_of(dim), precision
-    return key in tiles.CROSSOVER and rows >= tiles.CROSSOVER[key]
+class Triton:
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
+        found = []
+        if not installed():
+            found.append(
+                "Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton"
+            )
+        elif (text := version()) and numbers_of(text) < (oldest := tiles.oldest_triton(architecture(device))):
+            found.append(f"its kernels take Triton {_dotted(oldest)}, and this is {text}")
+        if device.type == "cuda":
+            if torch.version.hip:
+                found.append("its tiles are made for CUDA devices, not for ROCm")
+            elif (capability := torch.cuda.get_device_capability(device)) < (8, 0):
+                found.append(f"it takes compute capability 8.0, and {device} has {_dotted(capability)}")
+        elif not (device.type == "cpu" and _interpreted()):
+            found.append(
+                f"it runs on CUDA devices, not on {device.type} (or on the CPU, slowly, with TRITON_INTERPRET=1)"
+            )
+        if dtype == torch.float64:
+            found.append("it computes in float32, and float64 images ask for float64")
+        if dim > WIDTHS[-1]:
+            found.append(f"its rows hold at most {WIDTHS[-1]} values, and these patches have more")
+        return found
+
+    def prepare(
+        self, batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
+    ) -> Rows:
+        from dec_kernels.backends.triton import rows
+
+        operand = _operand(batch.own, patch_size, constants)
+        with rows.current_device(batch.sr):
+            return rows.prepare(batch, patch_size, per_image, constants, operand)
+
+    def kept_bytes(self, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
+        from dec_kernels.backends.triton import rows
+
+        operand = _operand(own, patch_size, constants)
+        return rows.memory_layout(rows.Size.of(own, columns, patch_size, per_image, operand), operand)[1]
+
+    def restore(
+        self, kept: Tensor, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants
+    ) -> Rows:
+        from dec_kernels.backends.triton import rows
+
+        operand = _operand(own, patch_size, constants)
+        return rows.restore(kept, rows.Size.of(own, columns, patch_size, per_image, operand), operand)
+
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
+        from dec_kernels.backends.triton import rows
+
+        with rows.current_device(own):
+            return rows.to_images(gradients, order, own, patch_size)
+
+    def forward(self, rows: Rows, constants: Constants) -> Tensor:
+        from dec_kernels.backends.triton.rows import current_device, sums_of
+
+        with current_device(rows.z):
+            return sums_of(rows, *forward_in(_tiles(rows, constants), rows, constants), constants)
+
+    def backward(self, rows: Rows, constants: Constants, weights: Tensor) -> Tensor:
+        from dec_kernels.backends.triton.rows import current_device, weights_of
+
+        with current_device(rows.z):
+            return backward_in(_tiles(rows, constants), rows, constants, *weights_of(rows, weights, constants))
 
 
-def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Rows:
-    from dec_kernels.backends.triton import rows
-
-    operand = _operand(batch.own, patch_size, constants)
-    with rows.current_device(batch.sr):
-        return rows.prepare(batch, patch_size, per_image, constants, operand)
+BACKEND = Triton()
 
 
-def kept_bytes(own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
-    from dec_kernels.backends.triton import rows
-
-    operand = _operand(own, patch_size, constants)
-    return rows.memory_layout(rows.Size.of(own, columns, patch_size, per_image, operand), operand)[1]
-
-
-def restore(
-    kept: Tensor, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants
-) -> Rows:  # fmt: skip
-    from dec_kernels.backends.triton import rows
-
-    operand = _operand(own, patch_size, constants)
-    return rows.restore(kept, rows.Size.of(own, columns, patch_size, per_image, operand), operand)
-
-
-def to_images(gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
-    from dec_kernels.backends.triton import rows
-
-    with rows.current_device(own):
-        return rows.to_images(gradients, order, own, patch_size)
-
-
-def forward(rows: Rows, constants: Constants) -> Tensor:
-    from dec_kernels.backends.triton.rows import current_device, sums_of
-
-    with current_device(rows.z):
-        return sums_of(rows, *forward_in(_tiles(rows, constants), rows, constants), constants)
-
-
-def backward(rows: Rows, constants: Constants, weights: Tensor) -> Tensor:
-    from dec_kernels.backends.triton.rows import current_device, weights_of
-
-    with current_device(rows.z):
-        return backward_in(_tiles(rows, constants), rows, constants, *weights_of(rows, weights, constants))
+def crossover(device: torch.device, width: int, precision: str) -> int | None:
+    """The number of columns in a group from which the C++ backend was measured to be faster; None for no such number."""
+    return tiles.CROSSOVER.get((architecture(device), width, precision))
 
 
 def forward_in(chosen: tiles.Tiles, rows: Rows, constants: Constants) -> tuple[Tensor, Tensor]:
