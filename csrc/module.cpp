@@ -1,5 +1,7 @@
 // The bindings: prepared rows in, sums or row gradients out. The arguments were checked in Python.
-#include <torch/extension.h>
+// Not <torch/extension.h>, of which nothing else is needed here and which takes twice as long to compile.
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/pybind.h>
 
 #include "walk.h"
 
