@@ -193,11 +193,14 @@ def scaling() -> str:
 
 def _misses(steps: Sequence[Mapping[str, Any]]) -> str:
     """How far the model is off where it was not fitted."""
-    off = {p: [r["cpu"]["median"] / r["model"]["cpu_seconds"] - 1 for r in steps if r["processes"] == p] for p in (1, 4)}
-    ranges = {p: f"{min(values):+.0%} to {max(values):+.0%}".replace("-", "−") for p, values in off.items()}
+
+    def off(processes: int) -> str:
+        ratios = [r["cpu"]["median"] / r["model"]["cpu_seconds"] for r in steps if r["processes"] == processes]
+        return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
     return (
-        f"The measured CPU time differs from the model's by\n{ranges[4]} with four processes, and by {ranges[1]} with one, "
-        "where the symmetry of z·z' saves one of six\nproducts."
+        f"The measured CPU time is {off(4)} times the\nmodel's with four processes, and {off(1)} times with one, where "
+        "the symmetry of z·z' saves one of six\nproducts."
     )
 
 
@@ -239,9 +242,8 @@ def cycles() -> str:
     rows = [
         (gpu, *(_between(step[gpu, preset]) for preset in PRESETS)) for gpu in dict.fromkeys(gpu for gpu, _ in step)
     ]
-    return (
-        f"{results['what']}. Milliseconds of all kernels of a step, n = {n}, D = {dim}:\n\n"
-        + _table(("GPU", *(f"`{preset}`" for preset in PRESETS)), rows)
+    return f"{results['what']}. Milliseconds of all kernels of a step, n = {n}, D = {dim}:\n\n" + _table(
+        ("GPU", *(f"`{preset}`" for preset in PRESETS)), rows
     )
 
 
@@ -261,8 +263,7 @@ def scientific(value: float) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    function.__name__: function
-    for function in (cpu, cpu_sizes, costs, precision, scaling, scaling_predicted, cycles)
+    function.__name__: function for function in (cpu, cpu_sizes, costs, precision, scaling, scaling_predicted, cycles)
 }
 
 

@@ -1,11 +1,12 @@
 """MkDocs hooks: pages that stand outside of docs/, links into the repository, and formulas as MathML.
 
-`README.md` is the first page of the site. Links between Markdown files are those of the repository, so that they work in any
-viewer; here they become links between the pages of the site.
+`README.md` is the first page of the site. In the Markdown files, links lead from file to file of the repository, so that
+any viewer can follow them. On the site they lead from page to page.
 """
 
 import posixpath
 import re
+from html import unescape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -68,14 +69,22 @@ def _in_site(target: str) -> str:
 
 
 def on_page_content(html, **_):
-    """Formulas as MathML, which browsers show without any script."""
-    from html import unescape
+    return with_mathml(html)
 
+
+def with_mathml(html: str) -> str:
+    """A page with its formulas as MathML, which browsers show without any script.
+
+    Raises:
+        ValueError: a formula holds a command that the converter does not know.
+    """
     from latex2mathml.converter import convert
 
     def replaced(match: re.Match[str]) -> str:
-        if match["inline"] is not None:
-            return convert(unescape(match["inline"]))
-        return convert(unescape(match["block"]), display="block")
+        latex = unescape(match["inline"] or match["block"]).replace("{aligned}", "{align*}")
+        mathml = convert(latex, display="inline" if match["inline"] else "block")
+        if "\\" in mathml or "<mi>&</mi>" in mathml:
+            raise ValueError(f"latex2mathml does not know a command of the formula {latex!r}")
+        return re.sub(r'columnalign="(\w+)"', r'style="text-align: \1"', mathml)  # as MathML Core has it
 
     return _FORMULA.sub(replaced, html)

@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/ are such as ``dec-train`` takes."""
+"""`dec-train` takes the commands of README.md, CONTRIBUTING.md and docs/."""
 
 import re
 import shlex
@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.documents import pages
 from dec_kernels.trainer import predict
 from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.sweep import load_sweep
 
-ROOT = Path(__file__).parents[2]
-TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "docs/training.md")}
+TEXTS = {page.name: page.read_text() for page in pages()}
 
 
 def commands() -> list[str]:
-    """What stands behind ``dec-train`` in the code blocks, continued lines as one."""
+    """What stands behind `dec-train` in the code blocks, continued lines as one."""
     found = []
     for text in TEXTS.values():
         for block in re.findall(r"```(?:sh)?\n(.*?)```", text, flags=re.DOTALL):
@@ -49,15 +49,10 @@ def test_predictions(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sweeps(tmp_path: Path) -> None:
-    described = re.search(r"cat > weights.yaml <<'EOF'\n(.*?)EOF", TEXTS["docs/training.md"], flags=re.DOTALL)
+    described = re.search(r"cat > weights.yaml <<'EOF'\n(.*?)EOF", TEXTS["training.md"], flags=re.DOTALL)
     assert described
     (tmp_path / "weights.yaml").write_text(described[1])
     names = [re.search(r"--config (\S+)", line)[1] for line in commands() if line.startswith("sweep")]
     assert names == ["thresholds", "weights.yaml"]
     for name in names:
         load_sweep(str(tmp_path / name) if name.endswith(".yaml") else name)
-
-
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", TEXTS["docs/training.md"]))
-def test_links(path: str) -> None:
-    assert (ROOT / "docs" / path).exists()
