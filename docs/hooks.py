@@ -1,7 +1,7 @@
 """MkDocs hooks: pages that stand outside of docs/, links into the repository, and formulas as MathML.
 
-`README.md` is the first page of the site. In the Markdown files, links lead from file to file of the repository, so that
-any viewer can follow them. On the site they lead from page to page.
+`README.md` is the first page of the site. In the Markdown files, links lead from file to file of the repository,
+so that any viewer can follow them. On the site they lead from page to page.
 """
 
 import posixpath
