@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -18,40 +19,47 @@ from dec_kernels.spec import CHOICES
 ROOT = Path(__file__).parents[1]
 PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in documents.pages()}
 README = PAGES["README.md"]
-BLOCKS = [
-    (name, language, block)
-    for name, page in PAGES.items()
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
-]
+FENCE = re.compile(r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```$', flags=re.DOTALL | re.MULTILINE)
+BLOCKS = [(name, *match.groups()) for name, page in PAGES.items() for match in FENCE.finditer(page)]
 LINKS = [
     (name, path, heading)
     for name, page in PAGES.items()
     for path, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page)
 ]
-# Inline code and blocks of code, lines that continue as one.
+# Lines of commands, those that continue as one, and inline code.
 CODE = [
     (name, line.split("#")[0].strip())
-    for name, page in PAGES.items()
-    for code in re.findall(r"^```(?:sh)?\n(.*?)^```|(?<!`)`([^`]+)`(?!`)", page, flags=re.DOTALL | re.MULTILINE)
-    for line in "".join(code).replace("\\\n", " ").splitlines()
-]
+    for name, language, _, block in BLOCKS
+    if language in ("", "sh")
+    for line in block.replace("\\\n", " ").splitlines()
+] + [(name, code) for name, page in PAGES.items() for code in re.findall(r"`([^`\n]+)`", FENCE.sub("", page))]
 
 
 @pytest.mark.parametrize(
     ("page", "code"),
     [
         pytest.param(page, block, id=f"{page}-{block.strip().splitlines()[0]}")
-        for page, language, block in BLOCKS
-        if language == "python"
+        for page, language, title, block in BLOCKS
+        if language == "python" and title is None
     ],
 )
 def test_python_runs(page: str, code: str) -> None:
     exec(compile(code, page, "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reference.md", "docs/distributed.md", "docs/integrations.md"])
-def test_there_is_python(page: str) -> None:
-    assert any((name, language) == (page, "python") for name, language, _ in BLOCKS)
+@pytest.mark.parametrize(("page", "title", "block"), [(p, title, block) for p, _, title, block in BLOCKS if title])
+def test_what_is_quoted_stands_in_an_example(page: str, title: str, block: str) -> None:
+    """Paragraph by paragraph, each with its own indentation. Other tests run the examples."""
+    example = (ROOT / title).read_text()
+    for paragraph in re.split(r"\n\n+", block.strip("\n")):
+        first = paragraph.splitlines()[0]
+        indentations = re.findall(rf"^( *){re.escape(first)}$", example, flags=re.MULTILINE)
+        assert any(textwrap.indent(paragraph, indentation) in example for indentation in indentations), paragraph
+
+
+@pytest.mark.parametrize("example", ["plain", "lightning_module", "ddp_gathered", "accelerate_loop"])
+def test_every_example_is_quoted(example: str) -> None:
+    assert f"examples/{example}.py" in [title for _, _, title, _ in BLOCKS]
 
 
 @pytest.mark.parametrize(("page", "path", "heading"), LINKS)
@@ -75,13 +83,13 @@ def test_paths_exist(page: str, path: str) -> None:
     assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("target", {target for _, code in CODE for target in re.findall(r"^make (\w[\w-]*)", code)})
+@pytest.mark.parametrize("target", sorted({m for _, code in CODE for m in re.findall(r"^make (\w[\w-]*)", code)}))
 def test_targets_of_make_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    "module", {m for _, code in CODE for m in re.findall(r"-m ((?:benchmarks|dec_kernels)[\w.]*)", code)}
+    "module", sorted({m for _, code in CODE for m in re.findall(r"-m ((?:benchmarks|dec_kernels)[\w.]*)", code)})
 )
 def test_modules_that_commands_run_exist(module: str) -> None:
     found = importlib.util.find_spec(module)
@@ -91,10 +99,12 @@ def test_modules_that_commands_run_exist(module: str) -> None:
         assert importlib.util.find_spec(f"{module}.__main__")
 
 
-@pytest.mark.parametrize("command", {code for _, code in CODE if re.match(r"dec-kernels [a-z-]+ ", f"{code} ")})
+# The text names `dec-kernels doctor` without what it examines.
+COMMANDS = {code for _, code in CODE if code.startswith("dec-kernels ")} - {"dec-kernels doctor"}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_commands_of_dec_kernels_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if command == "dec-kernels doctor":  # the name of the command alone
-        return
     called = []
     for module in (doctor, environment, shim):
         monkeypatch.setattr(module, "run", lambda arguments: called.append(arguments) or 0)
@@ -115,11 +125,6 @@ def test_figures_stand_once() -> None:
 
 def test_the_readme_is_short() -> None:
     assert 5500 <= len(README.encode()) <= 6500
-
-
-def test_the_readme_shows_a_part_of_the_example() -> None:
-    (block,) = [block for page, language, block in BLOCKS if (page, language) == ("README.md", "python")]
-    assert block in (ROOT / "examples/plain.py").read_text()
 
 
 @pytest.mark.parametrize("argument", inspect.signature(DECLoss).parameters.values(), ids=str)

@@ -16,14 +16,14 @@ TEXTS = {page.name: page.read_text() for page in pages()}
 
 def commands() -> list[str]:
     """What stands behind `dec-train` in the code blocks, continued lines as one."""
-    found = []
-    for text in TEXTS.values():
-        for block in re.findall(r"```(?:sh)?\n(.*?)```", text, flags=re.DOTALL):
-            lines = block.replace("\\\n", " ").splitlines()
-            found += [
-                match[1].strip() for line in lines if (match := re.match(r"(?:\.venv/bin/)?dec-train (.*)", line))
-            ]
-    return found
+    blocks = [
+        block
+        for text in TEXTS.values()
+        for language, block in re.findall(r"^```([^\n]*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+        if language in ("", "sh")
+    ]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line.removeprefix("dec-train ").strip() for line in lines if line.startswith("dec-train ")]
 
 
 class Parsed(TrainerCLI):
@@ -52,7 +52,10 @@ def test_sweeps(tmp_path: Path) -> None:
     described = re.search(r"cat > weights.yaml <<'EOF'\n(.*?)EOF", TEXTS["training.md"], flags=re.DOTALL)
     assert described
     (tmp_path / "weights.yaml").write_text(described[1])
-    names = [re.search(r"--config (\S+)", line)[1] for line in commands() if line.startswith("sweep")]
+    sweeps = [line for line in commands() if line.startswith("sweep")]
+    names = [re.search(r"--config (\S+)", line)[1] for line in sweeps]
     assert names == ["thresholds", "weights.yaml"]
-    for name in names:
-        load_sweep(str(tmp_path / name) if name.endswith(".yaml") else name)
+    for name, command in zip(names, sweeps, strict=True):
+        sweep = load_sweep(str(tmp_path / name) if name.endswith(".yaml") else name)
+        # Behind the sweep's own two arguments stand those of each training.
+        Parsed(["fit", "--config", sweep.base, *shlex.split(command)[5:]])
