@@ -41,7 +41,7 @@ lint: $(READY)
 
 # The site, into site/. What builds it is the extra `docs`, which needs no build of the package.
 docs: $(VENV)/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/docs: pyproject.toml | $(READY)
 	$(BIN)/python -c 'import tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
