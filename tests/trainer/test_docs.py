@@ -1,5 +1,6 @@
 """`dec-train` takes the commands of README.md, CONTRIBUTING.md and docs/."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -43,7 +44,13 @@ def test_trainings_and_tests(command: str) -> None:
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("predict")])
 def test_predictions(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(predict, "predict", lambda *args, **kwargs: calls.append(args) or {})
+
+    @functools.wraps(predict.predict)
+    def instead(*args: object, **kwargs: object) -> dict[Path, str]:
+        calls.append((args, kwargs))
+        return {}
+
+    monkeypatch.setattr(predict, "predict", instead)
     assert predict.main(shlex.split(command, comments=True)[1:]) == 0
     assert calls
 
