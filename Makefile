@@ -11,7 +11,7 @@ OLDEST_TRITON := $(if $(filter Linux,$(shell uname)),$(VENV)/triton-3.6)
 # The build of the extension looks for ninja on the path.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: install demo test lint docs bench gpu
+.PHONY: install demo test test-pythons lint docs bench gpu
 
 install: $(READY)
 
@@ -28,7 +28,11 @@ demo: $(READY)
 	$(BIN)/python -m dec_kernels.trainer.demo
 
 test: $(READY) $(OLDEST_TRITON)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=20
+
+# Every supported Python that is installed, as far as that goes without a PyTorch for each.
+test-pythons: $(READY)
+	$(BIN)/python .ci/pythons.py
 
 $(VENV)/triton-3.6: | $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==3.6.0 || { rm -rf $@; echo "Triton 3.6 cannot be \

@@ -30,7 +30,8 @@ PRESETS = ("ieee", "tf32x3", "tf32", "bf16")
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    """Every document for readers."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def updated(text: str) -> str:
