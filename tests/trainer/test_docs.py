@@ -1,29 +1,30 @@
-"""The commands of the README and of docs/ are such as ``dec-train`` takes."""
+"""`dec-train` takes the commands of README.md, CONTRIBUTING.md and docs/."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from benchmarks.documents import pages
 from dec_kernels.trainer import predict
 from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.sweep import load_sweep
 
-ROOT = Path(__file__).parents[2]
-TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "docs/training.md")}
+TEXTS = {page.name: page.read_text() for page in pages()}
 
 
 def commands() -> list[str]:
-    """What stands behind ``dec-train`` in the code blocks, continued lines as one."""
-    found = []
-    for text in TEXTS.values():
-        for block in re.findall(r"```(?:sh)?\n(.*?)```", text, flags=re.DOTALL):
-            lines = block.replace("\\\n", " ").splitlines()
-            found += [
-                match[1].strip() for line in lines if (match := re.match(r"(?:\.venv/bin/)?dec-train (.*)", line))
-            ]
-    return found
+    """What stands behind `dec-train` in the code blocks, continued lines as one."""
+    blocks = [
+        block
+        for text in TEXTS.values()
+        for language, block in re.findall(r"^```([^\n]*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+        if language in ("", "sh")
+    ]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line.removeprefix("dec-train ").strip() for line in lines if line.startswith("dec-train ")]
 
 
 class Parsed(TrainerCLI):
@@ -43,21 +44,25 @@ def test_trainings_and_tests(command: str) -> None:
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("predict")])
 def test_predictions(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(predict, "predict", lambda *args, **kwargs: calls.append(args) or {})
+
+    @functools.wraps(predict.predict)
+    def instead(*args: object, **kwargs: object) -> dict[Path, str]:
+        calls.append((args, kwargs))
+        return {}
+
+    monkeypatch.setattr(predict, "predict", instead)
     assert predict.main(shlex.split(command, comments=True)[1:]) == 0
     assert calls
 
 
 def test_sweeps(tmp_path: Path) -> None:
-    described = re.search(r"cat > weights.yaml <<'EOF'\n(.*?)EOF", TEXTS["docs/training.md"], flags=re.DOTALL)
+    described = re.search(r"cat > weights.yaml <<'EOF'\n(.*?)EOF", TEXTS["training.md"], flags=re.DOTALL)
     assert described
     (tmp_path / "weights.yaml").write_text(described[1])
-    names = [re.search(r"--config (\S+)", line)[1] for line in commands() if line.startswith("sweep")]
+    sweeps = [line for line in commands() if line.startswith("sweep")]
+    names = [re.search(r"--config (\S+)", line)[1] for line in sweeps]
     assert names == ["thresholds", "weights.yaml"]
-    for name in names:
-        load_sweep(str(tmp_path / name) if name.endswith(".yaml") else name)
-
-
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", TEXTS["docs/training.md"]))
-def test_links(path: str) -> None:
-    assert (ROOT / "docs" / path).exists()
+    for name, command in zip(names, sweeps, strict=True):
+        sweep = load_sweep(str(tmp_path / name) if name.endswith(".yaml") else name)
+        # Behind the sweep's own two arguments stand those of each training.
+        Parsed(["fit", "--config", sweep.base, *shlex.split(command)[5:]])

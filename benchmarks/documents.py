@@ -1,0 +1,280 @@
+"""Writes the measured and the predicted figures of benchmarks/results/ into README.md and docs/.
+
+    python -m benchmarks.documents
+
+Every figure in the documents stands between `<!-- figures: NAME -->` and `<!-- end of figures -->`, and comes from the
+JSON files alone. Run this after a benchmark has written one of them; a test compares the documents with the files.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import FLOOR, MIB, OURS, SMALL_DIM, curve, three_digits
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results"
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(<!-- end of figures -->)", flags=re.DOTALL)
+
+CPU_LABELS = {
+    "cpp": "**dec_kernels, `cpp`**",
+    "cpp_bf16": '**dec_kernels, `cpp`, `precision="bf16"`**',
+    "torch": "**dec_kernels, `torch`**",
+    "eager": "eager PyTorch",
+    "compile": "`torch.compile` of the eager code",
+    "products_six": "the six matrix products alone, tiled",
+}
+PRESETS = ("ieee", "tf32x3", "tf32", "bf16")
+
+
+def pages() -> list[Path]:
+    """Every document for readers."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def updated(text: str) -> str:
+    """The text of a page with every block of figures as the JSON files have them now.
+
+    Raises:
+        KeyError: the name of a block is not in `BLOCKS`.
+    """
+    return BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}{match[4]}", text)
+
+
+def _results(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _source(results: Mapping[str, Any]) -> str:
+    machine, date = results["machine"], results["run"]["date"][:10]
+    pytorch = machine["torch"].split("+")[0]
+    return f"{machine['cores']} cores of an {machine['cpu']}, PyTorch {pytorch}, {machine['os'].split()[0]}, {date}"
+
+
+def cpu() -> str:
+    """The README's table: one n in detail."""
+    results = _results("cpu")
+    n = results["claims_at"]["speed"]
+    seconds = {name: curve(results, "time", name)[n] for name in results["labels"] if name != "products_five"}
+    memory = {name: curve(results, "memory", name) for name in seconds}
+    six = seconds["products_six"]
+    rows = [
+        (
+            _label(name),
+            f"{seconds[name]:.2f}",
+            f"{seconds[name] / six:.2f}",
+            three_digits(memory[name][n] / MIB) if n in memory[name] else "",
+            str(results["losses"].get(name, ""))[:6],
+        )
+        for name in sorted(seconds, key=seconds.__getitem__)
+    ]
+    best = min(value for name, value in seconds.items() if name not in (*OURS, *FLOOR))
+    return (
+        f"Forward and backward at n = {n} patches (32 crops of 128 x 128), D = 192 values a patch, float32 images; "
+        f"medians.\n{_source(results)}; `make bench`.\n\n"
+        + _table(("", "seconds", "times the six products", "extra memory, MiB", "loss"), rows)
+        + f"\n`cpp` is {best / seconds['cpp']:.1f} times as fast as the best of the others, and "
+        f"{best / seconds['cpp_bf16']:.1f} times with bf16 operands.\n"
+    )
+
+
+def _label(name: str) -> str:
+    if name.startswith("chunked_"):
+        return f"eager PyTorch in checkpointed chunks of {name.removeprefix('chunked_')} MiB"
+    return CPU_LABELS[name]
+
+
+def cpu_sizes() -> str:
+    """Where n is small, and where it is large."""
+    results = _results("cpu")
+    n = min(r["n"] for r in results["time"])
+    ours, compiled = (1e3 * curve(results, "time", name)[n] for name in ("cpp", "compile"))
+    large = results["claims_at"]["memory"]
+    small_dim = curve(results, "memory", "cpp", SMALL_DIM)
+    most = max(small_dim)
+    exponent = next(c["measured"] for c in results["claims"] if "exponent" in c["claim"])
+    return (
+        f"- **Small batches.** At n = {n} the fixed costs show: `cpp` takes {ours:.1f} ms and `torch.compile` "
+        f"{compiled:.1f} ms.\n"
+        f"- **Memory.** `cpp` needs {curve(results, 'memory', 'cpp')[large] / MIB:.0f} MiB at n = {large}, and "
+        f"{small_dim[most] / MIB:.0f} MiB at n = {most} with D = {SMALL_DIM}. Over\n"
+        f"  {min(small_dim)} to {most} patches with D = {SMALL_DIM}, it grows with n to the power of {exponent:.2f}.\n"
+    )
+
+
+def costs() -> str:
+    """What a step costs at the batches of common configs, from one measurement and one prediction."""
+    results, scaling = _results("cpu"), _results("scaling")
+    n = results["claims_at"]["speed"]
+    seconds = curve(results, "time", "cpp")[n] / n**2
+    step = next(r for r in scaling["predicted"]["steps"] if r["precision"] == "tf32x3")
+    gpu = [1e3 * s / step["pairs"] for s in step["walk_seconds"]]
+    batches = [
+        ("the paper's 32 crops of 128 x 128; most of traiNNer-redux's 4x templates (8 of 256 x 256)", n, 1, "measured"),
+        ("traiNNer-redux's PLKSR and Compact templates: 16 of 384 x 384", 36864, 1, "computed"),
+        ("the same with `scope: image`", 2304, 16, "computed"),
+    ]
+    rows = []
+    for batch, patches, groups, how in batches:
+        pairs = groups * patches**2
+        time = seconds * pairs
+        low, high = (two_digits(ms * pairs) for ms in gpu)
+        rows.append(
+            (
+                batch,
+                f"{groups} times {patches:,}" if groups > 1 else f"{patches:,}",
+                scientific(pairs),
+                f"{time:.2f} s, **measured**" if how == "measured" else f"{two_digits(time)} s, computed",
+                f"{low} to {high} ms, PREDICTED",
+            )
+        )
+    headings = ("batch of HR crops, P = 8", "n", "pairs", "2 CPU cores, `cpp`", "H100, `tf32x3`")
+    return _table(headings, rows)
+
+
+def precision() -> str:
+    """The errors of the presets."""
+    results = _results("precision")
+    errors = {(r["backend"], r["precision"], r["temperature"]): r for r in results["errors"]}
+    rows = [
+        (
+            f"`{preset}`",
+            f"`{backend}`",
+            f"{r['loss_error']:.1e}",
+            f"{r['gradient_error']:.1e}",
+            f"{errors[backend, preset, 'inside']['gradient_error']:.1e}",
+        )
+        for (backend, preset, temperature), r in errors.items()
+        if temperature == "outside"
+    ]
+    return (
+        f"Measured on n = {results['n']} patches of photographs, P = 8; {_source(results)};\n"
+        "`python -m benchmarks.precision`.\n\n"
+        + _table(("`precision`", "backend", "loss", "gradient", "gradient, temperature inside"), rows)
+    )
+
+
+def scaling() -> str:
+    """Several processes on a CPU, beside the model."""
+    results = _results("scaling")["measured"]
+    cost, steps = results["costs"], {(r["processes"], r["n_local"]): r for r in results["steps"]}
+    rows = []
+    for processes, n in [(1, 4096), (2, 4096), (4, 1024), (4, 2048), (4, 4096)]:
+        r, model = steps[processes, n], steps[processes, n]["model"]
+        fitted = " (fitted)" if processes == 2 else ""
+        rows.append(
+            (
+                str(processes),
+                str(n),
+                three_digits(1e3 * r["cpu"]["median"]),
+                three_digits(1e3 * model["cpu_seconds"]) + fitted,
+                f"{max(r['received_bytes']):,}",
+                f"{model['received_bytes']:,}",
+                three_digits(max(r["extra_bytes"]) / MIB),
+                three_digits(model["extra_bytes"] / MIB),
+            )
+        )
+    headings = (
+        "processes", "patches of each", "CPU ms of each", "model", "bytes received", "model", "extra MiB", "model",
+    )  # fmt: skip
+    return (
+        f"One thread a process, gloo, D = 192, `cpp`, float32; {_source(results)};\n`python -m benchmarks.scaling`.\n\n"
+        + _table(headings, rows)
+        + f"\nThe two costs of the model are {1e9 * cost['pair']:.0f} ns a pair and {1e6 * cost['column']:.0f} µs a "
+        f"column. {_misses(results['steps'])}\n"
+    )
+
+
+def _misses(steps: Sequence[Mapping[str, Any]]) -> str:
+    """How far the model is off where it was not fitted."""
+
+    def off(processes: int) -> str:
+        ratios = [r["cpu"]["median"] / r["model"]["cpu_seconds"] for r in steps if r["processes"] == processes]
+        return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+    return (
+        f"The measured CPU time is {off(4)} times the\nmodel's with four processes, and {off(1)} times with one, where "
+        "the symmetry of z·z' saves one of six\nproducts."
+    )
+
+
+def scaling_predicted() -> str:
+    """The same for GPUs."""
+    results = _results("scaling")["predicted"]
+    rows = []
+    for r in results["steps"]:
+        if r["gpus"] not in (8, 64, 1024):
+            continue
+        rows.append(
+            (
+                str(r["gpus"]),
+                r["configuration"].replace("precision ", "`") + "`",
+                scientific(r["pairs"]),
+                _between(r["walk_seconds"]),
+                two_digits(1e3 * r["preparation_seconds"]),
+                two_digits(r["received_bytes"] / 1e9),
+                _between(r["communication_seconds"]),
+                two_digits(r["memory_bytes"]["total"] / 1e9),
+            )
+        )
+    headings = (
+        "GPUs", "images and precision", "pairs of each", "pairs, ms", "preparing columns, ms", "received, GB",
+        "communication, ms", "memory, GB",
+    )  # fmt: skip
+    return f"{results['what']}.\n\n" + _table(headings, rows)
+
+
+def cycles() -> str:
+    """The sum of all kernels of a step, as the cycle model has it."""
+    results = _results("cycles")
+    n, dim = 8192, 192
+    step: dict[tuple[str, str], list[float]] = {}
+    for r in results["predictions"]:
+        if (r["n"], r["dim"]) == (n, dim):
+            total = step.setdefault((r["gpu"], r["precision"]), [0.0, 0.0])
+            total[:] = [a + b for a, b in zip(total, r["seconds"], strict=True)]
+    rows = [
+        (gpu, *(_between(step[gpu, preset]) for preset in PRESETS)) for gpu in dict.fromkeys(gpu for gpu, _ in step)
+    ]
+    return f"{results['what']}. Milliseconds of all kernels of a step, n = {n}, D = {dim}:\n\n" + _table(
+        ("GPU", *(f"`{preset}`" for preset in PRESETS)), rows
+    )
+
+
+def _between(seconds: Sequence[float]) -> str:
+    low, high = (two_digits(1e3 * s) for s in seconds)
+    return low if low == high else f"{low} to {high}"
+
+
+def two_digits(value: float) -> str:
+    """Two significant digits, without an exponent."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:#.2g}"
+
+
+def scientific(value: float) -> str:
+    return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    function.__name__: function for function in (cpu, cpu_sizes, costs, precision, scaling, scaling_predicted, cycles)
+}
+
+
+def main() -> None:
+    for page in pages():
+        text = page.read_text()
+        if (new := updated(text)) != text:
+            page.write_text(new)
+            print(f"{page.relative_to(ROOT)} has new figures")
+
+
+if __name__ == "__main__":
+    main()
