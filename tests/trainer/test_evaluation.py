@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from dec_kernels.trainer.data import Pair, make_pair
 from dec_kernels.trainer.evaluation import EvaluationReport
-from dec_kernels.trainer.metrics import NonFiniteImageError, measure, to_uint8
-from dec_kernels.trainer.report import bicubic
+from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
+from dec_kernels.trainer.samples import bicubic
 
 SIZES = {"first": (64, 48), "second": (40, 120), "third": (32, 32)}
 

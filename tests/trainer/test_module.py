@@ -12,10 +12,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dec_kernels import DECLoss
-from dec_kernels.trainer.data import Batch, SRDataModule
-from dec_kernels.trainer.metrics import NonFiniteImageError, measure, to_uint8
+from dec_kernels.trainer.data import SRDataModule, TrainingBatch
+from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.models import RRDBNet, VGGDiscriminator, save_weights
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution, warmup_cosine
+from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
 
 
 def network() -> RRDBNet:
@@ -32,7 +33,7 @@ def alone(**settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]
     return module, logged
 
 
-def batch() -> Batch:
+def batch() -> TrainingBatch:
     return {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 32, 32)}
 
 

@@ -16,8 +16,8 @@ from PIL import Image, ImageCms
 
 from benchmarks.memory import MALLOC
 from dec_kernels.trainer import predict as module
-from dec_kernels.trainer.metrics import to_float, to_uint8
 from dec_kernels.trainer.models import RRDBNet, save_weights
+from dec_kernels.trainer.pixels import to_float, to_uint8
 from dec_kernels.trainer.predict import main
 
 RRDBNET = "dec_kernels.trainer.models.RRDBNet"
@@ -299,7 +299,7 @@ run("tile.png")
 
 
 def in_a_process_of_its_own(code: str, folder: Path) -> Any:
-    """What ``code`` puts into ``found``; freed memory goes back at once there."""
+    """What `code` puts into `found`; freed memory goes back at once there."""
     source = f"{IN_A_PROCESS_OF_ITS_OWN}{code}\nprint(json.dumps(found))"
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | MALLOC | {"PYTHONPATH": path}

@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 class FakeFit:
-    """Stands in for ``dec-train``: keeps what it was called with, and leaves a summary of the figures it is given."""
+    """Stands in for `dec-train`: keeps what it was called with, and leaves a summary of the figures it is given."""
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Whole trainings, as ``dec-train fit`` runs them."""
+"""Whole trainings, as `dec-train fit` runs them."""
 
 import csv
 import json
@@ -107,7 +107,7 @@ def uninterrupted(gan_config: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def fit_keeping_checkpoints(config: Path, out: Path, *args: str) -> list[int]:
-    """``fit``, with a copy STEP.ckpt in ``out`` of every last.ckpt; in the order of their writing."""
+    """`fit`, with a copy STEP.ckpt in `out` of every last.ckpt; in the order of their writing."""
     steps = []
     save = AtomicCheckpointIO.save_checkpoint
 

@@ -12,7 +12,7 @@ import yaml
 
 from dec_kernels.console import INTERRUPTED
 from dec_kernels.trainer.cli import TrainerCLI
-from dec_kernels.trainer.demo import PRETRAIN, QUICK_STEPS, STAGES, WITH_DEC, WITHOUT_DEC, main
+from dec_kernels.trainer.demo.run import PRETRAIN, QUICK_STEPS, STAGES, WITH_DEC, WITHOUT_DEC, main
 from dec_kernels.trainer.models import read_weights
 
 PICTURES = {"samples.png", "curves.png"}

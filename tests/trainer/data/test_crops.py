@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dec_kernels.trainer.data import CropSampler, ImagePairs, Photo, RandomCrops, UnreadableImageError, make_pair
-from dec_kernels.trainer.metrics import to_float
+from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.resize import downscale
 
 

@@ -18,7 +18,7 @@ def tiny(**settings: object) -> SwinIR:
 
 
 def shaken(network: SwinIR) -> SwinIR:
-    """``network`` with random values in place of the zeros and ones that it starts from, in float64."""
+    """`network` with random values in place of the zeros and ones that it starts from, in float64."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))

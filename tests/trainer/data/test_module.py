@@ -15,9 +15,9 @@ from PIL import Image, ImageCms
 from torch import Tensor, nn
 
 from dec_kernels.trainer.cli import TrainerCLI
-from dec_kernels.trainer.data import Batch, RandomCrops, SRDataModule, UnreadableImageError, read_image
+from dec_kernels.trainer.data import RandomCrops, SRDataModule, TrainingBatch, UnreadableImageError, read_image
 from dec_kernels.trainer.data.cache import CacheError, DiskCache
-from dec_kernels.trainer.metrics import to_float
+from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.resize import downscale
 
 RNG = np.random.default_rng(0)
@@ -91,7 +91,7 @@ class Recorder(LightningModule):
         self.weight = nn.Parameter(torch.zeros(()))
         self.seen: list[Tensor] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         self.seen.append(batch["hr"])
         return self.weight * batch["hr"].mean()
 
@@ -175,7 +175,7 @@ def test_refuses_a_sampler_on_top_of_its_own(photographs: Path) -> None:
 
 
 def test_all_caches_give_the_same_data(photographs: Path, tmp_path: Path) -> None:
-    def samples(cache: str) -> list[Batch]:
+    def samples(cache: str) -> list[TrainingBatch]:
         sources = [str(photographs)]
         data = SRDataModule(sources, sources, crop_size=32, cache=cache, cache_dir=str(tmp_path / "c"))  # type: ignore[arg-type]
         crops = RandomCrops(fitted_pairs(data), crop_size=32, seed=0)

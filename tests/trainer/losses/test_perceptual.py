@@ -54,7 +54,7 @@ def images(size: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def by_hand(state: dict[str, Tensor], image: Tensor, last: int) -> dict[int, Tensor]:
-    """What VGG-19's convolutions put out, by their index in torchvision's `features`, up to ``last``."""
+    """What VGG-19's convolutions put out, by their index in torchvision's `features`, up to `last`."""
     x = torch.stack([(image[:, channel] - mean) / std for channel, (mean, std) in enumerate(MEAN_AND_STD)], dim=1)
     features = {}
     for index in range(last + 1):
