@@ -54,7 +54,7 @@ def images(height: int = 48, width: int = 32) -> tuple[Tensor, Tensor]:
 def test_agrees_with_torchmetrics(lpips: LPIPS, features: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchmetrics takes AlexNet from torchvision, which need not be here: it is given the same random one."""
     monkeypatch.setattr(published, "_get_tv_model_features", lambda *_: features)
-    network = published._LPIPS(net="alex")
+    network = published._LPIPS(net="alex")  # noqa: SLF001
     sr, hr = images()
     hr[1] = sr[1] + 0.01 * torch.randn_like(sr[1])
     distance = lpips(sr, hr)
@@ -90,7 +90,7 @@ def test_the_networks_are_hidden_but_move_along(weights: Path) -> None:
     lpips = LPIPS(weights).train()
     assert not [*lpips.parameters(), *lpips.buffers(), *lpips.state_dict()]
     lpips.to("meta")
-    state = lpips.network._network[0].state_dict()
+    state = lpips.network._network[0].state_dict()  # noqa: SLF001
     assert len(state) == 5 * 2 + 5 + 2  # convolutions, LPIPS's weights, normalisation
     assert all(tensor.is_meta for tensor in state.values())
 

@@ -1,4 +1,5 @@
 import math
+from argparse import ArgumentError
 from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from dec_kernels.trainer.data import SRDataModule, TrainingBatch
 from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.models import RRDBNet, VGGDiscriminator, save_weights
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution, warmup_cosine
+from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
 
 
@@ -336,24 +338,30 @@ def test_each_network_is_clipped_by_its_own_gradient(algorithm: str, wanted: lis
     torch.testing.assert_close(torch.cat([p.grad for p in parameters]), torch.tensor(wanted, dtype=torch.float32))
 
 
+@pytest.fixture(scope="module")
+def parser() -> SuggestingParser:
+    parser = SuggestingParser(exit_on_error=False)
+    parser.add_class_arguments(SuperResolution, "model", skip={"generator"})
+    return parser
+
+
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    "setting",
     [
-        ({"cycles": 0}, "cycles must be at least 1, got 0"),
-        ({"ema_decay": 1.0}, r"ema_decay must be at least 0 and below 1, got 1\.0"),
-        ({"nonfinite_limit": 0}, "nonfinite_limit must be at least 1, got 0"),
-        ({"nonfinite": "ignore"}, "nonfinite must be 'stop' or 'skip', got 'ignore'"),
+        "cycles=0",
+        "cycle_decay=-1",
+        "ema_decay=1.0",
+        "nonfinite_limit=0",
+        "nonfinite=ignore",
+        "warmup_steps=-1",
+        *(
+            f"{name}={value}"
+            for name in ("pixel_weight", "perceptual_weight", "dec_weight", "gan_weight", "learning_rate")
+            for value in ("-1", ".nan", ".inf")
+        ),
     ],
 )
-def test_refuses_bad_settings(setting: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SuperResolution(network(), **setting)
-
-
-@pytest.mark.parametrize(
-    "name", ["pixel_weight", "perceptual_weight", "dec_weight", "gan_weight", "learning_rate", "warmup_steps"]
-)
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
-def test_refuses_bad_numbers(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be a finite number of at least 0"):
-        SuperResolution(network(), **{name: value})
+def test_the_command_line_refuses_values_out_of_range(parser: SuggestingParser, setting: str) -> None:
+    name, value = setting.split("=")
+    with pytest.raises(ArgumentError, match=rf'(?s)"model\.{name}".*{value.strip(".")}'):
+        parser.parse_args([f"--model.{setting}"])

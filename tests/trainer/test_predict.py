@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 
 from benchmarks.memory import MALLOC
 from dec_kernels.trainer import predict as module
+from dec_kernels.trainer.cli import main as dec_train
 from dec_kernels.trainer.models import RRDBNet, save_weights
 from dec_kernels.trainer.pixels import to_float, to_uint8
 from dec_kernels.trainer.predict import main
@@ -216,11 +217,14 @@ def test_other_mistakes(
         ("--input", tmp_path / "none", "no file or folder"),
         ("--output", weights, r"--output .*\.pth must be a folder, and .* is a file"),
         ("--tile", 7, "tile must be a positive multiple of the network's 2, got 7"),
-        ("--overlap", -2, "overlap must be"),
+        ("--overlap", -2, r"overlap(.|\n)*-2"),
+        ("--precision", "bf61", "Did you mean 'bf16'?"),
+        ("--overlp", 8, "Did you mean 'overlap'?"),
         ("--device", "cuda", "PyTorch sees no CUDA device"),
     ]
     for option, value, problem in mistakes:
-        assert run(*(part for item in {**good, option: value}.items() for part in item)) == 2
+        arguments = [str(part) for item in {**good, option: value}.items() for part in item]
+        assert dec_train(["predict", *arguments]) == 2
         error = capsys.readouterr().err
         assert error.startswith("dec-train predict: ")
         assert re.search(problem, error), error
@@ -290,6 +294,7 @@ IN_A_PROCESS_OF_ITS_OWN = """
 import json, resource, sys
 import torch
 from dec_kernels.doctor.memory import peak_extra_bytes
+from dec_kernels.trainer.cli import main as dec_train
 from dec_kernels.trainer.predict import main
 torch.set_num_threads(1)
 def run(name, *options):

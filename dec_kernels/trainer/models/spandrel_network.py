@@ -1,8 +1,9 @@
 """Networks of architectures that are not built here: spandrel tells from the weights what network they are for.
 
-spandrel is an extra, `pip install "dec-kernels[spandrel]"`, has the MIT licence, and holds architectures with permissive
-licences alone. Those of its companion spandrel_extra_arches, some of which forbid commercial use, are never imported
-here; a program of yours that has added them to spandrel's registry finds them. Weight files have licences of their own.
+spandrel is an extra: `pip install "dec-kernels[spandrel]"`. It has the MIT licence, and holds architectures with
+permissive licences alone. Those of its companion spandrel_extra_arches, some of which forbid commercial use, are never
+imported here; a program of yours that has added them to spandrel's registry finds them. Weight files have licences of
+their own.
 """
 
 from __future__ import annotations

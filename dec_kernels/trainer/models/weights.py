@@ -16,7 +16,7 @@ from dec_kernels.trainer.models.rrdbnet import RRDBNet
 # Where a file may keep the generator, the averaged weights first: in this trainer's checkpoints, in BasicSR's files.
 _PLACES = (
     *(("state_dict", "averaged.module."), ("state_dict", "generator.")),
-    *((wrapper, "") for wrapper in ("params_ema", "params-ema", "params", "model_state_dict", "state_dict", "net")),
+    *((wrapper, "") for wrapper in ("params_ema", "params-ema", "params", "model_state_dict", "net")),
 )
 
 # Before each key, where a network was saved from within another module: DistributedDataParallel, or SpandrelNetwork.

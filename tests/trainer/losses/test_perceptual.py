@@ -97,7 +97,7 @@ def test_esrgans_layer_unless_told_and_no_deeper_than_asked(weights: Path) -> No
 
 def test_the_network_is_hidden_but_moves_along(weights: Path) -> None:
     outer = nn.ModuleDict({"trained": nn.Conv2d(3, 3, 1), "loss": PerceptualLoss({"conv1_2": 1.0}, weights)})
-    network = outer["loss"].features._network[0]
+    network = outer["loss"].features._network[0]  # noqa: SLF001
     assert list(outer.state_dict()) == ["trained.weight", "trained.bias"]
     assert len(list(outer.parameters())) == 2
     assert not list(outer.buffers())

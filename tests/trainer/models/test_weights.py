@@ -27,7 +27,7 @@ def same(network: nn.Module, state: dict[str, Tensor]) -> bool:
     return own.keys() == state.keys() and all(torch.equal(own[key], state[key]) for key in own)
 
 
-@pytest.mark.parametrize("wrapper", ["params_ema", "params", "", "state_dict"])
+@pytest.mark.parametrize("wrapper", ["params_ema", "params-ema", "params", "model_state_dict", "net", "", "state_dict"])
 def test_reads_every_layout(tmp_path: Path, wrapper: str) -> None:
     source, target = network(), network()
     state = source.state_dict()
@@ -249,8 +249,5 @@ def test_says_what_differs_in_few_words(tmp_path: Path) -> None:
     assert f"generator: 29 of another shape: {shapes} (2, 4, 3, 3) for (2, 6, 3, 3)" in str(caught.value)
     with pytest.raises(ValueError, match=r"w\.pth do not fit") as caught:
         load_weights(UNetDiscriminator(num_feat=1), tmp_path / "w.pth")
-    assert str(caught.value).endswith(
-        "generator: 28 missing in the file: conv0.weight, conv0.bias, conv1.weight_orig, conv1.weight_u, "
-        "conv1.weight_v, ...; 42 not in the network: conv_first.weight, conv_first.bias, body.0.rdb1.conv1.weight, "
-        "body.0.rdb1.conv1.bias, body.0.rdb1.conv2.weight, ..."
-    )
+    for part in ("28 missing in the file: conv0.weight, ", "42 not in the network: conv_first.weight, ", " 37 more"):
+        assert part in str(caught.value)
