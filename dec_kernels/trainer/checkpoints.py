@@ -1,4 +1,8 @@
-"""Checkpoints that survive whatever ends the program: each file is the old one or the new one, whole."""
+"""Checkpoints that survive whatever ends the program, and from which a training goes on bit for bit.
+
+Lightning builds the whole file in memory first and does not wait for the disk, so that a machine that crashes can leave
+an empty one. A run that is resumed from its files can miss a validation or miscount its epochs; the comments say where.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""PSNR and SSIM as super-resolution papers report them: 8-bit images, border cropped, on RGB and on MATLAB's luma Y."""
+"""PSNR and SSIM as super-resolution papers report them: 8-bit images, border cropped, on RGB and on MATLAB's luma Y.
+
+PSNR is computed by torchmetrics. SSIM is not: torchmetrics also averages over a reflected border, which papers leave
+out, and takes seconds for a photograph in float64.
+"""
 
 from __future__ import annotations
 
@@ -97,8 +101,7 @@ def _psnr(sr: Tensor, hr: Tensor) -> float:
 
 
 def _ssim(sr: Tensor, hr: Tensor) -> float:
-    # Wang et al., 2004: whole windows only, weights from a Gaussian, sums in float64. torchmetrics also averages over a
-    # reflected border, which is not what papers report, and takes seconds for a photograph in float64.
+    # Wang et al., 2004: whole windows only, weights from a Gaussian, sums in float64.
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_sr, mean_hr = _blur(sr), _blur(hr)
     variances = _blur(sr * sr) - mean_sr**2 + _blur(hr * hr) - mean_hr**2

@@ -4,6 +4,11 @@ The cubic kernel is Keys' (Cubic convolution interpolation for digital image pro
 shrinking, it is widened by 1/scale so that it also removes what the smaller grid cannot carry (antialiasing).
 `imresize` resizes floating images by any scale. `downscale` makes the low-resolution images of a training:
 8-bit or 16-bit pixels in and out, whole images or windows of them.
+
+No library is used: PyTorch's antialiased bicubic cuts the kernel off at the border, where MATLAB reflects the image;
+its plain bicubic and OpenCV's have another kernel, which they do not widen. Figures on images that they made cannot be
+compared with published ones. Nor do they make a window that is bit for bit what the whole image holds there, as crops
+need it that are made when they are drawn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Upscaling images of any size, whole or tile by tile."""
+"""Upscaling images of any size, whole or tile by tile.
+
+Sliding windows of libraries, such as MONAI's, average what overlapping windows make, and hold the whole result. Here
+each pixel is that of one window, which has seen as much as the whole image would show it, and rows of tiles come out
+one by one, so that memory is that of a tile and not of the image.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The commands of the README and of docs/ are such as ``dec-train`` takes."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -43,7 +44,8 @@ def test_trainings_and_tests(command: str) -> None:
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("predict")])
 def test_predictions(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(predict, "predict", lambda *args, **kwargs: calls.append(args) or {})
+    record = functools.wraps(predict.predict)(lambda **settings: calls.append(settings) or {})
+    monkeypatch.setattr(predict, "predict", record)
     assert predict.main(shlex.split(command, comments=True)[1:]) == 0
     assert calls
 

@@ -104,9 +104,9 @@ def test_not_finite_pixels_are_not_hidden(lpips: LPIPS) -> None:
 
 def test_refuses_images_that_it_cannot_compare(lpips: LPIPS) -> None:
     assert lpips(*images(31, 31)).isfinite().all()
-    with pytest.raises(ValueError, match="at least 31 x 31 pixels for the deepest layer, got 40 x 30"):
+    with pytest.raises(ValueError, match=r"31 x 31.*40 x 30"):
         lpips(*images(40, 30))
-    with pytest.raises(TypeError, match=r"sr must be floating, in \[0, 1\], got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"sr.*torch\.uint8"):
         lpips(images()[0].byte(), images()[1])
 
 
@@ -128,5 +128,5 @@ def test_without_file_and_internet_it_says_what_to_do(tmp_path: Path, monkeypatc
 
 def test_refuses_another_networks_file(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "vgg.pth")
-    with pytest.raises(ValueError, match=r"vgg\.pth holds the weights of another network, not alexnet-owt-7be5be79"):
+    with pytest.raises(ValueError, match=r"vgg\.pth.*alexnet-owt-7be5be79"):
         LPIPS(tmp_path / "vgg.pth")

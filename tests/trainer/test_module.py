@@ -56,7 +56,7 @@ def test_loss_is_the_weighted_sum_and_reaches_every_parameter() -> None:
 def test_an_output_of_another_size_is_named() -> None:
     module, _ = alone()
     wrong = {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 16, 16)}
-    with pytest.raises(ValueError, match=r"makes \(2, 3, 32, 32\) of \(2, 3, 8, 8\), and \(2, 3, 16, 16\) is wanted"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\).*\(2, 3, 16, 16\)"):
         module.training_step(wrong, 0)
 
 
@@ -263,13 +263,13 @@ def test_a_step_that_float16s_scaler_leaves_out_is_not_averaged() -> None:
 def test_skipping_gives_up_in_the_end(tmp_path: Path) -> None:
     settings = {"nonfinite": "skip", "nonfinite_limit": 3}
     train(SuperResolution(Normed((1, 2, 4, 5)), **settings), 6)
-    with pytest.raises(NonFiniteError, match=r"at step 5: l1 nan.* 3 steps in a row .*model\.nonfinite_limit is 3"):
+    with pytest.raises(NonFiniteError, match=r"step 5: l1 nan.* 3 .*model\.nonfinite_limit"):
         train(SuperResolution(Normed((1, 2, 4, 5, 6)), **settings), 7)
-    with pytest.raises(NonFiniteError, match="1 steps in a row"):
+    with pytest.raises(NonFiniteError, match=r"step 0.* 1 .*model\.nonfinite_limit"):
         train(SuperResolution(Normed((1,)), nonfinite="skip", nonfinite_limit=1), 2)
     trainer = train(SuperResolution(Normed((3, 4)), **settings), 6, max_steps=4)
     trainer.save_checkpoint(tmp_path / "some.ckpt")
-    with pytest.raises(NonFiniteError, match=r"at step 4: .* 3 steps in a row"):
+    with pytest.raises(NonFiniteError, match=r"step 4.* 3 .*model\.nonfinite_limit"):
         train(SuperResolution(Normed((1, 2)), **settings), 6, tmp_path / "some.ckpt", max_epochs=2)
     train(SuperResolution(Normed((2, 3)), **settings), 6, tmp_path / "some.ckpt", max_epochs=2)
 

@@ -1,4 +1,9 @@
-"""Training crops: an endless stream of samples, and who reads which of them when."""
+"""Training crops: an endless stream of samples, and who reads which of them when.
+
+PyTorch's samplers draw from the random state of a process, which no checkpoint holds for each worker. Here a sample is
+a function of the seed and its number, so that a resumed or distributed run sees the same data, and there is no state to
+keep.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_a_whole_pair_is_cropped_to_the_scale() -> None:
     (same,) = pairs_of(image)
     assert torch.equal(same.hr, pair.hr)
     assert torch.equal(same.lr, pair.lr)
-    with pytest.raises(ValueError, match="x has 3 x 9 pixels: too small for scale 4"):
+    with pytest.raises(ValueError, match=r"x has 3 x 9.*scale 4"):
         make_pair("x", image[:, :3, :9], scale=4)
 
 

@@ -56,7 +56,7 @@ def test_gives_crops_and_whole_images(photographs: Path) -> None:
     val = data.pairs["val"]
     data.setup("validate")
     assert data.pairs["val"] is val  # not read again
-    with pytest.raises(ValueError, match=r"data\.test has no image to use"):
+    with pytest.raises(ValueError, match=r"data\.test"):
         data.setup("test")
 
 
@@ -166,7 +166,7 @@ def test_refuses_a_sampler_on_top_of_its_own(photographs: Path) -> None:
 
     data.trainer = trainer(world_size=2, replaces=True)
     for loader in (data.train_dataloader, data.val_dataloader, data.test_dataloader):
-        with pytest.raises(ValueError, match="must be made with use_distributed_sampler=False"):
+        with pytest.raises(ValueError, match="use_distributed_sampler=False"):
             loader()
     data.trainer = trainer(world_size=2, replaces=False)
     assert list(data.train_dataloader().sampler) == [2, 3, 6, 7]
@@ -257,7 +257,7 @@ def test_the_disk_cache_is_filled_by_many_at_once(tmp_path: Path, monkeypatch: p
         raise OSError("no space left")
 
     monkeypatch.setattr("numpy.save", fail)
-    with pytest.raises(CacheError, match=r"data\.cache_dir .* cannot take .*: no space left"):
+    with pytest.raises(CacheError, match=r"data\.cache_dir .*no space left"):
         DiskCache(folder)(save(tmp_path / "y.png"))
     assert len(list(folder.iterdir())) == 1
 
@@ -292,14 +292,14 @@ def bad_folders(tmp_path: Path) -> tuple[dict[str, str], dict[str, str]]:
 def test_refuses_bad_files_by_name(bad_folders: Any, cache: str) -> None:
     folders, problems = bad_folders
     data = SRDataModule([folders], [folders], crop_size=32, cache=cache)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"images of data\.train cannot be used") as error:
+    with pytest.raises(ValueError, match=r"data\.train") as error:
         data.setup("fit")
     found = problems if cache == "memory" else problems.keys() - {"damaged"}  # its header is fine
     assert f"{len(found)} of 6 images" in str(error.value)
     assert len(str(error.value).splitlines()) == 2 + len(found)
     for name in found:
         assert re.search(problems[name], str(error.value))
-    with pytest.raises(ValueError, match=r"4 of 6 images of data\.val cannot be used") as error:
+    with pytest.raises(ValueError, match=r"4 of 6.*data\.val") as error:
         data.setup("validate")
     assert "damaged.png" in str(error.value)
     assert "small" not in str(error.value)
@@ -385,7 +385,7 @@ def test_an_image_may_be_named_twice_to_train_on(tmp_path: Path) -> None:
 
 def test_refuses_a_crop_larger_than_a_photograph(photographs: Path) -> None:
     data = SRDataModule([str(photographs)], [str(photographs)], crop_size=44)
-    with pytest.raises(ValueError, match=r"2 of 3 .*\n.*b\.png has 40 x 40 pixels, too few: 44 x 44 are needed"):
+    with pytest.raises(ValueError, match=r"2 of 3 .*\n.*b\.png.*40 x 40.*44 x 44"):
         data.setup("fit")
 
 
@@ -420,9 +420,7 @@ def test_refuses_a_crop_that_the_scale_does_not_divide() -> None:
 )
 @pytest.mark.parametrize("name", ["train", "val", "test"])
 def test_refuses_bad_sources(name: str, value: Any) -> None:
-    with pytest.raises(
-        TypeError, match=f"{name} must be a list of sources, each a string or .*got {re.escape(repr(value))}"
-    ):
+    with pytest.raises(TypeError, match=f"{name}.*{re.escape(repr(value))}"):
         SRDataModule(**{"train": ["a"], "val": ["b"], name: value})
 
 
@@ -450,16 +448,16 @@ def test_sources_from_a_config(tiny_config: Path, tmp_path: Path, capsys: pytest
 def test_images_too_small_to_be_measured_are_found_before_the_training(tmp_path: Path) -> None:
     save(tmp_path / "train.png", 64, 64)
     save(tmp_path / "val" / "small.png", 18, 64)
-    with pytest.raises(ValueError, match=r"1 of 1 images of data\.val cannot be used:\n.*small\.png"):
+    with pytest.raises(ValueError, match=r"1 of 1.*data\.val.*\n.*small\.png"):
         SRDataModule([str(tmp_path / "train.png")], [str(tmp_path / "val")], crop_size=32).setup("fit")
 
 
 def test_refuses_the_name_of_the_mean(tmp_path: Path) -> None:
     save(tmp_path / "mean.png")
     data = SRDataModule([str(tmp_path)], [str(tmp_path)], [str(tmp_path)], crop_size=32)
-    with pytest.raises(ValueError, match=r"data\.val has an image called 'mean'.*: rename .*mean\.png"):
+    with pytest.raises(ValueError, match=r"data\.val.*'mean'.*mean\.png"):
         data.setup("fit")
-    with pytest.raises(ValueError, match=r"data\.test has an image called 'mean'"):
+    with pytest.raises(ValueError, match=r"data\.test.*'mean'"):
         data.setup("test")
     data = SRDataModule([str(tmp_path)], [str(save(tmp_path / "other.png"))], crop_size=32)
     data.setup("fit")  # one to train on stands in no table
@@ -526,10 +524,10 @@ def test_a_file_that_changes_in_training_is_named(tmp_path: Path, cache: Any, ch
 def test_a_wrong_limit_on_pixels_is_said_once(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = SRDataModule([str(photographs)], [str(photographs)], crop_size=32, bad_files="skip")
     monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "lots")
-    with pytest.raises(ValueError, match=r"^DEC_KERNELS_MAX_PIXELS in the environment .*got 'lots'$"):
+    with pytest.raises(ValueError, match=r"^DEC_KERNELS_MAX_PIXELS.*'lots'$"):
         data.setup("fit")
     monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "1600")
-    with pytest.warns(UserWarning, match=r"2 of 3 images of data\.val cannot be used") as caught:
+    with pytest.warns(UserWarning, match=r"2 of 3.*data\.val") as caught:
         data.setup("validate")
     assert "DEC_KERNELS_MAX_PIXELS=3072 in the environment allows it" in str(caught[0].message)
     assert [pair.name for pair in data.pairs["val"]] == ["b"]
@@ -553,5 +551,5 @@ def test_without_a_home_only_the_cache_in_it_is_refused(monkeypatch: pytest.Monk
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", nobody)
     SRDataModule(["a"], ["b"])
-    with pytest.raises(ValueError, match=r"no home folder for cache_dir ~/\.cache/dec-kernels: name another"):
+    with pytest.raises(ValueError, match=r"cache_dir ~/\.cache/dec-kernels"):
         SRDataModule(["a"], ["b"], cache="disk")

@@ -158,23 +158,23 @@ def test_size_of_images(weights: Path, layer: str, smallest: int) -> None:
 
 def test_refuses_images_that_cannot_be_compared(shallow: PerceptualLoss) -> None:
     sr, hr = images()
-    with pytest.raises(TypeError, match=r"hr must be floating, in \[0, 1\], got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"hr.*torch\.uint8"):
         shallow(sr, hr.byte())
-    with pytest.raises(ValueError, match=r"sr must be \(B, 3, H, W\), got \(2, 1, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"sr.*\(2, 1, 16, 16\)"):
         shallow(sr[:, :1], hr)
     with pytest.raises(ValueError, match="must have one shape"):
         shallow(sr[:1], hr)
 
 
 def test_refuses_layers_and_weights_that_mean_nothing(weights: Path) -> None:
-    with pytest.raises(ValueError, match=r"at least one of conv1_1, conv1_2, .*conv5_4, got relu1_1, conv1_3$"):
+    with pytest.raises(ValueError, match=r"conv1_1, conv1_2, .*conv5_4.*relu1_1, conv1_3$"):
         PerceptualLoss({"conv1_1": 1.0, "relu1_1": 1.0, "conv1_3": 1.0}, weights)
     with pytest.raises(ValueError, match="got none"):
         PerceptualLoss({}, weights)
-    with pytest.raises(ValueError, match="mapping or one of esrgan, real-esrgan, got 'srgan'"):
+    with pytest.raises(ValueError, match=r"esrgan, real-esrgan.*'srgan'"):
         PerceptualLoss("srgan", weights)  # type: ignore[arg-type]
     for weight in (-0.1, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"finite weights of at least 0, got {weight} for conv1_1"):
+        with pytest.raises(ValueError, match=f"{weight} for conv1_1"):
             PerceptualLoss({"conv1_1": weight}, weights)
 
 
@@ -212,7 +212,7 @@ def test_file_in_the_hubs_cache(
     (folder / "vgg19-dcbb9e9d.pth").unlink()
     for length in (1000, 60_000):  # at the latter, PyTorch has an OSError
         (folder / "vgg19-dcbb9e9d.pth").write_bytes(weights.read_bytes()[:length])
-        with pytest.raises(ValueError, match=r"hub.checkpoints.vgg19-dcbb9e9d\.pth are damaged: remove the file"):
+        with pytest.raises(ValueError, match=r"hub.checkpoints.vgg19-dcbb9e9d\.pth.*damaged"):
             PerceptualLoss({"conv1_2": 1.0})
 
 

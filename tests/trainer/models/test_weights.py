@@ -188,23 +188,23 @@ def test_builds_the_network_that_a_file_describes(tmp_path: Path, scale: int, ch
 def test_builds_no_other_network(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     save_weights(SwinIR(embed_dim=6, depths=[1], num_heads=[1], window_size=2, upsampler="nearest+conv"), path)
-    with pytest.raises(ValueError, match=r"w\.pth holds no RRDBNet .* no convolution body\.0\.rdb1\.conv1\.weight"):
+    with pytest.raises(ValueError, match=r"w\.pth.* body\.0\.rdb1\.conv1\.weight"):
         rrdbnet_from(path)
     save_weights(RRDBNet(num_in_ch=5, num_feat=2, num_block=1, num_grow_ch=1), path)
-    with pytest.raises(ValueError, match=r"for 3 output channels, conv_first.weight must have 3, 12, 48 .*, got 5"):
+    with pytest.raises(ValueError, match=r"conv_first\.weight.*3, 12, 48.*5"):
         rrdbnet_from(path)
     state = network().state_dict()
     for kind in ("weight", "bias"):
         del state[f"conv_up2.{kind}"]
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"two upsampling convolutions: 2 missing in the file: conv_up2\.weight, conv"):
+    with pytest.raises(ValueError, match=r"2 missing in the file: conv_up2\.weight"):
         rrdbnet_from(path)
     torch.save(state | {"conv_first.weight": torch.ones(3)}, path)
-    with pytest.raises(ValueError, match=r"it has no convolution conv_first\.weight"):
+    with pytest.raises(ValueError, match=r"conv_first\.weight"):
         rrdbnet_from(path)
     for steps in (0, 1, 3):
         torch.save(FirstESRGAN(blocks=1, steps=steps).state_dict(), path)
-        with pytest.raises(ValueError, match="holds no RRDBNet with two upsampling convolutions"):
+        with pytest.raises(ValueError, match="holds no RRDBNet"):
             rrdbnet_from(path)
 
 
@@ -232,10 +232,10 @@ def test_refuses_damaged_files(tmp_path: Path) -> None:
     whole = (tmp_path / "whole.pth").read_bytes()
     for content in (b"", b"<html>404</html>", whole[: len(whole) // 2], whole[:-10], b"PK\3\4" + bytes(100)):
         (tmp_path / "w.pth").write_bytes(content)
-        with pytest.raises(ValueError, match=r"w\.pth is damaged, or holds more than tensors"):
+        with pytest.raises(ValueError, match=r"w\.pth is damaged"):
             read_weights(tmp_path / "w.pth")
     torch.save({"params": network()}, tmp_path / "w.pth")  # a pickled module could run code
-    with pytest.raises(ValueError, match=r"w\.pth is damaged, or holds more than tensors"):
+    with pytest.raises(ValueError, match=r"w\.pth is damaged"):
         read_weights(tmp_path / "w.pth")
     with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
         read_weights(tmp_path / "missing.pth")
