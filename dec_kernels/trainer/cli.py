@@ -25,10 +25,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dec_kernels.console import INTERRUPTED, USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
@@ -272,7 +273,7 @@ def fail(program: str, error: Exception) -> int:
 
 def _raised_for_the_user(error: BaseException) -> bool:
     """Whether `error` was raised by this package or Lightning, in words about the settings."""
-    module = [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"]
+    module: str = [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"]
     return module.startswith(("dec_kernels.", "lightning."))
 
 

@@ -33,4 +33,5 @@ class LastingCSVLogger(CSVLogger):
                 os.replace(kept, table)
                 with table.open(newline="") as file:
                     writer.metrics_keys = next(csv.reader(file), [])  # a crash can leave it empty
-        return super().experiment
+        experiment: ExperimentWriter = super().experiment
+        return experiment

@@ -53,7 +53,8 @@ class LPIPS(nn.Module):
         """
         check_images(sr, hr, SMALLEST)
         with torch.autocast(sr.device.type, enabled=False):
-            return self.network(sr.float(), hr.float())
+            distance: Tensor = self.network(sr.float(), hr.float())
+        return distance
 
 
 class _Network(nn.Module):

@@ -165,7 +165,8 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
         raise ValueError(f"the network in {config or weights}: {error}") from error
     if config is not None:
         load_weights(network, weights)
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()
 
 
 def _network_of(weights: Path) -> nn.Module:
@@ -193,9 +194,10 @@ def _described_network(config: Path) -> nn.Module:
     parser.add_argument("--generator", type=nn.Module, required=True)
     try:
         settings = parser.parse_object({"generator": {**generator, "init_args": init_args}})
-        return parser.instantiate(settings).generator
+        network: nn.Module = parser.instantiate(settings).generator
     except (ArgumentError, ValueError) as error:
         raise ValueError(f"the network in {config}: {error}") from error
+    return network
 
 
 def _targets(images: str | Path, output: Path) -> dict[Path, Path]:

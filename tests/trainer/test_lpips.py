@@ -1,3 +1,5 @@
+"""LPIPS, with `models/pretrained.py` as it uses that."""
+
 from pathlib import Path
 from urllib.error import URLError
 

@@ -27,8 +27,8 @@ class Frozen(nn.Module):
         self._network = (network.eval().requires_grad_(False),)  # in a tuple, PyTorch does not see it as a part
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
-        super()._apply(fn, recurse)
-        self._network[0]._apply(fn, recurse)  # noqa: SLF001  as PyTorch does with a module's parts
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._network[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]  # noqa: SLF001
         return self
 
     def forward(self, *inputs: Tensor) -> Any:

@@ -6,7 +6,7 @@ import json
 import re
 from argparse import ArgumentError
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import yaml
 
@@ -14,7 +14,11 @@ from dec_kernels.trainer.metrics import METRICS, MetricName
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.shipped import SWEEPS, find_config
 
-Settings = dict  # a dotted key of the config, as on the command line -> its value, which the parser takes as it is
+if TYPE_CHECKING:
+    Settings: TypeAlias = dict[str, Any]
+else:
+    Settings = dict  # of values that the parser leaves as they are
+"""A dotted key of the config, as on the command line -> its value."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def load_sweep(name: str) -> Sweep:
         raise ValueError(f"{name} is no sweep: {error}") from error
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]
     """YAML whose keys are text, and are there once: a run copied and not renamed would replace the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

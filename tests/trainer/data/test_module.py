@@ -1,3 +1,5 @@
+"""The data module, with the caches (`data/cache.py`) as it fills them."""
+
 import os
 import re
 import warnings

@@ -1,3 +1,5 @@
+"""The perceptual loss, and what it is made of: VGG-19 in `models/vgg.py`, and `models/pretrained.py`."""
+
 import copy
 import math
 from pathlib import Path
