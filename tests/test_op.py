@@ -38,7 +38,9 @@ def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> N
     sr = sr.contiguous(memory_format=memory_format)
     *_, kept = row_losses(sr, sr, hr, *arguments(backend, torch.float32))
     columns = (None, None) if kept.nbytes else (sr, hr)
-    torch.library.opcheck(row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, *arguments(backend, torch.float32)))
+    torch.library.opcheck(
+        row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, *arguments(backend, torch.float32))
+    )
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -57,7 +59,7 @@ def test_second_derivatives_are_refused(backend: str) -> None:
     sr.requires_grad_()
     loss = dec_loss(sr, hr, 4, backend=backend)
     (gradient,) = torch.autograd.grad(loss, sr, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no second derivative"):
+    with pytest.raises(NotImplementedError, match="second derivative"):
         gradient.square().sum().backward()
 
 
@@ -167,7 +169,7 @@ def test_a_change_of_the_images_before_the_backward(tiled: str) -> None:
             loss.backward()  # with the rows that were made of it before
             assert torch.equal(sr.grad, expected)
         else:
-            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            with pytest.raises(RuntimeError, match="inplace"):
                 loss.backward()
 
 
