@@ -84,10 +84,9 @@ def require_checkpoint(path: Path, out: Path) -> None:
 
 def _step_of(checkpoint: Path) -> int | None:
     try:
-        step: int = AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
+        return AtomicCheckpointIO().load_checkpoint(checkpoint)["global_step"]
     except (FileNotFoundError, UnusableCheckpointError):
         return None
-    return step
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -33,5 +33,4 @@ class LastingCSVLogger(CSVLogger):
                 os.replace(kept, table)
                 with table.open(newline="") as file:
                     writer.metrics_keys = next(csv.reader(file), [])  # a crash can leave it empty
-        experiment: ExperimentWriter = super().experiment
-        return experiment
+        return super().experiment

@@ -53,8 +53,7 @@ class LPIPS(nn.Module):
         """
         check_images(sr, hr, SMALLEST)
         with torch.autocast(sr.device.type, enabled=False):
-            distance: Tensor = self.network(sr.float(), hr.float())
-        return distance
+            return self.network(sr.float(), hr.float())
 
 
 class _Network(nn.Module):

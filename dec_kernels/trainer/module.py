@@ -165,8 +165,7 @@ class SuperResolution(LightningModule):
                     check_for_lpips(data.pairs[split])
 
     def forward(self, lr: Tensor) -> Tensor:
-        sr: Tensor = self.generator(lr)
-        return sr
+        return self.generator(lr)
 
     def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
         # Dropout and the like depend on the batch's number alone, so that a resumed run draws what it would have drawn.
@@ -202,9 +201,7 @@ class SuperResolution(LightningModule):
     def _watched(self, sr: Tensor, name: str) -> Tensor:
         """`sr` by another name, so that the gradient of one term alone can be measured as it passes by."""
         alias = sr.view_as(sr)
-        alias.register_hook(  # type: ignore[no-untyped-call]
-            lambda gradient: self.log(f"train/{name}_pull", gradient.norm() / self._loss_scale())
-        )
+        alias.register_hook(lambda gradient: self.log(f"train/{name}_pull", gradient.norm() / self._loss_scale()))
         return alias
 
     def _loss_scale(self) -> float:
@@ -346,8 +343,7 @@ class SuperResolution(LightningModule):
 
 def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
     """A moving average of `generator`, that no optimizer and no process group touches."""
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    averaged = AveragedModel(generator, multi_avg_fn=average)
+    averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
     averaged.requires_grad_(False)
     return averaged
 

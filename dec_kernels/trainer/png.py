@@ -36,7 +36,7 @@ def write_png(
         _write_chunk(file, b"iCCP", b"ICC profile\0\0" + zlib.compress(profile))
     deflate = zlib.compressobj(level=1, memLevel=9, strategy=zlib.Z_RLE)
     for band in bands:
-        for rows in band.permute(1, 2, 0).split(_ROWS):  # type: ignore[no-untyped-call]
+        for rows in band.permute(1, 2, 0).split(_ROWS):
             if data := deflate.compress(_filtered(rows.numpy())):
                 _write_chunk(file, b"IDAT", data)
     _write_chunk(file, b"IDAT", deflate.flush())

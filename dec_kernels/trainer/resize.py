@@ -112,8 +112,7 @@ def _shrink(x: Tensor, scale: int) -> Tensor:
     The kernel spans four blocks of `scale` samples. Each block is multiplied by all four of its parts at once; an
     output is the sum of four consecutive blocks' products with the parts in turn.
     """
-    blocks: Tensor = x.unflatten(-1, (-1, scale))  # type: ignore[no-untyped-call]
-    parts = blocks @ _integer_kernel(scale).view(4, scale).T
+    parts = x.unflatten(-1, (-1, scale)) @ _integer_kernel(scale).view(4, scale).T
     first, second, third, fourth = parts.unbind(-1)
     return first[..., :-3] + second[..., 1:-2] + third[..., 2:-1] + fourth[..., 3:]
 

@@ -54,8 +54,7 @@ class VGGDiscriminator(nn.Sequential):
         if image.shape[1:] != self.input_shape:
             wanted = ", ".join(map(str, self.input_shape))
             raise ValueError(f"image must have shape (B, {wanted}), got {tuple(image.shape)}")
-        logits: Tensor = super().forward(image)  # type: ignore[no-untyped-call]
-        return logits
+        return super().forward(image)  # type: ignore[no-untyped-call]
 
 
 class UNetDiscriminator(nn.Module):
@@ -108,5 +107,4 @@ class UNetDiscriminator(nn.Module):
         features = quarter + lrelu(self.conv4(upsample_bilinear(eighth)))
         features = half + lrelu(self.conv5(upsample_bilinear(features)))
         features = full + lrelu(self.conv6(upsample_bilinear(features)))
-        logits: Tensor = self.conv9(lrelu(self.conv8(lrelu(self.conv7(features)))))
-        return logits
+        return self.conv9(lrelu(self.conv8(lrelu(self.conv7(features)))))

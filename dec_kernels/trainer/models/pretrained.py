@@ -28,7 +28,7 @@ class Frozen(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._network[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        self._network[0]._apply(fn, recurse)  # noqa: SLF001  as PyTorch does with a module's parts
         return self
 
     def forward(self, *inputs: Tensor) -> Any:

@@ -33,8 +33,7 @@ class ResidualDenseBlock(nn.Module):
         features = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             features = torch.cat((features, lrelu(conv(features))), dim=1)
-        residual: Tensor = self.conv5(features)
-        return x + _RESIDUAL_SCALE * residual
+        return x + _RESIDUAL_SCALE * self.conv5(features)
 
 
 class RRDB(nn.Module):
@@ -47,8 +46,7 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock(num_feat, num_grow_ch)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual: Tensor = self.rdb3(self.rdb2(self.rdb1(x)))
-        return x + _RESIDUAL_SCALE * residual
+        return x + _RESIDUAL_SCALE * self.rdb3(self.rdb2(self.rdb1(x)))
 
 
 class RRDBNet(nn.Module):
@@ -115,5 +113,4 @@ class RRDBNet(nn.Module):
         features = first + self.conv_body(self.body(first))
         features = lrelu(self.conv_up1(upsample_nearest(features)))
         features = lrelu(self.conv_up2(upsample_nearest(features)))
-        sr: Tensor = self.conv_last(lrelu(self.conv_hr(features)))
-        return sr
+        return self.conv_last(lrelu(self.conv_hr(features)))

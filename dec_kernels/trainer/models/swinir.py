@@ -44,8 +44,7 @@ class WindowAttention(nn.Module):
         if mask is not None:
             bias = bias + mask[:, None]
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        projected: Tensor = self.proj(attended.transpose(2, 3).flatten(3))
-        return projected
+        return self.proj(attended.transpose(2, 3).flatten(3))
 
 
 class SwinBlock(nn.Module):
@@ -221,30 +220,26 @@ class SwinIR(nn.Module):
         return _channels_first(self.norm(x))
 
     def _reconstruct(self, features: Tensor) -> Tensor:
-        sr: Tensor
         if self.upsampler == "pixelshuffledirect":
-            sr = self.upsample(features)
-        elif self.upsampler == "pixelshuffle":
-            sr = self.conv_last(self.upsample(self.conv_before_upsample(features)))
-        else:
-            features = self.conv_before_upsample(features)
-            features = lrelu(self.conv_up1(upsample_nearest(features)))
-            features = lrelu(self.conv_up2(upsample_nearest(features)))
-            sr = self.conv_last(lrelu(self.conv_hr(features)))
-        return sr
+            return self.upsample(features)
+        features = self.conv_before_upsample(features)
+        if self.upsampler == "pixelshuffle":
+            return self.conv_last(self.upsample(features))
+        features = lrelu(self.conv_up1(upsample_nearest(features)))
+        features = lrelu(self.conv_up2(upsample_nearest(features)))
+        return self.conv_last(lrelu(self.conv_hr(features)))
 
 
 def _split(x: Tensor, size: int) -> Tensor:
     """(B, H, W, dim) to (B, windows, pixels of one, dim), both in row-major order."""
-    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))  # type: ignore[no-untyped-call]
+    x = x.unflatten(2, (-1, size)).unflatten(1, (-1, size))
     return x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def _join(windows: Tensor, shape: Sequence[int]) -> Tensor:
     """The inverse of `_split`, to `shape`."""
     size = round(windows.shape[2] ** 0.5)
-    x: Tensor = windows.unflatten(2, (size, size))  # type: ignore[no-untyped-call]
-    x = x.unflatten(1, (shape[1] // size, shape[2] // size))  # type: ignore[no-untyped-call]
+    x = windows.unflatten(2, (size, size)).unflatten(1, (shape[1] // size, shape[2] // size))
     return x.transpose(2, 3).reshape(shape)
 
 
