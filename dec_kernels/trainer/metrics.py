@@ -60,7 +60,8 @@ def measure(
     """Compare an image with its ground truth.
 
     Args:
-        sr, hr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.
+        sr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.
+        hr: as `sr`.
         border: pixels to drop at each side, where the network saw less context; papers drop `scale` of them. LPIPS is
             that of the whole images.
         lpips: the perceptual distance of batches (B, 3, H, W) in [0, 1], as (B,); see `dec_kernels.trainer.lpips`.

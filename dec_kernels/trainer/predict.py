@@ -290,6 +290,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `dec-train predict`: 0 if all is well, 1 if images gave no result, 2 if nothing can be done."""
     parser = SuggestingParser(prog="dec-train predict", description="Upscale image files into PNG files.")
     parser.add_function_arguments(predict, as_group=False, skip={"overwrite"})
+    # Without a value, which a bool would want.
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
     settings = parser.parse_args(argv)
     try:

@@ -77,7 +77,8 @@ def downscale(image: Tensor, scale: int, rows: range | None = None, columns: ran
     Args:
         image: (..., H, W), uint8 or uint16. Its last H mod `scale` rows and W mod `scale` columns are left out.
         scale: high-resolution size / low-resolution size, 1 to 11.
-        rows, columns: the part of the low-resolution image to compute, with steps of 1; None for all of it.
+        rows: the rows of the low-resolution image to compute, with steps of 1; None for all of them.
+        columns: its columns, likewise.
 
     Returns:
         (..., len(rows), len(columns)), (..., H // scale, W // scale) for all of it, with the input's dtype.

@@ -139,6 +139,7 @@ def test_other_commands_say_which_there_are(capsys: pytest.CaptureFixture[str]) 
 def test_one_scale_for_data_and_network(tiny_config: Path) -> None:
     cli = TrainerCLI(["--config", str(tiny_config), "--data.scale", "2"], run=False)
     assert cli.model(torch.rand(1, 3, 8, 8)).shape[-1] == 16
+    assert type(cli.model.generator.scale) is int  # and no type of the parser's, which YAML cannot hold
 
 
 def test_images_of_any_name_are_evaluated_on(

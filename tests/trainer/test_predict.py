@@ -126,7 +126,16 @@ def test_what_is_passed_over_is_counted_and_links_are_followed_once(
     assert f"cannot read {images / 'broken.tif'} as an image" in errors
 
 
-@pytest.mark.parametrize("name", ["ä" * 125 + ".png", "x" * 251 + ".jpg", "a [b] %s.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ä" * 125 + ".png", id="long"),
+        pytest.param("x" * 251 + ".jpg", id="longer"),
+        "a [b] %s.png",
+        "null: {1e3.png",
+        pytest.param(os.fsdecode(b"caf\xe9.png"), id="bytes"),
+    ],
+)
 def test_names_that_are_unusual(images: Path, weights: Path, tmp_path: Path, name: str) -> None:
     (images / "colour.png").rename(images / name)
     assert run("--weights", weights, "--input", images / name, "--output", tmp_path / "out") == 0

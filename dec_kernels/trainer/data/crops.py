@@ -89,7 +89,8 @@ class CropSampler(Sampler[int]):
     Args:
         batch_size: B.
         batches_per_epoch: all of them full.
-        rank, world_size: r and W.
+        rank: r.
+        world_size: W.
         progress: batches that the training has behind it, in all and in this epoch, asked when an iteration begins: the
             iteration goes on from there.
     """

@@ -23,7 +23,8 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     `fake` from images that are detached from the generator.
 
     Args:
-        real, fake: the discriminator's outputs before the sigmoid, floating, any shape.
+        real: the discriminator's outputs for real images, before the sigmoid: floating, any shape.
+        fake: those for super-resolved images, likewise.
 
     Returns:
         a scalar, float32 for 16-bit outputs; log(2) where the two kinds cannot be told apart.
@@ -38,8 +39,9 @@ def generator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """ESRGAN's equation 2, halved: the same with the kinds exchanged.
 
     Args:
-        real, fake: the discriminator's outputs before the sigmoid, floating, any shape. `real` is taken as constant:
-            the generator has no part in it.
+        real: the discriminator's outputs for real images, before the sigmoid: floating, any shape. They are taken as
+            constant: the generator has no part in them.
+        fake: those for super-resolved images, likewise.
 
     Returns:
         a scalar, float32 for 16-bit outputs; log(2) where the two kinds cannot be told apart.

@@ -57,7 +57,8 @@ class RRDBNet(nn.Module):
     the attribute `multiple`.
 
     Args:
-        num_in_ch, num_out_ch: channels of the low- and high-resolution images.
+        num_in_ch: channels of the low-resolution images.
+        num_out_ch: channels of the high-resolution images.
         scale: 1, 2 or 4.
         num_feat: channels of the trunk. ESRGAN: 64.
         num_block: residual-in-residual dense blocks. ESRGAN: 23.

@@ -6,7 +6,7 @@ import json
 import re
 from argparse import ArgumentError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import yaml
 
@@ -14,11 +14,7 @@ from dec_kernels.trainer.metrics import METRICS, MetricName
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.shipped import SWEEPS, find_config
 
-if TYPE_CHECKING:
-    Settings: TypeAlias = dict[str, Any]
-else:
-    Settings = dict  # of values that the parser leaves as they are
-"""A dotted key of the config, as on the command line -> its value."""
+Settings = dict[str, Any]  # a dotted key of the config, as on the command line -> its value
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,8 @@ class Plot:
         kind: "line", a panel for each metric over `x`; "heatmap", a panel for each metric over `x` and `y`, whose
             settings have to be numbers; or "plane", the second metric over the first, a point for each run.
         metrics: names of `METRICS`; two of them for "plane".
-        x, y: the axes, as far as the kind has them.
+        x: the horizontal axis, if the kind has one.
+        y: the vertical axis, if the kind has one.
 
     Raises:
         ValueError: an argument is not of that form.
@@ -71,8 +68,9 @@ class Sweep:
     title: str
     base: str
     figure: Plot
-    runs: dict[str, Settings]
-    settings: Settings = field(default_factory=dict)
+    # Of dicts without types for their values, the parser leaves the values as they are.
+    runs: dict[str, dict]  # type: ignore[type-arg]
+    settings: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
     def __post_init__(self) -> None:
         if not self.runs:
