@@ -357,11 +357,11 @@ def parser() -> SuggestingParser:
         *(
             f"{name}={value}"
             for name in ("pixel_weight", "perceptual_weight", "dec_weight", "gan_weight", "learning_rate")
-            for value in ("-1", ".nan", ".inf")
+            for value in ("-1", "nan", "inf")
         ),
     ],
 )
 def test_the_command_line_refuses_values_out_of_range(parser: SuggestingParser, setting: str) -> None:
     name, value = setting.split("=")
-    with pytest.raises(ArgumentError, match=rf'(?s)"model\.{name}".*{value.strip(".")}'):
+    with pytest.raises(ArgumentError, match=rf'(?s)"model\.{name}".*{value}'):
         parser.parse_args([f"--model.{setting}"])
