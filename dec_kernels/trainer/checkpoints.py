@@ -1,4 +1,8 @@
-"""Checkpoints that survive whatever ends the program: each file is the old one or the new one, whole."""
+"""Checkpoints that survive whatever ends the program, and from which a training goes on bit for bit.
+
+Lightning builds the whole file in memory first and does not wait for the disk, so that a machine that crashes can leave
+an empty one. A run that is resumed from its files can miss a validation or miscount its epochs; the comments say where.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ class UnusableCheckpointError(ValueError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes by :func:`~dec_kernels.trainer.files.replacing`; says what is wrong with a file that it cannot read."""
+    """Writes by `replacing`; says what is wrong with a file that it cannot read."""
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if Path(path).is_dir():
@@ -59,11 +63,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def require_checkpoint(path: Path, out: Path) -> None:
-    """See that a training can go on from the checkpoint ``path``, before all else is prepared for it.
+    """See that a training can go on from the checkpoint `path`, before all else is prepared for it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UnusableCheckpointError: it cannot be used; the message names another one in the run's folder ``out``, if that
+        UnusableCheckpointError: it cannot be used; the message names another one in the run's folder `out`, if that
             has one.
     """
     try:
@@ -98,9 +102,9 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(RunCheckpoint):
-    """Keeps ``last.ckpt``: the state after the last multiple of ``every`` optimizer steps, and at the end the last.
+    """Keeps `last.ckpt`: the state after the last multiple of `every` optimizer steps, and at the end the last.
 
-    Behind :class:`BestCheckpoint` in the list of callbacks, since a checkpoint behind a validation holds the best
+    Behind `BestCheckpoint` in the list of callbacks, since a checkpoint behind a validation holds the best
     figure so far.
     """
 
@@ -118,7 +122,7 @@ class LastCheckpoint(RunCheckpoint):
     ) -> None:
         # Resumed from before a validation, Lightning would leave it out.
         loop = trainer.fit_loop
-        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]
+        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):  # type: ignore[arg-type]  # noqa: SLF001
             self._save_in_epoch(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,7 +150,7 @@ class LastCheckpoint(RunCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """Keeps ``best.ckpt``: the state at the validation with the highest Y-PSNR, see ``means.score``."""
+    """Keeps `best.ckpt`: the state at the validation with the highest Y-PSNR, see `means.score`."""
 
     def __init__(self, out: Path) -> None:
         super().__init__(out, BEST, monitor="val/score", mode="max", save_on_train_epoch_end=False)

@@ -1,4 +1,4 @@
-"""``dec-train``: Lightning's command line for this trainer.
+"""`dec-train`: Lightning's command line for this trainer.
 
     dec-train fit --config paper_stage1            a config that ships with the package, by its name
     dec-train fit --config my.yaml --data.seed 3   a file of your own; single values may be replaced
@@ -14,7 +14,6 @@ Unknown keys, in files and on the command line, are errors.
 from __future__ import annotations
 
 import errno
-import re
 import signal
 import sys
 import warnings
@@ -26,10 +25,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dec_kernels.console import INTERRUPTED, USE_UTF8, command_line
 from dec_kernels.trainer import predict, sweep
@@ -44,14 +44,16 @@ from dec_kernels.trainer.checkpoints import (
 )
 from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
 from dec_kernels.trainer.data.cache import CacheError
-from dec_kernels.trainer.errors import is_out_of_memory, require_at_least
+from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.evaluation import EvaluationReport
 from dec_kernels.trainer.files import require_folder
 from dec_kernels.trainer.loggers import LastingCSVLogger
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution
-from dec_kernels.trainer.parser import SuggestingParser, nearest
+from dec_kernels.trainer.parser import TrainingParser, shortened
 from dec_kernels.trainer.progress import TrainingBar
+from dec_kernels.trainer.ranges import PositiveInt
 from dec_kernels.trainer.shipped import TRAININGS, find_config
+from dec_kernels.trainer.wording import did_you_mean
 
 # What Lightning warns of though it is meant to be so: a resumed run finds its own files (and keeps its log, see
 # loggers.py), and sweeps and tests call the command line from within Python.
@@ -66,12 +68,9 @@ _EXPECTED_WARNINGS = (
 SETTINGS = "config.yaml"
 COMMANDS = ("fit", "validate", "test", "predict", "sweep")
 
-# What a constructor says where the parser expected it or None.
-_NOT_OF_UNION = re.compile(r"^ *- (?!Expected a )(.*(?:\n(?! *- | *Given ).*)*)", re.MULTILINE)
-
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer, whose ``fit`` can resume a run."""
+    """Lightning's Trainer, whose `fit` can resume a run."""
 
     def fit(  # type: ignore[override]
         self, model: SuperResolution, datamodule: SRDataModule, resume: str = "never"
@@ -103,7 +102,7 @@ class Trainer(pl.Trainer):
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` when a training really begins, without what belongs to one call only: so every subcommand
+    """Writes `config.yaml` when a training really begins, without what belongs to one call only: so every subcommand
     takes it, and settings that do not fit a checkpoint do not replace those that do."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -117,7 +116,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 class TrainerCLI(LightningCLI):
-    """LightningCLI for :class:`SuperResolution` and :class:`SRDataModule`, with shipped configs found by name."""
+    """LightningCLI for `SuperResolution` and `SRDataModule`, with shipped configs found by name."""
 
     def __init__(self, args: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(
@@ -131,7 +130,7 @@ class TrainerCLI(LightningCLI):
             save_config_callback=SaveConfig,
             save_config_kwargs={"overwrite": True, "config_filename": SETTINGS},
             parser_kwargs={"description": f"Commands: {', '.join(COMMANDS)}; each has its own --help."},
-            parser_class=SuggestingParser,
+            parser_class=TrainingParser,
             args=None if args is None else list(args),
             **kwargs,
         )
@@ -143,9 +142,11 @@ class TrainerCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--out", type=str, help="The run's folder: checkpoints, logs, config, figures, pictures.")
-        parser.add_argument("--checkpoint_every", type=int, default=1000, help="Optimizer steps between checkpoints.")
+        parser.add_argument(
+            "--checkpoint_every", type=PositiveInt, default=1000, help="Optimizer steps between checkpoints."
+        )
         # The low-resolution images must have the size that the network expects: one place to set it.
-        parser.link_arguments("data.scale", "model.generator.init_args.scale")
+        parser.link_arguments("data.scale", "model.generator.init_args.scale", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         given = sys.argv[1:] if args is None else args
@@ -164,7 +165,6 @@ class TrainerCLI(LightningCLI):
             raise ValueError("out is missing: the run's folder, for example --out runs/first")
         out = Path(self._get(self.config, "out"))
         every = self._get(self.config, "checkpoint_every")
-        require_at_least(1, checkpoint_every=every)
         require_folder(out, "--out")
         kwargs["default_root_dir"] = out
         kwargs["plugins"] = [*_as_list(chosen["plugins"]), AtomicCheckpointIO()]
@@ -199,7 +199,7 @@ class TrainerCLI(LightningCLI):
 
 
 def _with_shipped_configs(args: Sequence[str]) -> list[str]:
-    """``args`` with the names of shipped configs after ``--config`` and ``-c`` replaced by the files' paths."""
+    """`args` with the names of shipped configs after `--config` and `-c` replaced by the files' paths."""
     resolved: list[str] = []
     previous = ""
     for arg in args:
@@ -251,15 +251,15 @@ def explain(error: BaseException) -> str | None:
         return f"{error}. Checkpoints are intact: when there is space again, --resume auto goes on from the last one"
     if "Error(s) in loading state_dict" in str(error):
         return f"the checkpoint is that of another model: {' '.join(str(error).split())[:500]}"
-    if wrapped := _NOT_OF_UNION.findall(str(error)):  # a constructor's own words, inside of the parser's
-        return wrapped[0]
+    if (words := shortened(str(error))) != str(error):  # a constructor's own words, inside of the parser's
+        return words
     if isinstance(error, (MisconfigurationException, FileNotFoundError, CacheError, NonFiniteError)):
         return str(error)
     if isinstance(error, UnicodeError):
         return f"{error}. {USE_UTF8}"
     if isinstance(error, OSError) and error.filename is not None:
         return str(error)
-    return str(error) if isinstance(error, ValueError) and _raised_for_the_user(error) else None
+    return str(error) if isinstance(error, (ImportError, ValueError)) and _raised_for_the_user(error) else None
 
 
 def fail(program: str, error: Exception) -> int:
@@ -272,8 +272,8 @@ def fail(program: str, error: Exception) -> int:
 
 
 def _raised_for_the_user(error: BaseException) -> bool:
-    """Whether ``error`` was raised by this package or Lightning, in words about the settings."""
-    module = [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"]
+    """Whether `error` was raised by this package or Lightning, in words about the settings."""
+    module: str = [frame for frame, _ in walk_tb(error.__traceback__)][-1].f_globals["__name__"]
     return module.startswith(("dec_kernels.", "lightning."))
 
 
@@ -283,14 +283,14 @@ def _as_list(setting: Any) -> list[Any]:
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dec-train``: runs it with ``argv``, sys.argv's if None, and returns the exit status."""
+    """Entry point of `dec-train`: runs it with `argv`, sys.argv's if None, and returns the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     for message in _EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     try:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             raise SystemExit(
-                f"dec-train: no command {args[0]!r}: known are {', '.join(COMMANDS)}.{nearest(args[0], COMMANDS)}"
+                f"dec-train: no command {args[0]!r}: known are {', '.join(COMMANDS)}.{did_you_mean(args[0], COMMANDS)}"
             )
         if args[:1] == ["predict"]:
             return predict.main(args[1:])

@@ -13,37 +13,30 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.errors import require_at_least
+from dec_kernels.trainer.files import write_json
 from dec_kernels.trainer.means import LeftOut
-from dec_kernels.trainer.metrics import NonFiniteImageError, measure
-from dec_kernels.trainer.report import (
-    BICUBIC,
-    MEAN,
-    Sample,
-    bicubic,
-    cut_sample,
-    draw_samples,
-    metrics_table,
-    summarize,
-    write_csv,
-    write_json,
-)
+from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.pixels import NonFiniteImageError
+from dec_kernels.trainer.samples import BICUBIC, Sample, bicubic, cut_sample, draw_samples
+from dec_kernels.trainer.tables import metrics_table, summarize, write_csv
 
 _LONGEST_TABLE = 20  # images; of more, the terminal shows the mean
 
 
 class EvaluationReport(Callback):
-    """Reports on what ``validation_step`` and ``test_step`` of the training module return, in ``default_root_dir``:
+    """Reports on what `validation_step` and `test_step` of the training module return, in `default_root_dir`:
 
-    - ``validation/STEP.csv`` and ``test/images.csv``: the network's figures for each image, and their mean. STEP is the
-      optimizer step, in ``dec-train validate`` that of the checkpoint. The PSNR of an exact image is ``inf``, the
-      figures of one whose output is NaN or infinite are ``nan``, and the mean is without them;
-    - in ``dec-train validate`` and ``dec-train test``: a table in the terminal, with MATLAB's bicubic for comparison;
-      and ``validation/STEP.png`` or ``test/samples.png``: the middle of the first images in LR, by bicubic, by the
+    - `validation/STEP.csv` and `test/images.csv`: the network's figures for each image, and their mean. STEP is the
+      optimizer step, in `dec-train validate` that of the checkpoint. The PSNR of an exact image is `inf`, the
+      figures of one whose output is NaN or infinite are `nan`, and the mean is without them;
+    - in `dec-train validate` and `dec-train test`: a table in the terminal, with MATLAB's bicubic for comparison;
+      and `validation/STEP.png` or `test/samples.png`: the middle of the first images in LR, by bicubic, by the
       network and in HR;
     - while training: the same places in LR, by the network and in HR as images for TensorBoard, where that is among the
-      loggers; and at its end ``summary.json``: step, epoch, the means of the last validation (null for what is not
-      finite) and what is left out of them, see :class:`~dec_kernels.trainer.means.LeftOut`.
+      loggers; and at its end `summary.json`: step, epoch, the means of the last validation (null for what is not
+      finite) and what is left out of them, see `LeftOut`.
 
     An output that is NaN or infinite is a warning while training, and otherwise an error when all is written.
 
@@ -54,7 +47,7 @@ class EvaluationReport(Callback):
         crop_size: height and width of what is shown of them, in HR pixels, at least 11; smaller images are shown whole.
 
     Raises:
-        NonFiniteImageError: in ``validate`` or ``test``, an output was NaN or infinite.
+        NonFiniteImageError: in `validate` or `test`, an output was NaN or infinite.
         ValueError: an argument is below its minimum; or, in an evaluation, two images have one name, or one is called
             "mean".
     """
@@ -170,5 +163,5 @@ class EvaluationReport(Callback):
 
 
 def _stands_alone(trainer: Trainer) -> bool:
-    """Whether this is ``dec-train validate`` or ``test``, and no validation during a training."""
+    """Whether this is `dec-train validate` or `test`, and no validation during a training."""
     return trainer.state.fn != TrainerFn.FITTING

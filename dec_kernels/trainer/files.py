@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from dec_kernels.jsontext import to_json
 
 _LONGEST_NAME = 255  # bytes, on all usual file systems
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside ``path``, which takes its place at the end: when it is whole, and on the disk.
+    """A file to write beside `path`, which takes its place at the end: when it is whole, and on the disk.
 
-    So ``path`` is at any time the old file or the new one. Its folder is made if need be. Where the writing fails,
+    So `path` is at any time the old file or the new one. Its folder is made if need be. Where the writing fails,
     nothing unfinished is left behind; where the program is killed, PATH.part is, until the next time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +39,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def require_folder(path: Path, name: str) -> None:
-    """See that ``path``, which the user has named as ``name``, is a folder to write into, or can be made; makes none.
+    """See that `path`, which the user has named as `name`, is a folder to write into, or can be made; makes none.
 
     Raises:
         ValueError: it is a file or lies in one, or cannot be written to.
@@ -50,10 +52,19 @@ def require_folder(path: Path, name: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write ``content`` by :func:`replacing`.
+    """Write `content` by `replacing`.
 
     Raises:
         OSError: the file cannot be written; nothing unfinished is left behind.
     """
     with replacing(path) as file:
         file.write(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` by `dec_kernels.jsontext.to_json`: figures that are not finite become null.
+
+    Raises:
+        OSError: as `write_file`.
+    """
+    write_file(path, to_json(content).encode())

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
 
 class LastingCSVLogger(CSVLogger):
-    """Lightning's CSVLogger would delete the ``metrics.csv`` of the run that is resumed; this one keeps its rows.
+    """Lightning's CSVLogger would delete the `metrics.csv` of the run that is resumed; this one keeps its rows.
 
     Steps after the last checkpoint are there twice then, once from each run.
     """

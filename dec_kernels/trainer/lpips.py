@@ -21,20 +21,15 @@ _EPSILON = 1e-10
 class LPIPS(nn.Module):
     """Learned perceptual distance between images, 0 for equal ones: a measure, without gradients.
 
-    Its networks are no part of what is trained and saved: see :class:`~dec_kernels.trainer.models.pretrained.Frozen`.
+    Its networks are no part of what is trained and saved: see `Frozen`.
 
     Args:
         weights: file of AlexNet's weights with torchvision's key names. None takes alexnet-owt-7be5be79.pth from
             PyTorch Hub's cache, or downloads it into that (233 MB). LPIPS's own weights come with torchmetrics.
 
-    Shape:
-        sr, hr: (B, 3, H, W) floating in [0, 1], H and W at least 31. Returns (B,) float32, computed in float32, under
-        autocast too.
-
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
-        TypeError: an image is not floating.
-        ValueError: the file holds the weights of another network; the images are too small, or not of one shape.
+        ValueError: the file holds the weights of another network.
     """
 
     def __init__(self, weights: str | Path | None = None) -> None:
@@ -43,6 +38,19 @@ class LPIPS(nn.Module):
 
     @torch.no_grad()
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """The distance of each pair of images, computed in float32 under autocast too.
+
+        Args:
+            sr: (B, 3, H, W) floating in [0, 1], H and W at least 31.
+            hr: as `sr`.
+
+        Returns:
+            (B,) float32.
+
+        Raises:
+            TypeError: an image is not floating.
+            ValueError: the images are too small, or not of one shape.
+        """
         check_images(sr, hr, SMALLEST)
         with torch.autocast(sr.device.type, enabled=False):
             return self.network(sr.float(), hr.float())

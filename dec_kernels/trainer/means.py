@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from dec_kernels.trainer.metrics import METRICS
+from dec_kernels.trainer.wording import first_few
 
 CAP = 60.0  # dB: what libvmaf, too, counts for an exact image of 8 bits
 
@@ -49,7 +50,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def score(rows: Iterable[Row]) -> float:
-    """What the best checkpoint is chosen by: the mean Y-PSNR of all images, each counted with ``CAP`` at most.
+    """What the best checkpoint is chosen by: the mean Y-PSNR of all images, each counted with `CAP` at most.
 
     A mean without the exact images would fall when one more becomes exact, and an infinite one could not rise any more.
     NaN where an output is not finite.
@@ -59,7 +60,7 @@ def score(rows: Iterable[Row]) -> float:
 
 
 def left_out(rows: Mapping[str, Row]) -> LeftOut:
-    """What ``mean_figures`` leaves out of the means of ``rows``, image -> figures."""
+    """What `mean_figures` leaves out of the means of `rows`, image -> figures."""
     infinite = {metric: sum(math.isinf(row[metric]) for row in rows.values()) for metric in next(iter(rows.values()))}
     return {
         "images": len(rows),
@@ -69,13 +70,14 @@ def left_out(rows: Mapping[str, Row]) -> LeftOut:
 
 
 def describe(name: str, left: LeftOut) -> list[str]:
-    """Sentences on what is left out of the means of the method or run ``name``; none if it is nothing."""
+    """Sentences on what is left out of the means of the method or run `name`; none if it is nothing."""
     sentences, images = [], left["images"]
     if left["exact"]:
         counts = ", ".join(f"{METRICS[metric].heading} of {count}" for metric, count in left["exact"].items())
         some = f"the mean leaves out exact images: {counts} of {images}"
         sentences.append(f"{name}: {'every image is exact' if min(left['exact'].values()) == images else some}")
     if names := left["nonfinite"]:
-        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        sentences.append(f"{name}: NaN or infinite pixels, so no figures, in {len(names)} of {images}: {listed}")
+        sentences.append(
+            f"{name}: NaN or infinite pixels, so no figures, in {len(names)} of {images}: {first_few(names)}"
+        )
     return sentences

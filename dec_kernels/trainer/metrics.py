@@ -1,18 +1,20 @@
-"""PSNR and SSIM as super-resolution papers report them: 8-bit images, border cropped, on RGB and on MATLAB's luma Y."""
+"""PSNR and SSIM as super-resolution papers report them: 8-bit images, border cropped, on RGB and on MATLAB's luma Y.
+
+PSNR is computed by torchmetrics. SSIM is not: torchmetrics also averages over a reflected border, which papers leave
+out, and takes seconds for a photograph in float64.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-
-class NonFiniteImageError(ValueError):
-    """Pixels are NaN or infinite: there is no whole value that stands for them, and no figure."""
+from dec_kernels.trainer.pixels import to_float, to_uint8
 
 
 class Metric(NamedTuple):
@@ -31,7 +33,9 @@ class Metric(NamedTuple):
         return max(numbers, default=math.nan) if self.higher_is_better else min(numbers, default=math.nan)
 
 
-METRICS = {
+MetricName = Literal["psnr_y", "psnr_rgb", "ssim_y", "ssim_rgb", "lpips"]
+
+METRICS: dict[str, Metric] = {
     "psnr_y": Metric("PSNR Y", digits=2, higher_is_better=True),
     "psnr_rgb": Metric("PSNR RGB", digits=2, higher_is_better=True),
     "ssim_y": Metric("SSIM Y", digits=4, higher_is_better=True),
@@ -42,38 +46,6 @@ METRICS = {
 _WINDOW = 11  # SSIM compares 11 x 11 pixels at a time,
 _SIGMA = 1.5  # weighted by a Gaussian; normalising exp(-x^2 / 2 sigma^2) is a softmax
 _WEIGHTS = torch.softmax(-((torch.arange(_WINDOW).double() - _WINDOW // 2) ** 2) / (2 * _SIGMA**2), dim=0).tolist()
-
-
-def quantize(image: Tensor, dtype: torch.dtype) -> Tensor:
-    """[0, 1] floating to the rounded and clipped whole values of ``dtype``, uint8 or uint16; any shape.
-
-    Raises:
-        NonFiniteImageError: a pixel is NaN or infinite. Rounded, NaN would be black and infinity white.
-    """
-    if image.numel() and not torch.stack(torch.aminmax(image)).isfinite().all():  # both are NaN where one pixel is
-        count = int(image.isfinite().logical_not().sum())
-        raise NonFiniteImageError(f"{count} of {image.numel()} values of the image are NaN or infinite")
-    return (image.clamp(0, 1) * torch.iinfo(dtype).max).round().to(dtype)
-
-
-def to_uint8(image: Tensor) -> Tensor:
-    """[0, 1] floating, or uint16, to rounded and clipped 8-bit values, any shape; uint8 stays as it is.
-
-    Raises:
-        NonFiniteImageError: see :func:`quantize`.
-    """
-    return quantize(image if image.is_floating_point() else to_float(image), torch.uint8)
-
-
-def to_float(image: Tensor) -> Tensor:
-    """uint8 or uint16 values to float32 in [0, 1], any shape.
-
-    Raises:
-        TypeError: ``image`` has another dtype.
-    """
-    if image.dtype not in (torch.uint8, torch.uint16):
-        raise TypeError(f"image must be uint8 or uint16, got {image.dtype}")
-    return image.float() / torch.iinfo(image.dtype).max
 
 
 def rgb_to_y(image: Tensor) -> Tensor:
@@ -88,14 +60,15 @@ def measure(
     """Compare an image with its ground truth.
 
     Args:
-        sr, hr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.
-        border: pixels to drop at each side, where the network saw less context; papers drop ``scale`` of them. LPIPS is
+        sr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.
+        hr: as `sr`.
+        border: pixels to drop at each side, where the network saw less context; papers drop `scale` of them. LPIPS is
             that of the whole images.
-        lpips: the perceptual distance of batches (B, 3, H, W) in [0, 1], as (B,); see :mod:`dec_kernels.trainer.lpips`.
+        lpips: the perceptual distance of batches (B, 3, H, W) in [0, 1], as (B,); see `dec_kernels.trainer.lpips`.
 
     Returns:
         psnr_y and psnr_rgb in dB (infinite for equal images), ssim_y and ssim_rgb (1 for equal images); and, where
-        ``lpips`` is given, lpips (0 for equal images). The keys are those of ``METRICS``, in their order.
+        `lpips` is given, lpips (0 for equal images). The keys are those of `METRICS`, in their order.
 
     Raises:
         TypeError: an image is neither uint8 nor uint16.
@@ -129,8 +102,7 @@ def _psnr(sr: Tensor, hr: Tensor) -> float:
 
 
 def _ssim(sr: Tensor, hr: Tensor) -> float:
-    # Wang et al., 2004: whole windows only, weights from a Gaussian, sums in float64. torchmetrics also averages over a
-    # reflected border, which is not what papers report, and takes seconds for a photograph in float64.
+    # Wang et al., 2004: whole windows only, weights from a Gaussian, sums in float64.
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_sr, mean_hr = _blur(sr), _blur(hr)
     variances = _blur(sr * sr) - mean_sr**2 + _blur(hr * hr) - mean_hr**2

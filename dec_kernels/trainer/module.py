@@ -20,13 +20,14 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dec_kernels import DECLoss
-from dec_kernels.trainer.data import Batch, EvaluationBatch, SRDataModule
-from dec_kernels.trainer.errors import require_at_least
+from dec_kernels.trainer.data import EvaluationBatch, SRDataModule, TrainingBatch
 from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.means import mean_figures, score
-from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, to_float, to_uint8
+from dec_kernels.trainer.metrics import METRICS, measure
 from dec_kernels.trainer.models import check_generator, load_weights
+from dec_kernels.trainer.pixels import NonFiniteImageError, to_float, to_uint8
+from dec_kernels.trainer.ranges import Decay, NonNegative, NonNegativeInt, PositiveInt
 from dec_kernels.trainer.sizes import check_crop, check_for_lpips
 from dec_kernels.trainer.tiles import check_tiles, upscale
 
@@ -36,8 +37,8 @@ class NonFiniteError(RuntimeError):
 
 
 class Evaluated(TypedDict):
-    """One image of a validation or test: ``lr`` (3, h, w), ``sr`` and ``hr`` (3, scale * h, scale * w), uint8, on the
-    CPU, and the figures that compare ``sr`` with ``hr``. Where the network's output is NaN or infinite, ``sr`` is None
+    """One image of a validation or test: `lr` (3, h, w), `sr` and `hr` (3, scale * h, scale * w), uint8, on the
+    CPU, and the figures that compare `sr` with `hr`. Where the network's output is NaN or infinite, `sr` is None
     and the figures are NaN."""
 
     name: str
@@ -50,35 +51,35 @@ class Evaluated(TypedDict):
 class SuperResolution(LightningModule):
     """Trains a generator on a weighted sum of L1, a perceptual loss, DECLoss and a relativistic average GAN.
 
-    Logged at every step, as ``train/NAME``: ``loss``, the weighted sum of all; each term before its weight (``l1``,
-    ``perceptual``, ``dec``, ``gan``); how strongly each pulls at the output, ``NAME_pull``: the L2 norm of the gradient
+    Logged at every step, as `train/NAME`: `loss`, the weighted sum of all; each term before its weight (`l1`,
+    `perceptual`, `dec`, `gan`); how strongly each pulls at the output, `NAME_pull`: the L2 norm of the gradient
     of the weighted term with respect to the super-resolved batch (the terms' values have different zeros and units;
-    their pulls can be compared); ``discriminator``, its loss; and ``learning_rate``. With several processes these are
+    their pulls can be compared); `discriminator`, its loss; and `learning_rate`. With several processes these are
     the figures of the first one.
 
-    Logged at validation and test, as ``val/NAME`` and ``test/NAME``: ``psnr_y``, ``psnr_rgb``, ``ssim_y``, ``ssim_rgb``
-    and, where ``lpips`` is given, ``lpips``, the means over the images where they are finite (see
-    :mod:`~dec_kernels.trainer.means`); ``exact`` and ``nonfinite``, how many images have an infinite PSNR and how many
-    an output that is NaN or infinite; and ``score``, by which the best checkpoint is chosen.
+    Logged at validation and test, as `val/NAME` and `test/NAME`: `psnr_y`, `psnr_rgb`, `ssim_y`, `ssim_rgb`
+    and, where `lpips` is given, `lpips`, the means over the images where they are finite (see
+    `means`); `exact` and `nonfinite`, how many images have an infinite PSNR and how many
+    an output that is NaN or infinite; and `score`, by which the best checkpoint is chosen.
 
     Generator and discriminator are updated together, each from the gradient at the weights before the step. ESRGAN's
     two steps come to the same, since its discriminator is shown the images from before the generator's step.
 
     Args:
-        generator: (B, 3, h, w) in [0, 1] to (B, 3, scale * h, scale * w). Its attribute ``scale`` is the border, in
-            pixels, that the metrics leave out; its attribute ``multiple`` is what h and w must be multiples of.
+        generator: (B, 3, h, w) in [0, 1] to (B, 3, scale * h, scale * w). Its attribute `scale` is the border, in
+            pixels, that the metrics leave out; its attribute `multiple` is what h and w must be multiples of.
         pixel_weight: of the L1 loss, at least 0.
         perceptual: the perceptual loss, or None to train without.
-        perceptual_weight: of ``perceptual``, at least 0.
+        perceptual_weight: of `perceptual`, at least 0.
         dec: the Detail Enhanced Contrastive Loss, or None to train without.
-        dec_weight: of ``dec``, at least 0.
+        dec_weight: of `dec`, at least 0.
         discriminator: (B, 3, H, W) to logits, for a relativistic average GAN; or None to train without.
         gan_weight: of the generator's part of it, at least 0.
         learning_rate: of Adam, reached after the warm-up.
         warmup_steps: optimizer steps in which the learning rate rises linearly; then it falls by half a cosine to 0.
         cycles: how many such cosines follow each other, at least 1.
         cycle_decay: the factor from one cosine's peak to that of the next; without effect for one cycle.
-        weights: file that the generator starts from, as :func:`~dec_kernels.trainer.models.read_weights` reads it: a
+        weights: file that the generator starts from, as `read_weights` reads it: a
             checkpoint of an earlier stage, or a public ESRGAN file. None starts from random weights.
         ema_decay: of an exponential moving average of the generator's weights, in [0, 1); 0.999 is usual, 0 is none.
             Where there is one, validation, test and prediction use it.
@@ -95,45 +96,29 @@ class SuperResolution(LightningModule):
     def __init__(
         self,
         generator: nn.Module,
-        pixel_weight: float = 1.0,
+        pixel_weight: NonNegative = 1.0,
         perceptual: PerceptualLoss | None = None,
-        perceptual_weight: float = 1.0,
+        perceptual_weight: NonNegative = 1.0,
         dec: DECLoss | None = None,
-        dec_weight: float = 1e-2,
+        dec_weight: NonNegative = 1e-2,
         discriminator: nn.Module | None = None,
-        gan_weight: float = 5e-3,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 0,
-        cycles: int = 1,
-        cycle_decay: float = 0.5,
+        gan_weight: NonNegative = 5e-3,
+        learning_rate: NonNegative = 1e-4,
+        warmup_steps: NonNegativeInt = 0,
+        cycles: PositiveInt = 1,
+        cycle_decay: NonNegative = 0.5,
         weights: str | Path | None = None,
-        ema_decay: float = 0.0,
+        ema_decay: Decay = 0.0,
         nonfinite: Literal["stop", "skip"] = "stop",
-        nonfinite_limit: int = 10,
+        nonfinite_limit: PositiveInt = 10,
         tile: int | None = None,
         overlap: int = 32,
         lpips: LPIPS | None = None,
     ) -> None:
         super().__init__()
-        for name, number in (
-            ("pixel_weight", pixel_weight),
-            ("perceptual_weight", perceptual_weight),
-            ("dec_weight", dec_weight),
-            ("gan_weight", gan_weight),
-            ("learning_rate", learning_rate),
-            ("warmup_steps", warmup_steps),
-            ("cycle_decay", cycle_decay),
-        ):
-            if not (math.isfinite(number) and number >= 0):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {number}")
-        require_at_least(1, cycles=cycles, nonfinite_limit=nonfinite_limit)
-        if not 0 <= ema_decay < 1:
-            raise ValueError(f"ema_decay must be at least 0 and below 1, got {ema_decay}")
         check_generator(generator)
         if tile is not None:
             check_tiles(generator, tile, overlap)
-        if nonfinite not in ("stop", "skip"):
-            raise ValueError(f"nonfinite must be 'stop' or 'skip', got {nonfinite!r}")
         # Convolutions are faster with channels last, on CPUs and on tensor cores alike.
         self.generator = generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = _averaged(self.generator, ema_decay) if ema_decay else None
@@ -149,7 +134,7 @@ class SuperResolution(LightningModule):
             "gan": gan_weight,
             "discriminator": 1.0,
         }
-        self.learning_rate = learning_rate
+        self.learning_rate = float(learning_rate)  # checkpoints hold it, and they hold plain values alone
         self.warmup_steps = warmup_steps
         self.cycles = cycles
         self.cycle_decay = cycle_decay
@@ -182,12 +167,12 @@ class SuperResolution(LightningModule):
     def forward(self, lr: Tensor) -> Tensor:
         return self.generator(lr)
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: TrainingBatch, batch_idx: int) -> None:
         # Dropout and the like depend on the batch's number alone, so that a resumed run draws what it would have drawn.
         number = self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
         torch.manual_seed(int(np.random.SeedSequence([number, self.global_rank]).generate_state(1)[0]))
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         hr = batch["hr"]
         if self.nonfinite == "skip" and not self._terms_of_step:
             self._buffers_before_step = {name: buffer.clone() for name, buffer in self._trained_buffers()}
@@ -214,7 +199,7 @@ class SuperResolution(LightningModule):
         return loss
 
     def _watched(self, sr: Tensor, name: str) -> Tensor:
-        """``sr`` by another name, so that the gradient of one term alone can be measured as it passes by."""
+        """`sr` by another name, so that the gradient of one term alone can be measured as it passes by."""
         alias = sr.view_as(sr)
         alias.register_hook(lambda gradient: self.log(f"train/{name}_pull", gradient.norm() / self._loss_scale()))
         return alias
@@ -240,7 +225,7 @@ class SuperResolution(LightningModule):
             self._skipped = 0
             return
         self._skipped += 1
-        message = f"the loss or its gradient is not finite at step {self.global_step}: {_listed(terms)}"
+        message = f"the loss or its gradient is not finite at step {self.global_step}: {_values(terms)}"
         if self.trainer.world_size > 1:
             message += f" (process {self.global_rank}; another one may have caused it)"
         if self.nonfinite == "stop":
@@ -340,7 +325,7 @@ class SuperResolution(LightningModule):
             return upscale(network, lr, self.tile, self.overlap, finish=to_uint8)
 
     def upscale_image(self, lr: Tensor) -> Tensor:
-        """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8; see :meth:`upscale`."""
+        """One 8-bit image: (3, h, w) to (3, scale * h, scale * w), uint8; see `upscale`."""
         return self.upscale(to_float(lr)[None].to(self.device))[0].cpu()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -357,7 +342,7 @@ class SuperResolution(LightningModule):
 
 
 def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
-    """A moving average of ``generator``, that no optimizer and no process group touches."""
+    """A moving average of `generator`, that no optimizer and no process group touches."""
     averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
     averaged.requires_grad_(False)
     return averaged
@@ -365,7 +350,7 @@ def _averaged(generator: nn.Module, decay: float) -> AveragedModel:
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Within, gradients pass through ``network`` and leave its parameters alone."""
+    """Within, gradients pass through `network` and leave its parameters alone."""
     network.requires_grad_(False)
     try:
         yield
@@ -373,13 +358,14 @@ def _frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def _listed(terms: list[dict[str, Tensor]]) -> str:
+def _values(terms: list[dict[str, Tensor]]) -> str:
+    """The terms' values, batch by batch, for messages."""
     return "; ".join(", ".join(f"{name} {value.item():.4g}" for name, value in batch.items()) for batch in terms)
 
 
 def warmup_cosine(step: int, warmup_steps: int, steps: int, cycles: int = 1, cycle_decay: float = 0.5) -> float:
-    """The learning rate at ``step`` (from 0) of ``steps``, as a fraction of its peak: a linear warm-up, then ``cycles``
-    half cosines of one length from a peak to 0, each peak ``cycle_decay`` times the one before it."""
+    """The learning rate at `step` (from 0) of `steps`, as a fraction of its peak: a linear warm-up, then `cycles`
+    half cosines of one length from a peak to 0, each peak `cycle_decay` times the one before it."""
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     progress = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps)) * cycles

@@ -25,7 +25,7 @@ def write_png(
     Compression is OpenCV's by default, which is fast: what a Sub filter leaves, by runs and Huffman codes.
 
     Args:
-        bands: (3, rows, width) of ``dtype``, from top to bottom; the rows of all are ``height``.
+        bands: (3, rows, width) of `dtype`, from top to bottom; the rows of all are `height`.
         dtype: uint8 or uint16, for 8 or 16 bits a channel.
         profile: an ICC profile for RGB, to embed.
     """

@@ -1,19 +1,20 @@
-"""``dec-train predict``: upscale image files with a trained network.
+"""`dec-train predict`: upscale image files with a trained network.
 
     dec-train predict --weights runs/x/checkpoints/best.ckpt --input photographs --output upscaled
 
-The network is that of ``--config``, a training's ``config.yaml``; without it, the RRDBNet that the weight file holds.
+The network is that of `--config`, a training's `config.yaml`. Without it, the weights tell what network they are for:
+an RRDBNet, or, where spandrel is installed, any other that spandrel knows.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import rich
 import torch
@@ -34,19 +35,21 @@ from dec_kernels.images import (
 )
 from dec_kernels.trainer.errors import is_out_of_memory
 from dec_kernels.trainer.files import replacing, require_folder
-from dec_kernels.trainer.metrics import NonFiniteImageError, quantize, to_float
-from dec_kernels.trainer.models import check_generator, load_weights, rrdbnet_from
+from dec_kernels.trainer.models import (
+    SpandrelNetwork,
+    UnknownNetworkError,
+    check_generator,
+    load_weights,
+    rrdbnet_from,
+)
+from dec_kernels.trainer.parser import SuggestingParser
+from dec_kernels.trainer.pixels import NonFiniteImageError, quantize, to_float
 from dec_kernels.trainer.png import write_png
+from dec_kernels.trainer.ranges import NonNegativeInt
 from dec_kernels.trainer.tiles import check_tiles, upscale_bands
-
-TILE = 256
-# From 8 pixels of overlap on, what ESRGAN's fresh network of 23 blocks makes of a photograph at scale 4 is the whole
-# image's result up to float32's rounding; with ten times larger weights in its blocks, from 16 on. At scale 2, where
-# its features have half the input's resolution, it takes twice as many.
-OVERLAP = 32
+from dec_kernels.trainer.wording import first_few
 
 PRECISIONS = {"32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-DEVICES = ("auto", "cpu", "cuda")
 
 
 class PredictionError(Exception):
@@ -54,14 +57,14 @@ class PredictionError(Exception):
 
 
 def predict(
-    images: str | Path,
-    output: Path,
-    weights: Path,
-    config: Path | None = None,
-    tile: int | None = TILE,
-    overlap: int = OVERLAP,
-    device: str = "auto",
-    precision: str = "32",
+    weights: str | Path,
+    input: str | Path,
+    output: str | Path,
+    config: str | Path | None = None,
+    tile: NonNegativeInt = 256,
+    overlap: NonNegativeInt = 32,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Literal["32", "bf16", "fp16"] = "32",
     overwrite: bool = False,
 ) -> dict[Path, str]:
     """Upscale image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
@@ -73,14 +76,20 @@ def predict(
     three rows of tiles of the result, which go into the file as they come: beside the tile, less than 0.4 bytes a byte
     of output at scale 4. Without tiles, the network needs the more the larger the image.
 
+    From 8 pixels of overlap on, what ESRGAN's fresh network of 23 blocks makes of a photograph at scale 4 is the whole
+    image's result up to float32's rounding; with ten times larger weights in its blocks, from 16 on. At scale 2, where
+    its features have half the input's resolution, it takes twice as many.
+
     Args:
-        images: an image file, or a folder, searched at any depth.
-        output: folder for the results, which keep their paths within ``images``; made if need be.
-        weights: file that :func:`~dec_kernels.trainer.models.read_weights` reads.
-        config: a training's ``config.yaml``, which says what network the weights are for; None for an RRDBNet.
-        tile, overlap: see :func:`~dec_kernels.trainer.tiles.upscale`.
-        device: "cpu", "cuda", or "auto": an accelerator where there is one.
-        precision: what the network computes in: "32", "bf16" or "fp16".
+        weights: checkpoint of dec-train, or a public weight file: of an RRDBNet, or, where spandrel is installed, of
+            another network that spandrel knows.
+        input: image file, or folder, which is searched at any depth.
+        output: folder for the results, which keep their paths within the input; made if need be.
+        config: config.yaml of the training, for a network that is not read off the weights themselves.
+        tile: side of a tile in input pixels; 0 takes images whole.
+        overlap: input pixels of context around each tile.
+        device: "auto" is an accelerator where there is one.
+        precision: what the network computes in.
         overwrite: replace results that exist already.
 
     Returns:
@@ -89,21 +98,24 @@ def predict(
 
     Raises:
         FileNotFoundError: there is no such file or folder, or it holds no image.
-        FileExistsError: a result exists already and ``overwrite`` is not set; nothing was done.
+        FileExistsError: a result exists already and `overwrite` is not set; nothing was done.
         PredictionError: two images would have one result, or a result would be found among the images; there is no
             such device, or it has too little memory.
-        ValueError: ``output`` cannot be written to, the weights are not the network's, or ``tile`` or ``overlap`` is
-            not what it needs.
+        ValueError: `output` cannot be written to, the weights are not the network's, or `tile` or `overlap` is not
+            what it needs.
     """
-    targets = _targets(images, output)
+    weights, output = Path(weights), Path(output)
+    targets = _targets(input, output)
     if existing := [target for target in targets.values() if target.exists() and not overwrite]:
-        raise FileExistsError(f"--output has these already: {_listed(existing)}. --overwrite replaces them")
+        raise FileExistsError(f"--output has these already: {first_few(existing)}. --overwrite replaces them")
     require_folder(output, "--output")
     where = _device(device)
     with _memory_advice("the network", "--device cpu may have more"):
-        network = load_network(weights, config).to(where)
-    if tile is not None:
+        network = load_network(weights, None if config is None else Path(config)).to(where)
+    if tile:
         check_tiles(network, tile, overlap)
+        if not getattr(network, "takes_tiles", True):
+            _say(f"the network in {weights} looks at whole images, and tiles may show: --tile 0 takes them whole")
     failed: dict[Path, str] = {}
     transparent: list[Path] = []
     profiled: list[Path] = []
@@ -129,38 +141,45 @@ def predict(
                     (misfitting if profile is None else profiled).append(path)
             progress.update(task, completed=done, speed=f"{done / (time.monotonic() - started):.2f} it/s")
     if transparent:
-        _say(f"upscaled without the alpha channel: {_listed(transparent)}")
+        _say(f"upscaled without the alpha channel: {first_few(transparent)}")
     if profiled:
-        _say(f"{len(profiled)} of the results have the ICC profile of their image: {_listed(profiled)}")
+        _say(f"{len(profiled)} of the results have the ICC profile of their image: {first_few(profiled)}")
     if misfitting:
-        _say(f"upscaled without the ICC profile, which is not for RGB: {_listed(misfitting)}")
+        _say(f"upscaled without the ICC profile, which is not for RGB: {first_few(misfitting)}")
     return failed
 
 
 def load_network(weights: Path, config: Path | None) -> nn.Module:
-    """The network that a training's ``config.yaml`` describes, or without one an RRDBNet, with its weights.
+    """The network that a training's `config.yaml` describes, or without one that which the weights are for.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``config`` describes no network, or the weights are not for it; or the network is for other images
+        ImportError: the weights are for no RRDBNet, and spandrel is not installed.
+        ValueError: `config` describes no network, or the weights are not for it; or the network is for other images
             than RGB.
     """
-    if config is None:
-        try:
-            network: nn.Module = rrdbnet_from(weights)
-        except ValueError as error:
-            raise ValueError(
-                f"{error} (for another network, --config takes the config.yaml of its training)"
-            ) from error
-    else:
-        network = _described_network(config)
+    network = _network_of(weights) if config is None else _described_network(config)
     try:
         check_generator(network)
     except ValueError as error:
         raise ValueError(f"the network in {config or weights}: {error}") from error
     if config is not None:
         load_weights(network, weights)
-    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.eval()
+
+
+def _network_of(weights: Path) -> nn.Module:
+    """The network that the weights themselves tell: an RRDBNet, or else one that spandrel knows."""
+    try:
+        return rrdbnet_from(weights)
+    except UnknownNetworkError as no_rrdbnet:
+        try:
+            return SpandrelNetwork(weights)
+        except (ImportError, UnknownNetworkError) as error:
+            raise type(error)(
+                f"{no_rrdbnet}; {error}. For the weights of a training, --config takes its config.yaml"
+            ) from error
 
 
 def _described_network(config: Path) -> nn.Module:
@@ -175,9 +194,10 @@ def _described_network(config: Path) -> nn.Module:
     parser.add_argument("--generator", type=nn.Module, required=True)
     try:
         settings = parser.parse_object({"generator": {**generator, "init_args": init_args}})
-        return parser.instantiate(settings).generator
+        network: nn.Module = parser.instantiate(settings).generator
     except (ArgumentError, ValueError) as error:
         raise ValueError(f"the network in {config}: {error}") from error
+    return network
 
 
 def _targets(images: str | Path, output: Path) -> dict[Path, Path]:
@@ -214,7 +234,7 @@ def _upscale_file(
     target: Path,
     profile: bytes | None,
     device: torch.device,
-    tile: int | None,
+    tile: int,
     overlap: int,
     dtype: torch.dtype | None,
 ) -> None:
@@ -230,7 +250,7 @@ def _upscale_file(
     scale: int = network.scale  # type: ignore[assignment]
     height, width = (scale * side for side in image.shape[-2:])
     with torch.autocast(device.type, dtype, enabled=dtype is not None), replacing(target) as file:
-        bands = upscale_bands(network, image[None], tile, overlap, start, finish)
+        bands = upscale_bands(network, image[None], tile or None, overlap, start, finish)
         write_png(file, (band[0] for band in bands), height, width, image.dtype, profile)
 
 
@@ -244,10 +264,10 @@ def _memory_advice(subject: str, advice: str) -> Iterator[None]:
         raise PredictionError(f"out of memory at {subject}: {advice}") from error
 
 
-def _less_memory(tile: int | None, overlap: int) -> str:
+def _less_memory(tile: int, overlap: int) -> str:
     """What makes the part of an image smaller that the network has to take at once."""
-    if tile is None:
-        return f"set --tile, for example to {TILE}"
+    if not tile:
+        return "set --tile, for example to 256"
     if tile > overlap:
         return f"lower --tile, which is {tile}"
     return f"lower --overlap, which is {overlap} at each side of a tile of {tile}"
@@ -261,44 +281,23 @@ def _why_not_finite(network: nn.Module, weights: Path, precision: str) -> str:
     return f"{found}; --precision {others[precision]} more range" if precision in others else found
 
 
-def _listed(paths: Sequence[Path]) -> str:
-    shown = ", ".join(str(path) for path in paths[:5])
-    return f"{shown} and {len(paths) - 5} more" if len(paths) > 5 else shown
-
-
 def _say(message: str) -> None:
     print(f"dec-train predict: {message}", file=sys.stderr)
 
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of ``dec-train predict``: 0 if all is well, 1 if images gave no result, 2 if nothing can be done."""
-    parser = argparse.ArgumentParser(prog="dec-train predict", description="Upscale image files into PNG files.")
-    parser.add_argument("--weights", type=Path, required=True, help="checkpoint of dec-train, or a public ESRGAN file")
-    parser.add_argument("--input", required=True, help="image file, or folder, searched at any depth")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--config", type=Path, help="config.yaml of the training; not needed for an RRDBNet")
-    parser.add_argument("--tile", type=int, default=TILE, help="side of a tile in input pixels; 0: none (%(default)s)")
-    parser.add_argument("--overlap", type=int, default=OVERLAP, help="input pixels around each tile (%(default)s)")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="auto: an accelerator if there is one")
-    parser.add_argument("--precision", choices=PRECISIONS, default="32", help="of the network (%(default)s)")
+    """Entry point of `dec-train predict`: 0 if all is well, 1 if images gave no result, 2 if nothing can be done."""
+    parser = SuggestingParser(prog="dec-train predict", description="Upscale image files into PNG files.")
+    parser.add_function_arguments(predict, as_group=False, skip={"overwrite"})
+    # Without a value, which a bool would want.
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist already")
-    args = parser.parse_args(argv)
+    settings = parser.parse_args(argv)
     try:
-        failed = predict(
-            args.input,
-            args.output,
-            args.weights,
-            config=args.config,
-            tile=args.tile or None,
-            overlap=args.overlap,
-            device=args.device,
-            precision=args.precision,
-            overwrite=args.overwrite,
-        )
+        failed = predict(**vars(settings))
     except BrokenPipeError:
         raise
-    except (OSError, PredictionError, ValueError) as error:
+    except (ImportError, OSError, PredictionError, ValueError) as error:
         _say(str(error))
         return 2
     for message in failed.values():

@@ -1,9 +1,14 @@
-"""Bicubic resizing that agrees with MATLAB's ``imresize``, the down-scaling on which super-resolution papers report.
+"""Bicubic resizing that agrees with MATLAB's `imresize`, the down-scaling on which super-resolution papers report.
 
 The cubic kernel is Keys' (Cubic convolution interpolation for digital image processing, 1981) with a = -1/2; when
 shrinking, it is widened by 1/scale so that it also removes what the smaller grid cannot carry (antialiasing).
-:func:`imresize` resizes floating images by any scale. :func:`downscale` makes the low-resolution images of a training:
+`imresize` resizes floating images by any scale. `downscale` makes the low-resolution images of a training:
 8-bit or 16-bit pixels in and out, whole images or windows of them.
+
+No library is used: PyTorch's antialiased bicubic cuts the kernel off at the border, where MATLAB reflects the image;
+its plain bicubic and OpenCV's have another kernel, which they do not widen. Figures on images that they made cannot be
+compared with published ones. Nor do they make a window that is bit for bit what the whole image holds there, as crops
+need it that are made when they are drawn.
 """
 
 from __future__ import annotations
@@ -18,9 +23,9 @@ _KERNEL_WIDTH = 4.0  # the cubic kernel is zero outside [-2, 2]
 
 
 def imresize(image: Tensor, scale: float) -> Tensor:
-    """Resize ``image`` by ``scale`` as MATLAB's ``imresize(image, scale, "bicubic")`` does.
+    """Resize `image` by `scale` as MATLAB's `imresize(image, scale, "bicubic")` does.
 
-    Resizing is linear and separable, so it is two matrix products: ``rows @ image @ columns.T``.
+    Resizing is linear and separable, so it is two matrix products: `rows @ image @ columns.T`.
 
     Args:
         image: (..., H, W), any floating dtype and range. Integer images must be converted first, since the result of
@@ -31,8 +36,8 @@ def imresize(image: Tensor, scale: float) -> Tensor:
         (..., ceil(H * scale), ceil(W * scale)), with the input's dtype and device.
 
     Raises:
-        TypeError: ``image`` is not floating-point.
-        ValueError: ``image`` has fewer than two dimensions or an empty one, or ``scale`` is not a positive number.
+        TypeError: `image` is not floating-point.
+        ValueError: `image` has fewer than two dimensions or an empty one, or `scale` is not a positive number.
     """
     if not image.is_floating_point():
         raise TypeError(f"image must have a floating dtype, got {image.dtype}: convert it, e.g. image.float() / 255")
@@ -46,7 +51,7 @@ def imresize(image: Tensor, scale: float) -> Tensor:
 
 @lru_cache(maxsize=64)
 def resize_matrix(size: int, scale: float) -> Tensor:
-    """The (ceil(size * scale), size) float64 matrix that resizes a signal of ``size`` samples; its rows sum to 1.
+    """The (ceil(size * scale), size) float64 matrix that resizes a signal of `size` samples; its rows sum to 1.
 
     Samples beyond the border are reflected with the border sample repeated (... b a | a b c ...).
     """
@@ -63,23 +68,24 @@ def resize_matrix(size: int, scale: float) -> Tensor:
 
 
 def downscale(image: Tensor, scale: int, rows: range | None = None, columns: range | None = None) -> Tensor:
-    """Shrink ``image`` by the whole number ``scale`` with MATLAB's bicubic, rounded to the image's own whole values.
+    """Shrink `image` by the whole number `scale` with MATLAB's bicubic, rounded to the image's own whole values.
 
     All sums are of whole numbers below 2^53 and so exact in float64, in whatever order: a window of the low-resolution
     image is bit for bit what the whole one holds there, and no rounding error decides a tie. Ties are rounded up, as
     MATLAB does.
 
     Args:
-        image: (..., H, W), uint8 or uint16. Its last H mod ``scale`` rows and W mod ``scale`` columns are left out.
+        image: (..., H, W), uint8 or uint16. Its last H mod `scale` rows and W mod `scale` columns are left out.
         scale: high-resolution size / low-resolution size, 1 to 11.
-        rows, columns: the part of the low-resolution image to compute, with steps of 1; None for all of it.
+        rows: the rows of the low-resolution image to compute, with steps of 1; None for all of them.
+        columns: its columns, likewise.
 
     Returns:
         (..., len(rows), len(columns)), (..., H // scale, W // scale) for all of it, with the input's dtype.
 
     Raises:
-        TypeError: ``image`` is neither uint8 nor uint16.
-        ValueError: ``scale`` is out of its range.
+        TypeError: `image` is neither uint8 nor uint16.
+        ValueError: `scale` is out of its range.
     """
     if image.dtype not in (torch.uint8, torch.uint16):
         raise TypeError(f"image must be uint8 or uint16, got {image.dtype}")
@@ -95,7 +101,7 @@ def downscale(image: Tensor, scale: int, rows: range | None = None, columns: ran
 
 
 def _taps(window: range, size: int, scale: int) -> Tensor:
-    """Which input samples the outputs in ``window`` are sums of: 3 * scale more than lie under them."""
+    """Which input samples the outputs in `window` are sums of: 3 * scale more than lie under them."""
     before = 3 * scale // 2
     taps = torch.arange(window.start * scale - before, (window.stop + 3) * scale - before)
     return _reflect(taps, size * scale)
@@ -104,7 +110,7 @@ def _taps(window: range, size: int, scale: int) -> Tensor:
 def _shrink(x: Tensor, scale: int) -> Tensor:
     """(..., (n + 3) * scale) to (..., n) along the last dimension: sums weighted by the integer kernel.
 
-    The kernel spans four blocks of ``scale`` samples. Each block is multiplied by all four of its parts at once; an
+    The kernel spans four blocks of `scale` samples. Each block is multiplied by all four of its parts at once; an
     output is the sum of four consecutive blocks' products with the parts in turn.
     """
     parts = x.unflatten(-1, (-1, scale)) @ _integer_kernel(scale).view(4, scale).T

@@ -15,7 +15,7 @@ from dec_kernels.trainer.lpips import SMALLEST
 
 @torch.no_grad()
 def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
-    """Raise ValueError if ``generator`` cannot make (3, crop_size, crop_size) of what is ``scale`` times smaller."""
+    """Raise ValueError if `generator` cannot make (3, crop_size, crop_size) of what is `scale` times smaller."""
     side = crop_size // scale
     wanted = (1, 3, crop_size, crop_size)
     lr = next(generator.parameters(), torch.empty(0)).new_zeros(1, 3, side, side)
@@ -44,7 +44,7 @@ def _copy_of(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """Within, ``network`` is in evaluation mode."""
+    """Within, `network` is in evaluation mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:

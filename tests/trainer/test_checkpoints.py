@@ -28,7 +28,7 @@ def damage(path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["cut", "halved", "empty", "noise", "zeros"])
 def test_damaged_files_are_named(tmp_path: Path, kind: str) -> None:
     damage(tmp_path / "a.ckpt", kind)
-    with pytest.raises(UnusableCheckpointError, match=r"the checkpoint .*a\.ckpt is damaged, or holds more than"):
+    with pytest.raises(UnusableCheckpointError, match=r"a\.ckpt is damaged"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
 
 
@@ -37,7 +37,7 @@ def test_other_files_are_no_checkpoints(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "a.pth")
     save_file({"x": torch.ones(1)}, tmp_path / "b.pth")
     for name in ("a", "b"):
-        with pytest.raises(UnusableCheckpointError, match=rf"{name}\.pth is no checkpoint of a .* model\.weights"):
+        with pytest.raises(UnusableCheckpointError, match=rf"{name}\.pth.*model\.weights"):
             AtomicCheckpointIO().load_checkpoint(tmp_path / f"{name}.pth")
 
 
@@ -52,10 +52,10 @@ def test_an_infinite_best_figure_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_neither_folders_nor_code_nor_nothing_is_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UnusableCheckpointError, match="is a folder, no checkpoint"):
+    with pytest.raises(UnusableCheckpointError, match="folder"):
         AtomicCheckpointIO().load_checkpoint(tmp_path)
     torch.save(WHOLE | {"network": torch.nn.Linear(1, 1)}, tmp_path / "a.ckpt")
-    with pytest.raises(UnusableCheckpointError, match="holds more than tensors"):
+    with pytest.raises(UnusableCheckpointError, match=r"a\.ckpt"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(FileNotFoundError, match=r"nothing\.ckpt"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "nothing.ckpt")
@@ -68,16 +68,14 @@ def test_another_checkpoint_is_named_where_there_is_one(tmp_path: Path) -> None:
     require_checkpoint(last, tmp_path)
     torch.save(WHOLE, best)
     damage(last, "cut")
-    with pytest.raises(UnusableCheckpointError, match=r"last\.ckpt is damaged.* --resume .*best\.ckpt goes on .* 7"):
+    with pytest.raises(UnusableCheckpointError, match=r"last\.ckpt is damaged.*--resume .*best\.ckpt.* 7"):
         require_checkpoint(last, tmp_path)
     damage(best, "empty")
-    with pytest.raises(
-        UnusableCheckpointError, match=r"last\.ckpt is damaged.* no other one in .*: to begin anew, rem"
-    ):
+    with pytest.raises(UnusableCheckpointError, match=r"last\.ckpt is damaged.*--out"):
         require_checkpoint(last, tmp_path)
     torch.save({"params": {}}, tmp_path / "mine.pth")
-    with pytest.raises(UnusableCheckpointError, match=r"mine\.pth is no checkpoint of a training: .*weights$"):
+    with pytest.raises(UnusableCheckpointError, match=r"mine\.pth.*model\.weights$"):
         require_checkpoint(tmp_path / "mine.pth", tmp_path)
     torch.save(WHOLE, last)
-    with pytest.raises(UnusableCheckpointError, match=r"best\.ckpt is damaged.* --resume .*last\.ckpt goes on"):
+    with pytest.raises(UnusableCheckpointError, match=r"best\.ckpt is damaged.*--resume .*last\.ckpt"):
         require_checkpoint(best, tmp_path)

@@ -53,53 +53,51 @@ _AT_SCALE_2 = ("--model.tile=9", "--data.crop_size=34")
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
+    ("argument", "words"),
     [
-        ("--model.learning_rat=1", "Did you mean 'model.learning_rate'?"),
-        ("--trainer.max_epoch=3", "Did you mean 'trainer.max_epochs'?"),  # no abbreviations either
-        ("--model.dec.init_args.threshhold=34", "Did you mean 'threshold'?"),
-        ("--model.learning_rate=fast", 'Parser key "model.learning_rate"'),
-        ("--model.learning_rate=-1", "learning_rate must be a finite number of at least 0, got -1.0"),
-        ("--model.dec.init_args.patch_size=0", "patch_size must be"),
-        ("--model.weights=nowhere.pth", "nowhere.pth"),
-        ("--data.crop_size=33", "crop_size must be a multiple of scale 4, got 33"),
-        ("--data.crop_size=64", "3 of 3 images of data.train cannot be used"),
-        ("--data.crop_size=34", "model.generator cannot be trained on 17 x 17 pixels, which data.crop_size 34 leaves"),
-        ("--data.train=[nowhere]", "nowhere"),
-        ("--data.train=photos [x]", "Got value: photos [x]\nA list is written [NAME, NAME], "),
-        ("--data.train=[2024]", "data.train: a list of names is written [NAME, NAME], and a name that is a number"),
-        ("--data.train=[{hr: a, lq: b}]", "data.train: a pair of folders is written {hr: FOLDER, lr: FOLDER}, got"),
-        ("--model.tile=9", "tile must be a positive multiple of the network's 2, got 9"),
-        ("--model.perceptual=dec_kernels.trainer.losses.PerceptualLoss", "or give its path as model.perceptual"),
-        ("--checkpoint_every=0", "checkpoint_every must be at least 1, got 0"),
-        ("--trainer.max_epochs=-1", "the learning rate's schedule needs an end"),
-        ("--trainer.accelerator=gpu", "No supported gpu backend found"),
-        ("--trainer.overfit_batches=1", "trainer.overfit_batches cannot be used: crops are drawn at random"),
-        ("--model.generator=torch.nn.Identity", "must have the attribute scale, a whole number of at least 1"),
-        (
-            "--model.generator.init_args.num_in_ch=1",
-            "must make RGB of RGB, 3 channels of 3, and this RRDBNet makes 3 o",
-        ),
-        ("--model.generator.init_args.num_out_ch=1", "this RRDBNet makes 1 of 3"),
-        ("--out={file}", "tiny.yaml must be a folder, and"),
-        ("--out={file}/deeper", "tiny.yaml is a file"),
-        ("--model.weights={folder}", "model.weights: there is no file"),
-        ("--model.weights={file}", "tiny.yaml is damaged, or holds more than tensors"),
-        ("--resume={file}", "the checkpoint {file} is damaged"),
-        ("--resume={folder}", "resume must be 'never', 'auto' or the file of a checkpoint, got"),
-        ("--data.cache_dir={file}", "data.cache_dir {file} cannot take"),
-        ("--config={folder}/empty.yaml", "empty.yaml must hold keys and their values, and it holds nothing"),
-        ("--config={folder}/list.yaml", "list.yaml must hold keys and their values, and it holds a list"),
-        ("--config={folder}/bytes.yaml", "bytes.yaml is no text in UTF-8"),
-        ("--config={folder}/broken.yaml", "broken.yaml is no YAML: while parsing"),
-        ("--resume=nowhere.ckpt", "resume must be 'never', 'auto' or the file of a checkpoint, got 'nowhere.ckpt'"),
+        ("--model.learning_rat=1", ["Did you mean 'model.learning_rate'?"]),
+        ("--trainer.max_epoch=3", ["Did you mean 'trainer.max_epochs'?"]),  # no abbreviations either
+        ("--model.dec.init_args.threshhold=34", ["Did you mean 'threshold'?"]),
+        ("--model.nonfinite=skpi", ["model.nonfinite", "Did you mean 'skip'?"]),
+        ("--model.learning_rate=fast", ['Parser key "model.learning_rate"', "fast"]),
+        ("--model.learning_rate=-1", ["model.learning_rate", "-1"]),
+        ("--model.dec.init_args.patch_size=0", ["patch_size", "0"]),
+        ("--model.weights=nowhere.pth", ["nowhere.pth"]),
+        ("--data.crop_size=33", ["crop_size", "33", "scale 4"]),
+        ("--data.crop_size=64", ["3 of 3", "data.train"]),
+        ("--data.crop_size=34", ["model.generator", "17 x 17", "data.crop_size 34"]),
+        ("--data.train=[nowhere]", ["nowhere"]),
+        ("--data.train=photos [x]", ["Got value: photos [x]", "[NAME, NAME]"]),
+        ("--data.train=[2024]", ["data.train", "[NAME, NAME]"]),
+        ("--data.train=[{hr: a, lq: b}]", ["data.train", "{hr: FOLDER, lr: FOLDER}"]),
+        ("--model.tile=9", ["tile", "multiple", "9"]),
+        ("--model.perceptual=dec_kernels.trainer.losses.PerceptualLoss", ["vgg19-dcbb9e9d.pth", "model.perceptual"]),
+        ("--checkpoint_every=0", ["checkpoint_every", "0"]),
+        ("--trainer.max_epochs=-1", ["trainer.max_epochs"]),
+        ("--trainer.accelerator=gpu", ["gpu"]),
+        ("--trainer.overfit_batches=1", ["trainer.overfit_batches"]),
+        ("--model.generator=torch.nn.Identity", ["scale", "Identity"]),
+        ("--model.generator.init_args.num_in_ch=1", ["RRDBNet makes 3 of 1"]),
+        ("--model.generator.init_args.num_out_ch=1", ["RRDBNet makes 1 of 3"]),
+        ("--out={file}", ["tiny.yaml must be a folder"]),
+        ("--out={file}/deeper", ["tiny.yaml is a file"]),
+        ("--model.weights={folder}", ["model.weights", "{folder}"]),
+        ("--model.weights={file}", ["tiny.yaml is damaged"]),
+        ("--resume={file}", ["{file} is damaged"]),
+        ("--resume={folder}", ["resume", "{folder}"]),
+        ("--resume=nowhere.ckpt", ["resume", "'nowhere.ckpt'"]),
+        ("--data.cache_dir={file}", ["data.cache_dir {file}"]),
+        ("--config={folder}/empty.yaml", ["empty.yaml", "nothing"]),
+        ("--config={folder}/list.yaml", ["list.yaml", "a list"]),
+        ("--config={folder}/bytes.yaml", ["bytes.yaml", "UTF-8"]),
+        ("--config={folder}/broken.yaml", ["broken.yaml", "while parsing"]),
     ],
 )
 def test_bad_settings_end_in_a_sentence(
     tiny_config: Path,
     tmp_path: Path,
     argument: str,
-    message: str,
+    words: list[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -110,13 +108,13 @@ def test_bad_settings_end_in_a_sentence(
     for name, content in (("empty", b""), ("list", b"- a"), ("bytes", bytes(range(256))), ("broken", b"a: [")):
         (tmp_path / f"{name}.yaml").write_bytes(content)
     for word, path in (("{file}", tiny_config), ("{folder}", tmp_path)):
-        argument, message = argument.replace(word, str(path)), message.replace(word, str(path))
+        argument, words = argument.replace(word, str(path)), [each.replace(word, str(path)) for each in words]
     arguments = ["--data.scale=2", argument] if argument in _AT_SCALE_2 else [argument]
     if "cache_dir" in argument:
         arguments.append("--data.cache=disk")
     assert main(["fit", "--config", str(tiny_config), "--out", str(tmp_path), *arguments]) in (1, 2)
     printed = capsys.readouterr().err
-    assert message in printed
+    assert all(each in printed for each in words), printed
     assert "Traceback" not in printed
 
 
@@ -128,20 +126,20 @@ def test_shipped_configs_are_found_by_name(name: str, spelling: str) -> None:
 
 
 def test_other_names_say_which_there_are() -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"no config 'demo_stage9'.*demo_stage1, demo_stage2.*Did you mean 'demo_st"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"'demo_stage9'.*paper_stage1.*Did you mean 'demo_st"):
         TrainerCLI(["fit", "--config", "demo_stage9"])
 
 
 def test_other_commands_say_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predct", "--weights", "w.pth"]) == 1
-    assert "known are fit, validate, test, predict, sweep. Did you mean 'predict'?" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert all(word in error for word in ("'predct'", "fit", "validate", "sweep", "Did you mean 'predict'?"))
 
 
 def test_one_scale_for_data_and_network(tiny_config: Path) -> None:
     cli = TrainerCLI(["--config", str(tiny_config), "--data.scale", "2"], run=False)
     assert cli.model(torch.rand(1, 3, 8, 8)).shape[-1] == 16
+    assert type(cli.model.generator.scale) is int  # and no type of the parser's, which YAML cannot hold
 
 
 def test_images_of_any_name_are_evaluated_on(

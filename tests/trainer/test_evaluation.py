@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from dec_kernels.trainer.data import Pair, make_pair
 from dec_kernels.trainer.evaluation import EvaluationReport
-from dec_kernels.trainer.metrics import NonFiniteImageError, measure, to_uint8
-from dec_kernels.trainer.report import bicubic
+from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
+from dec_kernels.trainer.samples import bicubic
 
 SIZES = {"first": (64, 48), "second": (40, 120), "third": (32, 32)}
 
@@ -257,7 +258,7 @@ class Broken(Module):
 def test_an_output_that_is_no_number_is_an_error_when_all_is_written(
     tmp_path: Path, images: DataLoader[int], capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    with pytest.raises(NonFiniteImageError, match=r"Network: NaN or infinite pixels, .* in 1 of 3: \[x\]"):
+    with pytest.raises(NonFiniteImageError, match=r"Network.*NaN.* 1 of 3: \[x\]"):
         getattr(trainer(tmp_path, EvaluationReport()), command)(Broken(), images, verbose=False)
     (table,) = tmp_path.rglob("*.csv")
     rows = read(table)
@@ -271,7 +272,7 @@ def test_an_output_that_is_no_number_is_an_error_when_all_is_written(
 
 def test_an_output_that_is_no_number_is_a_warning_in_training(tmp_path: Path, images: DataLoader[int]) -> None:
     training = trainer(tmp_path, EvaluationReport(), max_epochs=1)
-    with pytest.warns(UserWarning, match=r"validation at step 4: Network: NaN or infinite pixels, .* 1 of 3: \[x\]"):
+    with pytest.warns(UserWarning, match=r"step 4.*Network.*NaN.* 1 of 3: \[x\]"):
         training.fit(Broken(), DataLoader(range(4)), images)  # type: ignore[arg-type]
     assert valid(tmp_path / "summary.json")["left_out"] == {"images": 3, "exact": {}, "nonfinite": ["[x]"]}
 
@@ -290,7 +291,7 @@ def test_only_the_first_process_writes(
 def test_every_image_needs_its_own_row(tmp_path: Path, images: DataLoader[int], names: tuple[str, ...]) -> None:
     module = Module()
     module.pairs = [pair._replace(name=name) for pair, name in zip(module.pairs, names, strict=True)]
-    with pytest.raises(ValueError, match=r"needs another name for one of the images: '(x|mean)' is taken"):
+    with pytest.raises(ValueError, match=r"'(x|mean)' is taken"):
         trainer(tmp_path, EvaluationReport()).test(module, images, verbose=False)
 
 

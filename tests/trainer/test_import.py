@@ -1,3 +1,5 @@
+"""The package as it is imported: what it needs, and what needs it."""
+
 import subprocess
 import sys
 

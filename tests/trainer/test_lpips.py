@@ -1,3 +1,5 @@
+"""LPIPS, with `models/pretrained.py` as it uses that."""
+
 from pathlib import Path
 from urllib.error import URLError
 
@@ -54,7 +56,7 @@ def images(height: int = 48, width: int = 32) -> tuple[Tensor, Tensor]:
 def test_agrees_with_torchmetrics(lpips: LPIPS, features: nn.Sequential, monkeypatch: pytest.MonkeyPatch) -> None:
     """torchmetrics takes AlexNet from torchvision, which need not be here: it is given the same random one."""
     monkeypatch.setattr(published, "_get_tv_model_features", lambda *_: features)
-    network = published._LPIPS(net="alex")
+    network = published._LPIPS(net="alex")  # noqa: SLF001
     sr, hr = images()
     hr[1] = sr[1] + 0.01 * torch.randn_like(sr[1])
     distance = lpips(sr, hr)
@@ -90,7 +92,7 @@ def test_the_networks_are_hidden_but_move_along(weights: Path) -> None:
     lpips = LPIPS(weights).train()
     assert not [*lpips.parameters(), *lpips.buffers(), *lpips.state_dict()]
     lpips.to("meta")
-    state = lpips.network._network[0].state_dict()
+    state = lpips.network._network[0].state_dict()  # noqa: SLF001
     assert len(state) == 5 * 2 + 5 + 2  # convolutions, LPIPS's weights, normalisation
     assert all(tensor.is_meta for tensor in state.values())
 
@@ -104,9 +106,9 @@ def test_not_finite_pixels_are_not_hidden(lpips: LPIPS) -> None:
 
 def test_refuses_images_that_it_cannot_compare(lpips: LPIPS) -> None:
     assert lpips(*images(31, 31)).isfinite().all()
-    with pytest.raises(ValueError, match="at least 31 x 31 pixels for the deepest layer, got 40 x 30"):
+    with pytest.raises(ValueError, match=r"31 x 31.*40 x 30"):
         lpips(*images(40, 30))
-    with pytest.raises(TypeError, match=r"sr must be floating, in \[0, 1\], got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"sr.*torch\.uint8"):
         lpips(images()[0].byte(), images()[1])
 
 
@@ -128,5 +130,5 @@ def test_without_file_and_internet_it_says_what_to_do(tmp_path: Path, monkeypatc
 
 def test_refuses_another_networks_file(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "vgg.pth")
-    with pytest.raises(ValueError, match=r"vgg\.pth holds the weights of another network, not alexnet-owt-7be5be79"):
+    with pytest.raises(ValueError, match=r"vgg\.pth.*alexnet-owt-7be5be79"):
         LPIPS(tmp_path / "vgg.pth")

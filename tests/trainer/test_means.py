@@ -29,7 +29,7 @@ def test_what_is_left_out_is_counted_and_said() -> None:
     assert nonfinite == "Net: NaN or infinite pixels, so no figures, in 1 of 4: d"
     assert describe("Net", left_out({"a": EXACT, "b": EXACT})) == ["Net: every image is exact"]
     many = left_out({f"image{n}": NO_NUMBER for n in range(7)})
-    assert describe("Net", many)[0].endswith("in 7 of 7: image0, image1, image2, image3, image4, ...")
+    assert describe("Net", many)[0].endswith("in 7 of 7: image0, image1, image2, image3, image4 and 2 more")
 
 
 def test_the_score_can_always_rise() -> None:

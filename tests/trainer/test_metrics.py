@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from dec_kernels.trainer.metrics import METRICS, NonFiniteImageError, measure, quantize, rgb_to_y, to_float, to_uint8
+from dec_kernels.trainer.metrics import METRICS, measure, rgb_to_y
+from dec_kernels.trainer.pixels import to_uint8
 from tests.trainer.conftest import DATA
 
 
@@ -41,35 +42,6 @@ def test_luma_spans_16_to_235() -> None:
     torch.testing.assert_close(rgb_to_y(black_and_white), torch.tensor([[[16.0, 235.0]]], dtype=torch.float64))
 
 
-def test_8_bit_rounds_and_clips() -> None:
-    assert to_uint8(torch.tensor([-1.0, 0.4 / 255, 0.6 / 255, 1.0, 2.0])).tolist() == [0, 0, 1, 255, 255]
-    every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(to_float(every)), every)
-
-
-def test_16_bits() -> None:
-    every = torch.arange(65536, dtype=torch.int32).to(torch.uint16)
-    assert torch.equal(quantize(to_float(every), torch.uint16), every)
-    assert to_float(every)[-1] == 1
-    wanted = torch.arange(65536).double().div(257).round()  # 65535 = 257 * 255
-    assert torch.equal(to_uint8(every).double(), wanted)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_pixels_that_are_no_numbers_are_refused(value: float, dtype: torch.dtype) -> None:
-    image = torch.rand(3, 8, 8).to(dtype)
-    for whole in (torch.uint8, torch.uint16):
-        assert quantize(image[:0], whole).shape == (0, 8, 8)
-        quantize(image, whole)
-    image[1, 2, 3] = image[2, 7, 7] = value
-    for whole in (torch.uint8, torch.uint16):
-        with pytest.raises(NonFiniteImageError, match="2 of 192 values of the image are NaN or infinite"):
-            quantize(image, whole)
-    with pytest.raises(NonFiniteImageError, match="2 of 192 values"):
-        to_uint8(image)
-
-
 def test_16_bit_images_are_measured_as_8_bit_ones() -> None:
     sr, hr = (torch.randint(0, 65536, (3, 20, 20), dtype=torch.int32).to(torch.uint16) for _ in range(2))
     assert measure(sr, hr, 4) == measure(to_uint8(sr), hr, 4) == measure(to_uint8(sr), to_uint8(hr), 4)
@@ -102,8 +74,6 @@ def test_refuses_what_it_cannot_measure() -> None:
     image = torch.zeros(3, 20, 20, dtype=torch.uint8)
     with pytest.raises(TypeError, match=r"sr must be uint8 or uint16, got torch\.float32"):
         measure(image.float(), image, 0)
-    with pytest.raises(TypeError, match=r"image must be uint8 or uint16, got torch\.int64"):
-        to_float(image.long())
     with pytest.raises(ValueError, match=r"hr must be \(3, H, W\)"):
         measure(image, image[None], 0)
     with pytest.raises(ValueError, match="must have one shape"):

@@ -1,4 +1,5 @@
 import math
+from argparse import ArgumentError
 from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +13,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dec_kernels import DECLoss
-from dec_kernels.trainer.data import Batch, SRDataModule
-from dec_kernels.trainer.metrics import NonFiniteImageError, measure, to_uint8
+from dec_kernels.trainer.data import SRDataModule, TrainingBatch
+from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.models import RRDBNet, VGGDiscriminator, save_weights
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution, warmup_cosine
+from dec_kernels.trainer.parser import SuggestingParser
+from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
 
 
 def network() -> RRDBNet:
@@ -32,7 +35,7 @@ def alone(**settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]
     return module, logged
 
 
-def batch() -> Batch:
+def batch() -> TrainingBatch:
     return {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 32, 32)}
 
 
@@ -53,7 +56,7 @@ def test_loss_is_the_weighted_sum_and_reaches_every_parameter() -> None:
 def test_an_output_of_another_size_is_named() -> None:
     module, _ = alone()
     wrong = {"lr": torch.rand(2, 3, 8, 8), "hr": torch.rand(2, 3, 16, 16)}
-    with pytest.raises(ValueError, match=r"makes \(2, 3, 32, 32\) of \(2, 3, 8, 8\), and \(2, 3, 16, 16\) is wanted"):
+    with pytest.raises(ValueError, match=r"\(2, 3, 32, 32\).*\(2, 3, 16, 16\)"):
         module.training_step(wrong, 0)
 
 
@@ -260,13 +263,13 @@ def test_a_step_that_float16s_scaler_leaves_out_is_not_averaged() -> None:
 def test_skipping_gives_up_in_the_end(tmp_path: Path) -> None:
     settings = {"nonfinite": "skip", "nonfinite_limit": 3}
     train(SuperResolution(Normed((1, 2, 4, 5)), **settings), 6)
-    with pytest.raises(NonFiniteError, match=r"at step 5: l1 nan.* 3 steps in a row .*model\.nonfinite_limit is 3"):
+    with pytest.raises(NonFiniteError, match=r"step 5: l1 nan.* 3 .*model\.nonfinite_limit"):
         train(SuperResolution(Normed((1, 2, 4, 5, 6)), **settings), 7)
-    with pytest.raises(NonFiniteError, match="1 steps in a row"):
+    with pytest.raises(NonFiniteError, match=r"step 0.* 1 .*model\.nonfinite_limit"):
         train(SuperResolution(Normed((1,)), nonfinite="skip", nonfinite_limit=1), 2)
     trainer = train(SuperResolution(Normed((3, 4)), **settings), 6, max_steps=4)
     trainer.save_checkpoint(tmp_path / "some.ckpt")
-    with pytest.raises(NonFiniteError, match=r"at step 4: .* 3 steps in a row"):
+    with pytest.raises(NonFiniteError, match=r"step 4.* 3 .*model\.nonfinite_limit"):
         train(SuperResolution(Normed((1, 2)), **settings), 6, tmp_path / "some.ckpt", max_epochs=2)
     train(SuperResolution(Normed((2, 3)), **settings), 6, tmp_path / "some.ckpt", max_epochs=2)
 
@@ -335,24 +338,30 @@ def test_each_network_is_clipped_by_its_own_gradient(algorithm: str, wanted: lis
     torch.testing.assert_close(torch.cat([p.grad for p in parameters]), torch.tensor(wanted, dtype=torch.float32))
 
 
+@pytest.fixture(scope="module")
+def parser() -> SuggestingParser:
+    parser = SuggestingParser(exit_on_error=False)
+    parser.add_class_arguments(SuperResolution, "model", skip={"generator"})
+    return parser
+
+
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    "setting",
     [
-        ({"cycles": 0}, "cycles must be at least 1, got 0"),
-        ({"ema_decay": 1.0}, r"ema_decay must be at least 0 and below 1, got 1\.0"),
-        ({"nonfinite_limit": 0}, "nonfinite_limit must be at least 1, got 0"),
-        ({"nonfinite": "ignore"}, "nonfinite must be 'stop' or 'skip', got 'ignore'"),
+        "cycles=0",
+        "cycle_decay=-1",
+        "ema_decay=1.0",
+        "nonfinite_limit=0",
+        "nonfinite=ignore",
+        "warmup_steps=-1",
+        *(
+            f"{name}={value}"
+            for name in ("pixel_weight", "perceptual_weight", "dec_weight", "gan_weight", "learning_rate")
+            for value in ("-1", "nan", "inf")
+        ),
     ],
 )
-def test_refuses_bad_settings(setting: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SuperResolution(network(), **setting)
-
-
-@pytest.mark.parametrize(
-    "name", ["pixel_weight", "perceptual_weight", "dec_weight", "gan_weight", "learning_rate", "warmup_steps"]
-)
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
-def test_refuses_bad_numbers(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be a finite number of at least 0"):
-        SuperResolution(network(), **{name: value})
+def test_the_command_line_refuses_values_out_of_range(parser: SuggestingParser, setting: str) -> None:
+    name, value = setting.split("=")
+    with pytest.raises(ArgumentError, match=rf'(?s)"model\.{name}".*{value}'):
+        parser.parse_args([f"--model.{setting}"])

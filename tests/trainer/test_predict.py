@@ -16,8 +16,9 @@ from PIL import Image, ImageCms
 
 from benchmarks.memory import MALLOC
 from dec_kernels.trainer import predict as module
-from dec_kernels.trainer.metrics import to_float, to_uint8
+from dec_kernels.trainer.cli import main as dec_train
 from dec_kernels.trainer.models import RRDBNet, save_weights
+from dec_kernels.trainer.pixels import to_float, to_uint8
 from dec_kernels.trainer.predict import main
 
 RRDBNET = "dec_kernels.trainer.models.RRDBNet"
@@ -125,7 +126,16 @@ def test_what_is_passed_over_is_counted_and_links_are_followed_once(
     assert f"cannot read {images / 'broken.tif'} as an image" in errors
 
 
-@pytest.mark.parametrize("name", ["ä" * 125 + ".png", "x" * 251 + ".jpg", "a [b] %s.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("ä" * 125 + ".png", id="long"),
+        pytest.param("x" * 251 + ".jpg", id="longer"),
+        "a [b] %s.png",
+        "null: {1e3.png",
+        pytest.param(os.fsdecode(b"caf\xe9.png"), id="bytes"),
+    ],
+)
 def test_names_that_are_unusual(images: Path, weights: Path, tmp_path: Path, name: str) -> None:
     (images / "colour.png").rename(images / name)
     assert run("--weights", weights, "--input", images / name, "--output", tmp_path / "out") == 0
@@ -216,11 +226,14 @@ def test_other_mistakes(
         ("--input", tmp_path / "none", "no file or folder"),
         ("--output", weights, r"--output .*\.pth must be a folder, and .* is a file"),
         ("--tile", 7, "tile must be a positive multiple of the network's 2, got 7"),
-        ("--overlap", -2, "overlap must be"),
+        ("--overlap", -2, r"overlap(.|\n)*-2"),
+        ("--precision", "bf61", "Did you mean 'bf16'?"),
+        ("--overlp", 8, "Did you mean 'overlap'?"),
         ("--device", "cuda", "PyTorch sees no CUDA device"),
     ]
     for option, value, problem in mistakes:
-        assert run(*(part for item in {**good, option: value}.items() for part in item)) == 2
+        arguments = [str(part) for item in {**good, option: value}.items() for part in item]
+        assert dec_train(["predict", *arguments]) == 2
         error = capsys.readouterr().err
         assert error.startswith("dec-train predict: ")
         assert re.search(problem, error), error
@@ -290,6 +303,7 @@ IN_A_PROCESS_OF_ITS_OWN = """
 import json, resource, sys
 import torch
 from dec_kernels.doctor.memory import peak_extra_bytes
+from dec_kernels.trainer.cli import main as dec_train
 from dec_kernels.trainer.predict import main
 torch.set_num_threads(1)
 def run(name, *options):
@@ -299,7 +313,7 @@ run("tile.png")
 
 
 def in_a_process_of_its_own(code: str, folder: Path) -> Any:
-    """What ``code`` puts into ``found``; freed memory goes back at once there."""
+    """What `code` puts into `found`; freed memory goes back at once there."""
     source = f"{IN_A_PROCESS_OF_ITS_OWN}{code}\nprint(json.dumps(found))"
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | MALLOC | {"PYTHONPATH": path}

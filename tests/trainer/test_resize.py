@@ -60,7 +60,7 @@ def test_refuses_a_bad_scale(scale: float) -> None:
 
 
 def test_refuses_integers_and_lines() -> None:
-    with pytest.raises(TypeError, match=r"image must have a floating dtype, got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"image.*torch\.uint8"):
         imresize(torch.zeros(3, 8, 8, dtype=torch.uint8), 2)
     for shape in ((8,), (3, 0, 8)):
         with pytest.raises(ValueError, match="image must be"):
@@ -110,7 +110,7 @@ def test_a_window_is_what_the_whole_image_holds_there(scale: int, dtype: torch.d
 
 
 def test_downscaling_refuses_other_pixels_and_scales() -> None:
-    with pytest.raises(TypeError, match=r"image must be uint8 or uint16, got torch\.float32"):
+    with pytest.raises(TypeError, match=r"image.*torch\.float32"):
         downscale(torch.rand(3, 8, 8), 2)
     for scale in (0, 12):
         with pytest.raises(ValueError, match=f"scale must be 1 to 11, got {scale}"):

@@ -30,7 +30,7 @@ def test_crops_that_the_generator_refuses() -> None:
 
 
 def test_crops_of_another_size_than_the_generator_makes() -> None:
-    with pytest.raises(ValueError, match=re.escape("makes (1, 3, 8, 8) of a low-resolution crop (1, 3, 8, 8): wanted")):
+    with pytest.raises(ValueError, match=re.escape("(1, 3, 8, 8)")):
         check_crop(nn.Identity(), 32, 4)
     with pytest.raises(ValueError, match=re.escape("makes (1, 3, 64, 64)")):
         check_crop(network(4), 32, 2)

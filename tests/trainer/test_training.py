@@ -1,4 +1,4 @@
-"""Whole trainings, as ``dec-train fit`` runs them."""
+"""Whole trainings, as `dec-train fit` runs them."""
 
 import csv
 import json
@@ -107,7 +107,7 @@ def uninterrupted(gan_config: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def fit_keeping_checkpoints(config: Path, out: Path, *args: str) -> list[int]:
-    """``fit``, with a copy STEP.ckpt in ``out`` of every last.ckpt; in the order of their writing."""
+    """`fit`, with a copy STEP.ckpt in `out` of every last.ckpt; in the order of their writing."""
     steps = []
     save = AtomicCheckpointIO.save_checkpoint
 
@@ -198,9 +198,9 @@ def test_the_best_checkpoint_is_tested(
     assert "no weights to test" in capsys.readouterr().err
 
 
-def test_a_later_stage_is_tested_by_itself_and_leaves_its_log_alone(config: Path, tmp_path: Path) -> None:
+def test_a_later_stage_is_tested_by_itself_and_leaves_its_log_alone(config: Path, run: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first.ckpt", tmp_path / "second"
-    shutil.copy(fit_once(config, tmp_path / "first"), first)
+    shutil.copy(run / "checkpoints" / "last.ckpt", first)
     assert fit(config, second, "--model.weights", str(first), "--model.learning_rate=0.01") == 0
     first.unlink()  # what a training started from is not needed any more
     log = (second / "metrics.csv").read_bytes()
@@ -209,24 +209,31 @@ def test_a_later_stage_is_tested_by_itself_and_leaves_its_log_alone(config: Path
     figures = (second / "test" / "images.csv").read_text()
     assert main([*command, "--ckpt_path", str(second / "checkpoints" / "best.ckpt")]) == 0
     assert (second / "test" / "images.csv").read_text() == figures
-    assert main([*command, "--model.weights", str(tmp_path / "first" / "checkpoints" / "last.ckpt")]) == 0
+    assert main([*command, "--model.weights", str(run / "checkpoints" / "last.ckpt")]) == 0
     assert (second / "test" / "images.csv").read_text() != figures
     assert (second / "metrics.csv").read_bytes() == log
     assert fit(config, second, "--model.weights", str(first), "--resume", "auto", "--trainer.max_epochs=3") == 0
 
 
-def fit_once(config: Path, out: Path) -> Path:
+@pytest.fixture(scope="module")
+def finished(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `config`, to be copied and not to be changed."""
+    out = tmp_path_factory.mktemp("finished") / "run"
     assert fit(config, out) == 0
-    return out / "checkpoints" / "last.ckpt"
+    return out
 
 
-def test_the_best_checkpoint_stays_the_best_when_the_run_is_moved(config: Path, tmp_path: Path) -> None:
-    fit_once(config, tmp_path / "run")
-    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
-    shutil.move(tmp_path / "run", tmp_path / "moved")
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A finished run of `config`, in a folder that is not the one of its training."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_the_best_checkpoint_stays_the_best_when_the_run_is_moved(config: Path, run: Path) -> None:
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
     # From now on it gets worse.
-    assert fit(config, tmp_path / "moved", "--resume", "auto", "--trainer.max_epochs=3", "--model.dec_weight=1000") == 0
-    assert torch.load(tmp_path / "moved" / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
+    assert fit(config, run, "--resume", "auto", "--trainer.max_epochs=3", "--model.dec_weight=1000") == 0
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
 
 
 def test_no_validation_is_left_out(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,40 +262,36 @@ def test_an_epoch_cut_short_is_finished_later(config: Path, tmp_path: Path) -> N
 
 
 def test_settings_that_do_not_fit_the_checkpoint_change_nothing(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit_once(config, tmp_path / "run")
-    settings = (tmp_path / "run" / "config.yaml").read_text()
+    settings = (run / "config.yaml").read_text()
     larger = "--model.generator.init_args.num_feat=8"
-    assert fit(config, tmp_path / "run", "--resume", "auto", "--trainer.max_epochs=3", larger) == 1
+    assert fit(config, run, "--resume", "auto", "--trainer.max_epochs=3", larger) == 1
     assert "the checkpoint is that of another model" in capsys.readouterr().err
-    assert (tmp_path / "run" / "config.yaml").read_text() == settings
+    assert (run / "config.yaml").read_text() == settings
 
 
-@pytest.mark.parametrize("kept", [0, 3000])
 def test_a_damaged_checkpoint_is_named_and_nothing_begins_anew(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: int
+    config: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
-    last = fit_once(config, out)
-    best = out / "checkpoints" / "best.ckpt"
-    damaged = last.read_bytes()[:kept]
+    last, best = (run / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    damaged = last.read_bytes()[:3000]
     last.write_bytes(damaged)
     before = best.read_bytes()
-    assert fit(config, out, "--resume", "auto") == 1
+    assert fit(config, run, "--resume", "auto") == 1
     printed = capsys.readouterr().err
     assert f"dec-train: the checkpoint {last} is damaged" in printed
     assert f"--resume {best} goes on from step" in printed
     assert "Traceback" not in printed
     assert last.read_bytes() == damaged
     assert best.read_bytes() == before
-    assert fit(config, out, "--resume", str(best), "--trainer.max_epochs=3") == 0
+    assert fit(config, run, "--resume", str(best), "--trainer.max_epochs=3") == 0
     assert torch.load(last, weights_only=True)["global_step"] == 18
 
     best.write_bytes(damaged)
-    assert main(["test", "--config", str(config), "--out", str(out)]) == 1
+    assert main(["test", "--config", str(config), "--out", str(run)]) == 1
     assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
-    assert main(["validate", "--config", str(config), "--out", str(out), "--ckpt_path", str(best)]) == 1
+    assert main(["validate", "--config", str(config), "--out", str(run), "--ckpt_path", str(best)]) == 1
     assert f"the checkpoint {best} is damaged" in capsys.readouterr().err
     save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "w.pth")
     for command in (["test", "--ckpt_path"], ["fit", "--resume"]):
@@ -297,8 +300,8 @@ def test_a_damaged_checkpoint_is_named_and_nothing_begins_anew(
         assert f"{tmp_path / 'w.pth'} is no checkpoint of a training: name" in capsys.readouterr().err
 
 
-def test_an_older_run_keeps_its_best_checkpoint(config: Path, tmp_path: Path) -> None:
-    checkpoint = torch.load(fit_once(config, tmp_path / "run"), weights_only=True)
+def test_an_older_run_keeps_its_best_checkpoint(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
     (key,) = (name for name in checkpoint["callbacks"] if name.startswith("BestCheckpoint"))
     assert "'monitor': 'val/psnr_y'" in key
 

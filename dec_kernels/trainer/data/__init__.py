@@ -1,19 +1,18 @@
 """Images in, training crops and whole images out.
 
-A config names sources; ``sources`` finds their photographs, ``cache`` saves reading them twice, ``pairs`` gives each at
-both resolutions, ``crops`` draws the training's samples, and ``module`` is all of it for Lightning. Files are read by
-:mod:`dec_kernels.images`.
+A config names sources; `sources` finds their photographs, `cache` saves reading them twice, `pairs` gives each at
+both resolutions, `crops` draws the training's samples, and `module` is all of it for Lightning. Files are read by
+`dec_kernels.images`.
 """
 
 from dec_kernels.images import SUFFIXES, UnreadableImageError, find_images, image_size, read_image
-from dec_kernels.trainer.data.crops import Batch, CropLoader, CropSampler, RandomCrops
+from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops, TrainingBatch
 from dec_kernels.trainer.data.module import EvaluationBatch, SRDataModule, WholeImages
 from dec_kernels.trainer.data.pairs import ImagePairs, Pair, make_pair
 from dec_kernels.trainer.data.sources import PairFolders, Photo, Source, find_photos
 
 __all__ = [
     "SUFFIXES",
-    "Batch",
     "CropLoader",
     "CropSampler",
     "EvaluationBatch",
@@ -24,6 +23,7 @@ __all__ = [
     "RandomCrops",
     "SRDataModule",
     "Source",
+    "TrainingBatch",
     "UnreadableImageError",
     "WholeImages",
     "find_images",

@@ -18,7 +18,7 @@ from dec_kernels.images import READER, UnreadableImageError, read_image
 _LOADING = threading.Lock()  # Python 3.11 fails to parse the headers of arrays in several threads at once
 
 Reader = Callable[[Path], Tensor]
-"""Pixels of an image file as :func:`~dec_kernels.images.read_image` returns them; not to be written to."""
+"""Pixels of an image file as `read_image` returns them; not to be written to."""
 
 
 class CacheError(RuntimeError):
@@ -40,7 +40,7 @@ class MemoryCache:
 class DiskCache:
     """Keeps the pixels of every image that was read once in a folder, as .npy files that are mapped into memory.
 
-    An entry belongs to the image file's path, size and time of change, and to ``READER``: a changed file gets a new
+    An entry belongs to the image file's path, size and time of change, and to `READER`: a changed file gets a new
     entry. The folder may be used by several processes at once, and deleted whenever none of them runs.
     """
 
@@ -57,7 +57,7 @@ class DiskCache:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
     def _load(self, entry: Path) -> np.ndarray | None:
-        """The pixels in ``entry``; None if it is not there, or is what a machine that crashed has left of it."""
+        """The pixels in `entry`; None if it is not there, or is what a machine that crashed has left of it."""
         try:
             with _LOADING:
                 pixels = np.load(entry, mmap_mode="c")  # private, so that torch need not warn of writing to it

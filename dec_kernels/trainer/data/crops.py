@@ -1,4 +1,9 @@
-"""Training crops: an endless stream of samples, and who reads which of them when."""
+"""Training crops: an endless stream of samples, and who reads which of them when.
+
+PyTorch's samplers draw from the random state of a process, which no checkpoint holds for each worker. Here a sample is
+a function of the seed and its number, so that a resumed or distributed run sees the same data, and there is no state to
+keep.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +17,24 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dec_kernels.images import UnreadableImageError
 from dec_kernels.trainer.data.pairs import ImagePairs
-from dec_kernels.trainer.metrics import to_float
+from dec_kernels.trainer.pixels import to_float
 
 
-class Batch(TypedDict):
+class TrainingBatch(TypedDict):
     """What a training step receives: lr (B, 3, h, w) and hr (B, 3, scale * h, scale * w), float32 in [0, 1]."""
 
     lr: Tensor
     hr: Tensor
 
 
-class RandomCrops(Dataset[Batch]):
+class RandomCrops(Dataset[TrainingBatch]):
     """An endless, reproducible stream of training crops.
 
     Sample k (which photograph, where, mirrored and transposed or not) is a function of (seed, k) alone, neither of the
     samples drawn before it nor of who draws it: any number of workers, processes or resumed runs see the same data.
 
     Args:
-        pairs: the photographs, each with a high-resolution side of at least ``crop_size``.
+        pairs: the photographs, each with a high-resolution side of at least `crop_size`.
         crop_size: height and width of a high-resolution crop, a multiple of the pairs' scale.
         seed: at least 0.
         skip_unreadable: instead of raising an error at a photograph whose file turns out to be broken, warn, and draw
@@ -44,7 +49,7 @@ class RandomCrops(Dataset[Batch]):
         self.skip_unreadable = skip_unreadable
         self._unreadable: set[int] = set()
 
-    def __getitem__(self, k: int) -> Batch:
+    def __getitem__(self, k: int) -> TrainingBatch:
         # Philox is a counter-based generator: k as its counter's highest word starts an independent stream.
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, k]))
         crop = None
@@ -84,7 +89,8 @@ class CropSampler(Sampler[int]):
     Args:
         batch_size: B.
         batches_per_epoch: all of them full.
-        rank, world_size: r and W.
+        rank: r.
+        world_size: W.
         progress: batches that the training has behind it, in all and in this epoch, asked when an iteration begins: the
             iteration goes on from there.
     """
@@ -113,14 +119,14 @@ class CropSampler(Sampler[int]):
             yield from range(first, first + self.batch_size)
 
 
-class CropLoader(DataLoader[Batch]):
+class CropLoader(DataLoader[TrainingBatch]):
     """A loader that a resumed training may go on with in the middle of an epoch.
 
     Lightning makes the loader's iterator, and with it workers that read ahead, before it has settled at which batch of
     which epoch to go on. This one waits until the first batch is asked for, so that its sampler finds the truth.
     """
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[TrainingBatch]:  # type: ignore[override]
         yield from super().__iter__()
 
     # Lightning takes loaders that have these two for resumable. All there is to keep is its own count of batches.

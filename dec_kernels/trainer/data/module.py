@@ -19,11 +19,8 @@ from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
 from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
 from dec_kernels.trainer.data.sources import MEAN, Photo, Source, find_photos
-from dec_kernels.trainer.errors import require_at_least
-from dec_kernels.trainer.metrics import to_float
-
-BAD_FILES = ("refuse", "skip")
-CACHES = ("memory", "disk", "none")
+from dec_kernels.trainer.pixels import to_float
+from dec_kernels.trainer.ranges import NonNegativeInt, PositiveInt, Scale
 
 _LISTED = 10  # how many bad files a message names
 
@@ -55,45 +52,45 @@ class SRDataModule(LightningDataModule):
 
     A source of images is one of
 
-    - an image file, or ``skimage:NAME`` for a photograph that scikit-image ships, for which nothing is downloaded;
+    - an image file, or `skimage:NAME` for a photograph that scikit-image ships, for which nothing is downloaded;
     - a folder of high-resolution images, searched at any depth;
-    - the folder of a known dataset: one that holds ``DIV2K_train_HR`` or ``DIV2K_valid_HR``, ``Flickr2K_HR``, or, as
-      copies of the benchmarks do, ``HR`` or ``GTmod12``. Training takes its training part, validation and test its
-      validation part. If the low-resolution images for ``scale`` are there too, as ``DIV2K_train_LR_bicubic/X4`` is
-      beside ``DIV2K_train_HR``, they are used;
-    - a mapping ``{hr: FOLDER, lr: FOLDER}``. The partner of ``hr``'s a/b.png is ``lr``'s a/b or, for scale 4, a/bx4,
+    - the folder of a known dataset: one that holds `DIV2K_train_HR` or `DIV2K_valid_HR`, `Flickr2K_HR`, or, as
+      copies of the benchmarks do, `HR` or `GTmod12`. Training takes its training part, validation and test its
+      validation part. If the low-resolution images for `scale` are there too, as `DIV2K_train_LR_bicubic/X4` is
+      beside `DIV2K_train_HR`, they are used;
+    - a mapping `{hr: FOLDER, lr: FOLDER}`. The partner of `hr`'s a/b.png is `lr`'s a/b or, for scale 4, a/bx4,
       with any suffix.
 
     A low-resolution image that has no file is MATLAB's bicubic of the high-resolution one, rounded to its 8 or 16 bits;
-    naming ``DIV2K_train_HR`` itself asks for that. :func:`~dec_kernels.trainer.data.find_images` tells what files of a
-    folder are read, and :func:`~dec_kernels.trainer.data.read_image` how they become RGB. Images whose sides are no
-    multiples of ``scale`` are cropped at the bottom and right.
+    naming `DIV2K_train_HR` itself asks for that. `find_images` tells what files of a
+    folder are read, and `read_image` how they become RGB. Images whose sides are no
+    multiples of `scale` are cropped at the bottom and right.
 
-    ``pairs`` holds, after ``setup``, the photographs of each split as a sequence of
-    :class:`~dec_kernels.trainer.data.Pair`. Evaluation batches are :class:`EvaluationBatch`; names are unique, see
-    :func:`~dec_kernels.trainer.data.find_photos`. Every process of a distributed evaluation sees all images.
+    `pairs` holds, after `setup`, the photographs of each split as a sequence of
+    `Pair`. Evaluation batches are `EvaluationBatch`; names are unique, see
+    `find_photos`. Every process of a distributed evaluation sees all images.
 
     Args:
         train: sources of the training images.
         val: sources of the images that training is watched on.
-        test: sources of the images for ``dec-train test``.
+        test: sources of the images for `dec-train test`.
         scale: high-resolution size / low-resolution size, 1 to 11; the network's.
-        crop_size: height and width of a high-resolution training crop, in pixels; a multiple of ``scale``.
+        crop_size: height and width of a high-resolution training crop, in pixels; a multiple of `scale`.
         batch_size: training crops in a batch of one process.
         batches_per_epoch: how many batches make an epoch; crops are random, so the data has no end of its own.
         seed: of the crops, at least 0. Another stage of a training should take another seed.
-        num_workers: processes that read training crops ahead; with ``cache: memory`` few are needed.
+        num_workers: processes that read training crops ahead; with `cache: memory` few are needed.
         bad_files: what to do about files that cannot be read, are too small, or have no partner or one of another size.
             "refuse" raises an error that names them, before the training if the header tells and at the first crop if
             not; "skip" warns, and goes on without them.
         cache: where the pixels of decoded images are kept. "memory": each process reads all images first, and keeps
-            them, which for DIV2K is 7 GB and for Flickr2K 22 GB; its workers share them. "disk": in ``cache_dir``, as
+            them, which for DIV2K is 7 GB and for Flickr2K 22 GB; its workers share them. "disk": in `cache_dir`, as
             large, written as images are first needed and shared by all processes and runs. "none": nowhere; each crop
             decodes its image anew.
         cache_dir: folder of the "disk" cache, made if need be; it may be deleted between runs.
 
     Raises:
-        TypeError: ``train``, ``val`` or ``test`` is not a list of sources.
+        TypeError: `train`, `val` or `test` is not a list of sources.
         ValueError: a number or a choice is out of its range.
     """
 
@@ -102,12 +99,12 @@ class SRDataModule(LightningDataModule):
         train: list[Source],
         val: list[Source],
         test: list[Source] | None = None,
-        scale: int = 4,
-        crop_size: int = 128,
-        batch_size: int = 32,
-        batches_per_epoch: int = 1000,
-        seed: int = 0,
-        num_workers: int = 0,
+        scale: Scale = 4,
+        crop_size: PositiveInt = 128,
+        batch_size: PositiveInt = 32,
+        batches_per_epoch: PositiveInt = 1000,
+        seed: NonNegativeInt = 0,
+        num_workers: NonNegativeInt = 0,
         bad_files: Literal["refuse", "skip"] = "refuse",
         cache: Literal["memory", "disk", "none"] = "memory",
         cache_dir: str = "~/.cache/dec-kernels",
@@ -119,15 +116,8 @@ class SRDataModule(LightningDataModule):
                 raise TypeError(
                     f"{split} must be a list of sources, each a string or {{hr: FOLDER, lr: FOLDER}}, got {sources!r}"
                 )
-        require_at_least(
-            1, scale=scale, crop_size=crop_size, batch_size=batch_size, batches_per_epoch=batches_per_epoch
-        )
-        require_at_least(0, seed=seed, num_workers=num_workers)
         if crop_size % scale:
             raise ValueError(f"crop_size must be a multiple of scale {scale}, got {crop_size}")
-        for name, choice, choices in (("bad_files", bad_files, BAD_FILES), ("cache", cache, CACHES)):
-            if choice not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
         self.scale = scale
         self.crop_size = crop_size
         self.batch_size = batch_size
@@ -144,16 +134,16 @@ class SRDataModule(LightningDataModule):
             self._read = DiskCache(_in_home(cache_dir))
 
     def setup(self, stage: str) -> None:
-        """Find and check the images that ``stage`` (fit, validate or test) needs.
+        """Find and check the images that `stage` (fit, validate or test) needs.
 
         Training images are read here only if they are to stay in memory. The others are read here in any case, so that
         a broken one is found now rather than hours later.
 
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
-            ValueError: there are bad files and ``bad_files`` is "refuse", or no image is left, or two images to
-                evaluate on have one name, or one is called "mean"; or ``DEC_KERNELS_MAX_PIXELS`` is no number, or
-                ``trainer.overfit_batches`` is set.
+            ValueError: there are bad files and `bad_files` is "refuse", or no image is left, or two images to
+                evaluate on have one name, or one is called "mean"; or `DEC_KERNELS_MAX_PIXELS` is no number, or
+                `trainer.overfit_batches` is set.
         """
         if self.trainer and self.trainer.overfit_batches > 0:  # type: ignore[attr-defined]
             raise ValueError(
@@ -236,7 +226,9 @@ class SRDataModule(LightningDataModule):
 
     def _refuse_other_samplers(self) -> None:
         trainer = self.trainer
-        if trainer and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+        if not trainer or trainer.world_size == 1:
+            return
+        if trainer._accelerator_connector.use_distributed_sampler:  # noqa: SLF001  Lightning tells it nowhere else
             raise ValueError(
                 "the trainer of several processes must be made with use_distributed_sampler=False: the data module "
                 "deals the training crops out itself, and Lightning would deal them out a second time"

@@ -27,10 +27,10 @@ class Pair(NamedTuple):
 
 
 def make_pair(name: str, image: Tensor, scale: int) -> Pair:
-    """Crop (3, H, W) uint8 or uint16 at the bottom and right to multiples of ``scale``, and make its LR image.
+    """Crop (3, H, W) uint8 or uint16 at the bottom and right to multiples of `scale`, and make its LR image.
 
     Raises:
-        ValueError: a side of ``image`` has fewer than ``scale`` pixels.
+        ValueError: a side of `image` has fewer than `scale` pixels.
     """
     height, width = (size // scale for size in image.shape[-2:])
     if not (height and width):
@@ -78,8 +78,8 @@ class ImagePairs(Sequence[Pair]):
     """Photographs that are read when they are asked for.
 
     A low-resolution image that has no file is made from the high-resolution one by
-    :func:`~dec_kernels.trainer.resize.downscale`; that of a crop is exactly the crop of the whole one. High-resolution
-    images are cropped at the bottom and right to multiples of ``scale``.
+    `downscale`; that of a crop is exactly the crop of the whole one. High-resolution
+    images are cropped at the bottom and right to multiples of `scale`.
 
     Args:
         photos: the files.

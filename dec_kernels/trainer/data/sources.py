@@ -25,7 +25,7 @@ MEAN = "mean"
 
 
 class Photo(NamedTuple):
-    """The files of a photograph. Without ``lr`` the low-resolution image is to be made from ``hr``."""
+    """The files of a photograph. Without `lr` the low-resolution image is to be made from `hr`."""
 
     name: str
     hr: Path
@@ -67,19 +67,19 @@ class Found(NamedTuple):
 
 
 def find_photos(sources: Sequence[Source], split: str, scale: int) -> Found:
-    """The photographs that ``sources`` name, in their order.
+    """The photographs that `sources` name, in their order.
 
     A photograph of a folder is named by its path in that folder, without suffix; where there are several folders, by
     its path from the deepest folder that holds them all, which leaves Set5/baby and Set14/baboon. A file that is a
-    source by itself is named by its stem. Bytes of a name that are not UTF-8 are written as ``\\xe9`` is.
+    source by itself is named by its stem. Bytes of a name that are not UTF-8 are written as `\\xe9` is.
 
     Args:
-        sources: see :class:`~dec_kernels.trainer.data.SRDataModule`.
+        sources: see `SRDataModule`.
         split: train, val or test: which part of a known dataset is meant.
         scale: which low-resolution images are meant.
 
     Raises:
-        FileNotFoundError: a file or folder is not there, or holds no image; or a dataset has no part for ``split``.
+        FileNotFoundError: a file or folder is not there, or holds no image; or a dataset has no part for `split`.
         ValueError: a folder mixes high-resolution and low-resolution images; or a pair of folders has other keys than
             hr and lr; or a list is in brackets of its own.
     """

@@ -1,7 +1,7 @@
 """The relativistic average GAN of ESRGAN (Wang et al., 2018, section 3.2; Jolicoeur-Martineau, 2018).
 
-The discriminator judges how much more real one image looks than those of the other kind do on average. ``real`` and
-``fake`` are its outputs C(x) for real and for super-resolved images, before any sigmoid: one number an image, (B, 1),
+The discriminator judges how much more real one image looks than those of the other kind do on average. `real` and
+`fake` are its outputs C(x) for real and for super-resolved images, before any sigmoid: one number an image, (B, 1),
 or one a pixel, (B, 1, H, W). Means go over all of them, in this process, as BasicSR's do.
 
     D_Ra(a, b) = sigmoid(C(a) - mean(C(b)))
@@ -19,11 +19,12 @@ from torch import Tensor
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """ESRGAN's equation 1, halved: real images should look more real than fake ones, and the other way round.
 
-    Gradients pass through the means too: compute ``real`` and ``fake`` with the same state of the discriminator, and
-    ``fake`` from images that are detached from the generator.
+    Gradients pass through the means too: compute `real` and `fake` with the same state of the discriminator, and
+    `fake` from images that are detached from the generator.
 
     Args:
-        real, fake: the discriminator's outputs before the sigmoid, floating, any shape.
+        real: the discriminator's outputs for real images, before the sigmoid: floating, any shape.
+        fake: those for super-resolved images, likewise.
 
     Returns:
         a scalar, float32 for 16-bit outputs; log(2) where the two kinds cannot be told apart.
@@ -38,8 +39,9 @@ def generator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """ESRGAN's equation 2, halved: the same with the kinds exchanged.
 
     Args:
-        real, fake: the discriminator's outputs before the sigmoid, floating, any shape. ``real`` is taken as constant:
-            the generator has no part in it.
+        real: the discriminator's outputs for real images, before the sigmoid: floating, any shape. They are taken as
+            constant: the generator has no part in them.
+        fake: those for super-resolved images, likewise.
 
     Returns:
         a scalar, float32 for 16-bit outputs; log(2) where the two kinds cannot be told apart.

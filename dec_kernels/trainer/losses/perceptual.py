@@ -23,25 +23,20 @@ _PRESETS: dict[str, dict[str, float]] = {
 class PerceptualLoss(nn.Module):
     """The weighted sum, over layers of VGG-19, of the mean absolute difference of two images' features.
 
-    VGG-19 is no part of what is trained and saved: see :class:`~dec_kernels.trainer.models.pretrained.Frozen`. Under
+    VGG-19 is no part of what is trained and saved: see `Frozen`. Under
     autocast it computes in the reduced precision, the differences in float32.
 
     Args:
-        layers: each layer's weight, at least 0, by its name: ``convN_M`` is convolution M of VGG-19's block N. Or a
-            paper's choice: ``esrgan`` is conv5_4 at 1; ``real-esrgan`` (Wang et al., 2021) is conv1_2 and conv2_2 at
+        layers: each layer's weight, at least 0, by its name: `convN_M` is convolution M of VGG-19's block N. Or a
+            paper's choice: `esrgan` is conv5_4 at 1; `real-esrgan` (Wang et al., 2021) is conv1_2 and conv2_2 at
             0.1 and conv3_4, conv4_4 and conv5_4 at 1.
         weights: file of VGG-19's weights with torchvision's key names. None takes vgg19-dcbb9e9d.pth from PyTorch Hub's
             cache, or downloads it into that.
 
-    Shape:
-        sr, hr: (B, 3, H, W) floating in [0, 1], H and W at least 16 for a layer of block 5, 8 for one of block 4,
-        and so on. Returns a float32 scalar, with a gradient with respect to ``sr`` alone.
-
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
-        TypeError: an image is not floating.
-        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; the file holds the
-            weights of another network; the images are too small, or not of one shape.
+        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; or the file holds the
+            weights of another network.
     """
 
     def __init__(
@@ -63,6 +58,20 @@ class PerceptualLoss(nn.Module):
         self.features = Frozen(vgg)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """The loss of a batch, with a gradient with respect to `sr` alone.
+
+        Args:
+            sr: (B, 3, H, W) floating in [0, 1], H and W at least 16 for a layer of block 5, 8 for one of block 4, and
+                so on.
+            hr: as `sr`.
+
+        Returns:
+            a float32 scalar.
+
+        Raises:
+            TypeError: an image is not floating.
+            ValueError: the images are too small, or not of one shape.
+        """
         check_images(sr, hr, self.smallest)
         with torch.no_grad():
             wanted = self.features(hr)

@@ -3,13 +3,22 @@
 from dec_kernels.trainer.models.discriminators import UNetDiscriminator, VGGDiscriminator
 from dec_kernels.trainer.models.generator import check_generator
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
+from dec_kernels.trainer.models.spandrel_network import SpandrelNetwork
 from dec_kernels.trainer.models.swinir import SwinIR
-from dec_kernels.trainer.models.weights import load_weights, read_weights, rrdbnet_from, save_weights
+from dec_kernels.trainer.models.weights import (
+    UnknownNetworkError,
+    load_weights,
+    read_weights,
+    rrdbnet_from,
+    save_weights,
+)
 
 __all__ = [
     "RRDBNet",
+    "SpandrelNetwork",
     "SwinIR",
     "UNetDiscriminator",
+    "UnknownNetworkError",
     "VGGDiscriminator",
     "check_generator",
     "load_weights",

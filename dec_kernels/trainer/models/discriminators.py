@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
 
 from dec_kernels.trainer.errors import require_at_least
-from dec_kernels.trainer.models.layers import SLOPE, lrelu
+from dec_kernels.trainer.models.layers import SLOPE, lrelu, upsample_bilinear
 
 
 class VGGDiscriminator(nn.Sequential):
-    """The VGG-style discriminator of SRGAN and ESRGAN: (B, num_in_ch, S, S) to logits (B, 1), S being ``input_size``.
+    """The VGG-style discriminator of SRGAN and ESRGAN: (B, num_in_ch, S, S) to logits (B, 1), S being `input_size`.
 
     Pairs of convolutions, the second of which halves the resolution, lead to 4 x 4 features, which two linear layers
     judge as a whole. Its batch norms let the other images of a batch change an image's logit.
@@ -24,7 +23,7 @@ class VGGDiscriminator(nn.Sequential):
         input_size: height and width of the images, 128 or 256.
 
     Raises:
-        ValueError: ``input_size`` is another number, a count is below 1, or an input has another shape.
+        ValueError: `input_size` is another number, a count is below 1, or an input has another shape.
     """
 
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, input_size: int = 128) -> None:
@@ -55,7 +54,7 @@ class VGGDiscriminator(nn.Sequential):
         if image.shape[1:] != self.input_shape:
             wanted = ", ".join(map(str, self.input_shape))
             raise ValueError(f"image must have shape (B, {wanted}), got {tuple(image.shape)}")
-        return super().forward(image)
+        return super().forward(image)  # type: ignore[no-untyped-call]
 
 
 class UNetDiscriminator(nn.Module):
@@ -105,11 +104,7 @@ class UNetDiscriminator(nn.Module):
         half = lrelu(self.conv1(full))
         quarter = lrelu(self.conv2(half))
         eighth = lrelu(self.conv3(quarter))
-        features = quarter + lrelu(self.conv4(_double_smoothly(eighth)))
-        features = half + lrelu(self.conv5(_double_smoothly(features)))
-        features = full + lrelu(self.conv6(_double_smoothly(features)))
+        features = quarter + lrelu(self.conv4(upsample_bilinear(eighth)))
+        features = half + lrelu(self.conv5(upsample_bilinear(features)))
+        features = full + lrelu(self.conv6(upsample_bilinear(features)))
         return self.conv9(lrelu(self.conv8(lrelu(self.conv7(features)))))
-
-
-def _double_smoothly(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear")

@@ -13,6 +13,11 @@ def lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, negative_slope=SLOPE)
 
 
-def double(x: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, C, 2 H, 2 W), each pixel becoming four."""
+def upsample_nearest(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2 H, 2 W): each pixel becomes four."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def upsample_bilinear(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, C, 2 H, 2 W) by bilinear interpolation."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear")

@@ -15,9 +15,9 @@ _PREFIX = "features."  # torchvision's name for the convolutional part of a clas
 
 
 class Frozen(nn.Module):
-    """Computes with ``network``, moves with the module around it, and is otherwise no part of that.
+    """Computes with `network`, moves with the module around it, and is otherwise no part of that.
 
-    The network is neither in ``parameters()`` nor in ``buffers()`` nor in ``state_dict()``: it is not trained, not
+    The network is neither in `parameters()` nor in `buffers()` nor in `state_dict()`: it is not trained, not
     written into checkpoints, and DistributedDataParallel does not send it around. It stays in evaluation mode.
     Gradients pass through it to its inputs.
     """
@@ -27,8 +27,8 @@ class Frozen(nn.Module):
         self._network = (network.eval().requires_grad_(False),)  # in a tuple, PyTorch does not see it as a part
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frozen:
-        super()._apply(fn, recurse)
-        self._network[0]._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._network[0]._apply(fn, recurse)  # noqa: SLF001  as PyTorch does with a module's parts
         return self
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -36,11 +36,11 @@ class Frozen(nn.Module):
 
 
 def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, option: str) -> None:
-    """Fill ``layers``, which may be on the meta device, with the ``features.*`` of a weight file of torchvision's.
+    """Fill `layers`, which may be on the meta device, with the `features.*` of a weight file of torchvision's.
 
     Args:
         layers: the convolutional part of the network, all of it; float32 afterwards.
-        weights: path of the file. None takes ``url``'s from PyTorch Hub's cache, or downloads it into that.
+        weights: path of the file. None takes `url`'s from PyTorch Hub's cache, or downloads it into that.
         url: where the public file lies.
         option: where users name the file, for the error's text.
 
@@ -79,7 +79,7 @@ def check_images(sr: Tensor, hr: Tensor, smallest: int) -> None:
 
     Raises:
         TypeError: one is not floating.
-        ValueError: they are not of one shape (B, 3, H, W) with H and W of at least ``smallest``.
+        ValueError: they are not of one shape (B, 3, H, W) with H and W of at least `smallest`.
     """
     for name, image in (("sr", sr), ("hr", hr)):
         if not image.is_floating_point():

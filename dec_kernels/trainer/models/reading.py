@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dec_kernels.trainer.errors import is_out_of_memory
+from dec_kernels.trainer.wording import first_few
 
 
 def read_tensors(path: str | Path) -> Any:
-    """What ``torch.save`` or safetensors has written, on the CPU; which of them it was is seen in the file itself.
+    """What `torch.save` or safetensors has written, on the CPU; which of them it was is seen in the file itself.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -43,10 +44,10 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], assign: bool = False) -> str:
-    """Load what fits of ``state`` into ``network``, and return in words what does not; empty if all does.
+    """Load what fits of `state` into `network`, and return in words what does not; empty if all does.
 
     Args:
-        assign: as in ``load_state_dict``: take the tensors themselves, which a network on the meta device needs.
+        assign: as in `load_state_dict`: take the tensors themselves, which a network on the meta device needs.
     """
     own = network.state_dict()
     resized = [key for key in own if key in state and state[key].shape != own[key].shape]
@@ -57,9 +58,4 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], assign: bool = False) 
         "not in the network": unexpected,
         "of another shape": [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in resized],
     }
-    return "; ".join(_listed(what, keys) for what, keys in found.items() if keys)
-
-
-def _listed(what: str, keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-    return f"{len(keys)} {what}: {shown}"
+    return "; ".join(f"{len(keys)} {what}: {first_few(keys)}" for what, keys in found.items() if keys)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dec_kernels.trainer.errors import require_at_least
-from dec_kernels.trainer.models.layers import double, lrelu
+from dec_kernels.trainer.models.layers import lrelu, upsample_nearest
 
 _RESIDUAL_SCALE = 0.2  # ESRGAN, section 3.1: keeps a deep stack of residual blocks stable without batch norm
 _INIT_SCALE = 0.1  # likewise: dense blocks start close to the identity
@@ -54,17 +54,18 @@ class RRDBNet(nn.Module):
 
     The body works at a quarter of the output's resolution, whatever the scale: for scales 2 and 1 the input is first
     folded by pixel-unshuffle, as in Real-ESRGAN (Wang et al., 2021), so H and W must then be multiples of 2 and 4: of
-    the attribute ``multiple``.
+    the attribute `multiple`.
 
     Args:
-        num_in_ch, num_out_ch: channels of the low- and high-resolution images.
+        num_in_ch: channels of the low-resolution images.
+        num_out_ch: channels of the high-resolution images.
         scale: 1, 2 or 4.
         num_feat: channels of the trunk. ESRGAN: 64.
         num_block: residual-in-residual dense blocks. ESRGAN: 23.
         num_grow_ch: channels that each convolution of a dense block adds. ESRGAN: 32.
 
     Raises:
-        ValueError: a size is below 1, ``scale`` is another number, or the input's size is no multiple of ``multiple``
+        ValueError: a size is below 1, `scale` is another number, or the input's size is no multiple of `multiple`
             or its channels are others.
     """
 
@@ -111,6 +112,6 @@ class RRDBNet(nn.Module):
             )
         first = self.conv_first(F.pixel_unshuffle(lr, self.multiple))
         features = first + self.conv_body(self.body(first))
-        features = lrelu(self.conv_up1(double(features)))
-        features = lrelu(self.conv_up2(double(features)))
+        features = lrelu(self.conv_up1(upsample_nearest(features)))
+        features = lrelu(self.conv_up2(upsample_nearest(features)))
         return self.conv_last(lrelu(self.conv_hr(features)))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dec_kernels.trainer.errors import require_at_least
-from dec_kernels.trainer.models.layers import double, lrelu
+from dec_kernels.trainer.models.layers import lrelu, upsample_nearest
 
 _RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
 _NUM_FEAT = 64  # channels of the reconstruction, in every published network
@@ -22,7 +22,7 @@ _TABLES = (".relative_position_index", ".attn_mask")  # in public files beside t
 class WindowAttention(nn.Module):
     """Multi-head self-attention within windows, with a learned bias for every offset between two pixels.
 
-    (B, N, T, dim), N windows of T = window_size**2 pixels, to the same shape. ``mask``, (N, T, T), is added to the
+    (B, N, T, dim), N windows of T = window_size**2 pixels, to the same shape. `mask`, (N, T, T), is added to the
     attention's logits.
     """
 
@@ -50,9 +50,9 @@ class WindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """Window attention, then a perceptron for each pixel, both under skip connections: (B, H, W, dim) to the same.
 
-    With ``shift``, the windows lie that many pixels further down and to the right, and wrap around the image; ``mask``
+    With `shift`, the windows lie that many pixels further down and to the right, and wrap around the image; `mask`
     then keeps apart what only the wrapping has brought together. In training, each of the two branches is left out for
-    a random ``drop_path_rate`` of the samples (stochastic depth, Huang et al., 2016).
+    a random `drop_path_rate` of the samples (stochastic depth, Huang et al., 2016).
     """
 
     def __init__(
@@ -113,25 +113,25 @@ class SwinIR(nn.Module):
     """SwinIR for RGB images: (B, 3, H, W) in [0, 1] to (B, 3, scale * H, scale * W), not clipped.
 
     The defaults are those of the network for classical super-resolution, SwinIR-M. Where H or W is no multiple of the
-    window size, which ``multiple`` is, the input is padded by reflection and the output cropped. Public files load with
+    window size, which `multiple` is, the input is padded by reflection and the output cropped. Public files load with
     and without the index and mask tables that they hold: these follow from the sizes, and are no part of the state dict
     here.
 
     Args:
         scale: 2, 3, 4 or 8.
-        embed_dim: channels of the body, a multiple of each of ``num_heads``.
+        embed_dim: channels of the body, a multiple of each of `num_heads`.
         depths: Swin blocks in each residual Swin transformer block.
         num_heads: attention heads in each residual Swin transformer block.
         window_size: height and width in pixels, at least 2, of the windows in which pixels attend to each other.
-        mlp_ratio: width of the perceptrons' hidden layer, in units of ``embed_dim``.
+        mlp_ratio: width of the perceptrons' hidden layer, in units of `embed_dim`.
         drop_path_rate: of the last Swin block, in [0, 1): how often training leaves out a branch of it. It rises
             linearly from 0 at the first block.
-        upsampler: ``pixelshuffle``, that of classical super-resolution; ``pixelshuffledirect``, one convolution, that
-            of the lightweight network; or ``nearest+conv``, that of real-world super-resolution, for scale 4.
+        upsampler: `pixelshuffle`, that of classical super-resolution; `pixelshuffledirect`, one convolution, that
+            of the lightweight network; or `nearest+conv`, that of real-world super-resolution, for scale 4.
 
     Raises:
         ValueError: an argument is out of its range, or the input's height or width is too small for the padding: below
-            ``window_size // 2 + 1``.
+            `window_size // 2 + 1`.
     """
 
     mean: Tensor
@@ -198,7 +198,7 @@ class SwinIR(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
-        self.register_load_state_dict_pre_hook(_drop_tables)
+        self.register_load_state_dict_pre_hook(_drop_tables)  # type: ignore[no-untyped-call]
 
     def forward(self, lr: Tensor) -> Tensor:
         height, width = lr.shape[-2:]
@@ -225,8 +225,8 @@ class SwinIR(nn.Module):
         features = self.conv_before_upsample(features)
         if self.upsampler == "pixelshuffle":
             return self.conv_last(self.upsample(features))
-        features = lrelu(self.conv_up1(double(features)))
-        features = lrelu(self.conv_up2(double(features)))
+        features = lrelu(self.conv_up1(upsample_nearest(features)))
+        features = lrelu(self.conv_up2(upsample_nearest(features)))
         return self.conv_last(lrelu(self.conv_hr(features)))
 
 
@@ -237,7 +237,7 @@ def _split(x: Tensor, size: int) -> Tensor:
 
 
 def _join(windows: Tensor, shape: Sequence[int]) -> Tensor:
-    """The inverse of :func:`_split`, to ``shape``."""
+    """The inverse of `_split`, to `shape`."""
     size = round(windows.shape[2] ** 0.5)
     x = windows.unflatten(2, (size, size)).unflatten(1, (shape[1] // size, shape[2] // size))
     return x.transpose(2, 3).reshape(shape)
@@ -252,7 +252,7 @@ def _relative_position_index(size: int) -> Tensor:
 
 
 def _shift_mask(features: Tensor, size: int) -> Tensor:
-    """(windows, T, T): 0 where two pixels of a shifted window are neighbours in the image, too, else ``_MASKED``."""
+    """(windows, T, T): 0 where two pixels of a shifted window are neighbours in the image, too, else `_MASKED`."""
     height, width = features.shape[-2:]
     wrapped_rows = torch.arange(height, device=features.device) >= height - size // 2
     wrapped_columns = torch.arange(width, device=features.device) >= width - size // 2
@@ -263,7 +263,7 @@ def _shift_mask(features: Tensor, size: int) -> Tensor:
 
 
 def _pixel_shuffle(channels: int, width: int, factor: int) -> tuple[nn.Module, nn.Module]:
-    """A convolution and the shuffle that give ``width`` channels at ``factor`` times the resolution."""
+    """A convolution and the shuffle that give `width` channels at `factor` times the resolution."""
     return nn.Conv2d(channels, factor**2 * width, 3, padding=1), nn.PixelShuffle(factor)
 
 

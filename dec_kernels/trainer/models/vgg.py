@@ -19,14 +19,14 @@ _STD = (0.229, 0.224, 0.225)
 
 
 class VGG19(nn.Module):
-    """(B, 3, H, W) in [0, 1] to ``{layer: (B, channels, height, width)}``, each before its ReLU.
+    """(B, 3, H, W) in [0, 1] to `{layer: (B, channels, height, width)}`, each before its ReLU.
 
     The network ends with the deepest layer asked for. Each block after the first halves height and width; channels are
     64, 128, 256, 512 and 512.
 
     Args:
-        layers: ``convN_M`` is convolution M of block N: 2, 2, 4, 4 and 4 in the blocks 1 to 5.
-        weights: file with torchvision's key names. None takes the public :data:`URL` from PyTorch Hub's cache, or
+        layers: `convN_M` is convolution M of block N: 2, 2, 4, 4 and 4 in the blocks 1 to 5.
+        weights: file with torchvision's key names. None takes the public `URL` from PyTorch Hub's cache, or
             downloads it into that (548 MB).
 
     Attributes:

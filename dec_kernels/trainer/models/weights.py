@@ -14,11 +14,15 @@ from dec_kernels.trainer.models.reading import fill, read_tensors
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
 
 # Where a file may keep the generator, the averaged weights first: in this trainer's checkpoints, in BasicSR's files.
-_PLACES = (("state_dict", "averaged.module."), ("state_dict", "generator."), ("params_ema", ""), ("params", ""))
+_PLACES = (
+    *(("state_dict", "averaged.module."), ("state_dict", "generator.")),
+    *((wrapper, "") for wrapper in ("params_ema", "params-ema", "params", "model_state_dict", "net")),
+)
 
-_PARALLEL = "module."  # before each key, where a network was saved from within DistributedDataParallel
+# Before each key, where a network was saved from within another module: DistributedDataParallel, or SpandrelNetwork.
+_WRAPPERS = ("module.", "spandrel.")
 
-# What RRDBNet's layers are called in ESRGAN's first release (``model.``) and in its second, which KAIR keeps.
+# What RRDBNet's layers are called in ESRGAN's first release (`model.`) and in its second, which KAIR keeps.
 _BASICSR_NAMES = {
     r"model\.0": "conv_first",
     r"(?:model\.1\.sub|RRDB_trunk)\.(\d+)\.RDB(\d)\.conv(\d)(?:\.0)?": r"body.\1.rdb\2.conv\3",
@@ -34,8 +38,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The generator's state dict, under BasicSR's key names.
 
     Args:
-        path: a checkpoint of this trainer (``.ckpt``), of which the averaged weights are taken where it has them; or a
-            file (``.pth``, ``.safetensors``) with the weights under ``params_ema`` or ``params`` or bare, where an
+        path: a checkpoint of this trainer (`.ckpt`), of which the averaged weights are taken where it has them; or a
+            file (`.pth`, `.safetensors`) with the weights under `params_ema` or `params` or bare, where an
             RRDBNet's layers may have the names of BasicSR and Real-ESRGAN, of KAIR and neosr, or of ESRGAN's first
             release and traiNNer-redux. Nothing in it is executed.
 
@@ -46,21 +50,26 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     state = _state_dict(read_tensors(path))
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no weights of a generator: neither a checkpoint of this trainer nor BasicSR's")
-    if all(key.startswith(_PARALLEL) for key in state):
-        state = {key.removeprefix(_PARALLEL): value for key, value in state.items()}
+    for wrapper in _WRAPPERS:
+        if all(key.startswith(wrapper) for key in state):
+            state = {key.removeprefix(wrapper): value for key, value in state.items()}
     in_old_names = any(".RDB1." in key for key in state)
     return {_basicsr_name(key) if in_old_names else key: value for key, value in state.items()}
 
 
+class UnknownNetworkError(ValueError):
+    """The weights in a file are for no network that is looked for; the message says which that is."""
+
+
 def load_weights(generator: nn.Module, path: str | Path) -> None:
-    """Fill ``generator`` with the weights of a file that :func:`read_weights` reads.
+    """Fill `generator` with the weights of a file that `read_weights` reads.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, or holds the weights of another network; the message lists what differs.
             What fits has then been loaded.
     """
-    _fill(generator, read_weights(path), f"the weights in {path} do not fit the generator")
+    _fill(_unwrapped(generator), read_weights(path), f"the weights in {path} do not fit the generator")
 
 
 def rrdbnet_from(path: str | Path) -> RRDBNet:
@@ -71,22 +80,23 @@ def rrdbnet_from(path: str | Path) -> RRDBNet:
     upsampling convolutions than ESRGAN's two are not read.
 
     Args:
-        path: a file that :func:`read_weights` reads.
+        path: a file that `read_weights` reads.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file cannot be read, or holds another network than such an RRDBNet.
+        UnknownNetworkError: the file holds another network than such an RRDBNet.
+        ValueError: the file cannot be read.
     """
     state, problem = read_weights(path), f"{path} holds no RRDBNet with two upsampling convolutions"
     first, dense, last = "conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"
     for key in (first, dense, last):
         if key not in state or state[key].ndim != 4:
-            raise ValueError(f"{problem}: it has no convolution {key}")
+            raise UnknownNetworkError(f"{problem}: it has no convolution {key}")
     num_feat, channels = state[first].shape[:2]
     num_out_ch = state[last].shape[0]
     scales = {num_out_ch: 4, 4 * num_out_ch: 2, 16 * num_out_ch: 1}
     if channels not in scales:
-        raise ValueError(
+        raise UnknownNetworkError(
             f"{problem}: for {num_out_ch} output channels, {first} must have {', '.join(map(str, scales))} input "
             f"channels, got {channels}"
         )
@@ -103,8 +113,8 @@ def rrdbnet_from(path: str | Path) -> RRDBNet:
 
 
 def save_weights(generator: nn.Module, path: str | Path) -> None:
-    """Write the generator's weights as BasicSR does: float tensors in ordinary memory order, under ``params``."""
-    state = {key: value.detach().cpu().contiguous() for key, value in generator.state_dict().items()}
+    """Write the generator's weights as BasicSR does: float tensors in ordinary memory order, under `params`."""
+    state = {key: value.detach().cpu().contiguous() for key, value in _unwrapped(generator).state_dict().items()}
     torch.save({"params": state}, path)
 
 
@@ -130,6 +140,12 @@ def _basicsr_name(key: str) -> str:
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
-    """Load ``state``, or raise a ValueError that says ``problem`` and what differs."""
+    """Load `state`, or raise an UnknownNetworkError that says `problem` and what differs."""
     if different := fill(network, state):
-        raise ValueError(f"{problem}: {different}")
+        raise UnknownNetworkError(f"{problem}: {different}")
+
+
+def _unwrapped(generator: nn.Module) -> nn.Module:
+    """The network whose names are those of public files: a SpandrelNetwork's own one."""
+    network: nn.Module = getattr(generator, "spandrel", generator)
+    return network

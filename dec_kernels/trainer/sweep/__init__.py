@@ -1,4 +1,4 @@
-"""``dec-train sweep``: trainings that differ in a few settings, with one table and one figure of what came out.
+"""`dec-train sweep`: trainings that differ in a few settings, with one table and one figure of what came out.
 
     dec-train sweep --config thresholds --out runs/thresholds
     dec-train sweep --config thresholds --out runs/thresholds --trainer.max_epochs 20   for each of its trainings
@@ -14,7 +14,7 @@ A sweep is a YAML file: one of those that ship with the package, by its name, or
       30 dB: {model.dec.init_args.threshold: 30.0}
       34 dB: {model.dec.init_args.threshold: 34.0}
 
-Each training is a ``dec-train fit --resume auto`` in a folder of its own, on one device, one after another: what is
+Each training is a `dec-train fit --resume auto` in a folder of its own, on one device, one after another: what is
 finished is not trained again, what was cut off goes on. A training that fails does not keep the others from running.
 """
 

@@ -56,7 +56,7 @@ def draw(sweep: Sweep, results: Results) -> Figure:
     Raises:
         ValueError: nothing that the figure shows was measured.
     """
-    figures = {metric: measured(results, metric) for metric in sweep.figure.metrics}
+    figures: dict[str, dict[str, float]] = {metric: measured(results, metric) for metric in sweep.figure.metrics}
     panels = [metric for metric in figures if figures[metric]]
     wanted = " and ".join(METRICS[metric].heading for metric in sweep.figure.metrics)
     if not panels:

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from dec_kernels.console import CLOSED_PIPE, INTERRUPTED
 from dec_kernels.jsontext import to_json
-from dec_kernels.trainer.files import require_folder
-from dec_kernels.trainer.report import save_figure, write_json
+from dec_kernels.trainer.files import require_folder, write_json
+from dec_kernels.trainer.samples import save_figure
 from dec_kernels.trainer.shipped import SWEEPS, TRAININGS, find_config, names_in
 from dec_kernels.trainer.sweep.figure import Results, draw, results_table
 from dec_kernels.trainer.sweep.spec import Sweep, folder_of, load_sweep, to_arguments
@@ -24,12 +24,12 @@ from dec_kernels.trainer.sweep.spec import Sweep, folder_of, load_sweep, to_argu
 _RECORD = "sweep.json"  # in each run's folder: what it is trained with
 _INTERRUPTED = (INTERRUPTED, 143)  # the latter is what a shell reports for a program that SIGTERM ended
 
-Command = Callable[[list[str]], int]  # ``dec-train``: its arguments -> the exit status
+Command = Callable[[list[str]], int]  # `dec-train`: its arguments -> the exit status
 Record = dict[str, Any]  # {"base": the base config's content, "arguments": what else the fit gets}
 
 
 def main(argv: Sequence[str], dec_train: Command) -> int:
-    """Run a sweep, each training by ``dec_train``; return 0, or 1 if one failed or the figure cannot be drawn."""
+    """Run a sweep, each training by `dec_train`; return 0, or 1 if one failed or the figure cannot be drawn."""
     parser = argparse.ArgumentParser(
         prog="dec-train sweep",
         usage="%(prog)s --config NAME_OR_FILE --out DIR [--figure-only] [--KEY VALUE ...]",
@@ -94,7 +94,7 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
 
     Raises:
         FileNotFoundError: there is no base config of that name.
-        ValueError: ``handed_on`` sets what the sweep does, or a run's folder holds what other settings came to.
+        ValueError: `handed_on` sets what the sweep does, or a run's folder holds what other settings came to.
     """
     set_here = {f"--{key}" for settings in sweep.runs.values() for key in settings}
     for argument in handed_on:
@@ -113,7 +113,7 @@ def plan(sweep: Sweep, out: Path, handed_on: Sequence[str]) -> dict[str, Record]
 
 
 def _read(path: Path) -> Any:
-    """The JSON in ``path``, or None where there is no such file."""
+    """The JSON in `path`, or None where there is no such file."""
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except ValueError as error:
@@ -131,7 +131,7 @@ def _difference(old: Record | None, new: Record) -> str:
 
 
 def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Command) -> Results:
-    """Train each run that is not finished; ``results.json`` in ``out`` is up to date after each of them.
+    """Train each run that is not finished; `results.json` in `out` is up to date after each of them.
 
     Raises:
         KeyboardInterrupt: a training was ended by Ctrl+C.
@@ -164,7 +164,7 @@ def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Com
 
 
 def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) -> str | None:
-    """Train in ``folder``; return what went wrong, if anything did."""
+    """Train in `folder`; return what went wrong, if anything did."""
     try:
         status = dec_train(["fit", "--config", base, "--out", str(folder), "--resume", "auto", *arguments])
     except Exception as error:
@@ -180,7 +180,7 @@ def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) 
 
 
 def read_results(sweep: Sweep, out: Path) -> Results:
-    """The runs in ``results.json`` of ``out``.
+    """The runs in `results.json` of `out`.
 
     Raises:
         FileNotFoundError: there is none.

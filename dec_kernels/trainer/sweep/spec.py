@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, TypeVar
+from argparse import ArgumentError
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import yaml
 
-from dec_kernels.trainer.metrics import METRICS
-from dec_kernels.trainer.parser import nearest
+from dec_kernels.trainer.metrics import METRICS, MetricName
+from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.shipped import SWEEPS, find_config
 
 Settings = dict[str, Any]  # a dotted key of the config, as on the command line -> its value
@@ -30,28 +30,25 @@ class Plot:
     """What the figure of a sweep looks like.
 
     Args:
-        kind: "line", a panel for each metric over ``x``; "heatmap", a panel for each metric over ``x`` and ``y``, whose
+        kind: "line", a panel for each metric over `x`; "heatmap", a panel for each metric over `x` and `y`, whose
             settings have to be numbers; or "plane", the second metric over the first, a point for each run.
-        metrics: names of :data:`~dec_kernels.trainer.metrics.METRICS`; two of them for "plane".
-        x, y: the axes, as far as the kind has them.
+        metrics: names of `METRICS`; two of them for "plane".
+        x: the horizontal axis, if the kind has one.
+        y: the vertical axis, if the kind has one.
 
     Raises:
         ValueError: an argument is not of that form.
     """
 
-    kind: str
-    metrics: list[str] = field(default_factory=lambda: ["psnr_y", "lpips"])
+    kind: Literal["line", "heatmap", "plane"]
+    metrics: list[MetricName] = field(default_factory=lambda: ["psnr_y", "lpips"])
     x: Axis | None = None
     y: Axis | None = None
 
     def __post_init__(self) -> None:
         axes = {"line": ["x"], "heatmap": ["x", "y"], "plane": []}
-        if self.kind not in axes:
-            raise ValueError(f"figure.kind must be one of {', '.join(axes)}, got {self.kind!r}")
-        if not isinstance(self.metrics, list) or not self.metrics:
-            raise ValueError(f"figure.metrics must be a list of {', '.join(METRICS)}, got {self.metrics!r}")
-        for metric in self.metrics:
-            _known(metric, METRICS, "figure.metrics")
+        if not self.metrics:
+            raise ValueError(f"figure.metrics must be at least one of {', '.join(METRICS)}, got none")
         if self.kind == "plane" and len(self.metrics) != 2:
             raise ValueError(f"figure.metrics of a plane must be two, got {', '.join(self.metrics)}")
         if [name for name in ("x", "y") if getattr(self, name)] != axes[self.kind]:
@@ -62,7 +59,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep, as its file describes it; ``runs`` are with ``settings`` once it is read.
+    """A sweep, as its file describes it; `runs` are with `settings` once it is read.
 
     Raises:
         ValueError: there is no run, two runs would have one folder, or a run lacks a place of its own in the figure.
@@ -71,8 +68,9 @@ class Sweep:
     title: str
     base: str
     figure: Plot
-    runs: dict[str, Settings]
-    settings: Settings = field(default_factory=dict)
+    # Of dicts without types for their values, the parser leaves the values as they are.
+    runs: dict[str, dict]  # type: ignore[type-arg]
+    settings: dict = field(default_factory=dict)  # type: ignore[type-arg]
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -94,7 +92,7 @@ class Sweep:
                     raise ValueError(f"runs: {name!r} is not the only one at {cell} of the heatmap")
 
     def axis(self, name: str) -> tuple[str, dict[str, float], dict[float, str]]:
-        """The label of the figure's axis ``name``, the place of each run on it, and what is written at each place."""
+        """The label of the figure's axis `name`, the place of each run on it, and what is written at each place."""
         axis: Axis = getattr(self.figure, name)
         if axis.setting:
             places = {run: settings[axis.setting] for run, settings in self.runs.items()}
@@ -103,73 +101,42 @@ class Sweep:
 
 
 def folder_of(name: str) -> str:
-    """The folder of the run ``name``, within that of the sweep."""
+    """The folder of the run `name`, within that of the sweep."""
     return re.sub(r"[^A-Za-z0-9.-]+", "_", name).strip("._")
 
 
 def load_sweep(name: str) -> Sweep:
-    """The sweep in the file ``name``, or the shipped one of that name.
+    """The sweep in the file `name`, or the shipped one of that name.
 
     Raises:
         FileNotFoundError: there is neither.
         ValueError: the file is no sweep; the message says where.
     """
     file = find_config(name, SWEEPS, "sweep")
+    parser = SuggestingParser(exit_on_error=False)
+    parser.add_class_arguments(Sweep, as_group=False)
     try:
         content = yaml.load(file.read_text(encoding="utf-8"), _UniqueKeys)
-        parts = _mapping(content, "the file")
-        if "figure" in parts:
-            figure = _mapping(parts["figure"], "figure")
-            axes = {key: _build(Axis, figure[key], f"figure.{key}") for key in ("x", "y") if key in figure}
-            parts["figure"] = _build(Plot, figure | axes, "figure")
-        for part in ("settings", "runs"):
-            if part in parts:
-                parts[part] = _mapping(parts[part], part)
-        if "runs" in parts:
-            common = parts.get("settings", {})
-            parts["runs"] = {run: common | _mapping(own, f"runs.{run}") for run, own in parts["runs"].items()}
-        return _build(Sweep, parts, "the file")
-    except (ValueError, yaml.YAMLError) as error:
+        if not isinstance(content, dict):
+            raise ValueError(f"the file must hold keys and their values, got {content!r}")
+        parts = vars(parser.instantiate(parser.parse_object(content)))
+        runs = {run: parts["settings"] | settings for run, settings in parts["runs"].items()}
+        return Sweep(**parts | {"runs": runs})
+    except (ArgumentError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{name} is no sweep: {error}") from error
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """A run copied and not renamed would replace the first without a word."""
+class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]
+    """YAML whose keys are text, and are there once: a run copied and not renamed would replace the first."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise ValueError(f"the key {key!r} is there twice (line {node.start_mark.line + 1} on)")
-        return super().construct_mapping(node, deep)
-
-
-def _mapping(content: Any, where: str) -> dict[str, Any]:
-    if not isinstance(content, dict):
-        raise ValueError(f"{where} must be a mapping of keys to values, got {content!r}")
-    return {str(key): value for key, value in content.items()}
-
-
-_T = TypeVar("_T", Axis, Plot, Sweep)
-
-
-def _build(kind: type[_T], content: Any, where: str) -> _T:
-    """The dataclass ``kind`` from the mapping ``content``, whose keys have to be the names of its fields."""
-    values = _mapping(content, where)
-    names = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}
-    for key in values:
-        _known(key, names, where)
-    missing = [name for name, required in names.items() if required and name not in values]
-    if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
-    return kind(**values)
-
-
-def _known(key: str, names: Mapping[str, Any], where: str) -> None:
-    if key not in names:
-        raise ValueError(f"{where}: unknown {key!r}; known are {', '.join(names)}.{nearest(key, names)}")
+        return {str(key): value for key, value in super().construct_mapping(node, deep).items()}
 
 
 def to_arguments(settings: Settings) -> list[str]:
-    """Settings as the command line has them: ``--key=value``."""
+    """Settings as the command line has them: `--key=value`."""
     return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]

@@ -1,6 +1,9 @@
+"""The data module, with the caches (`data/cache.py`) as it fills them."""
+
 import os
 import re
 import warnings
+from argparse import ArgumentError
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +18,10 @@ from PIL import Image, ImageCms
 from torch import Tensor, nn
 
 from dec_kernels.trainer.cli import TrainerCLI
-from dec_kernels.trainer.data import Batch, RandomCrops, SRDataModule, UnreadableImageError, read_image
+from dec_kernels.trainer.data import RandomCrops, SRDataModule, TrainingBatch, UnreadableImageError, read_image
 from dec_kernels.trainer.data.cache import CacheError, DiskCache
-from dec_kernels.trainer.metrics import to_float
+from dec_kernels.trainer.parser import SuggestingParser
+from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.resize import downscale
 
 RNG = np.random.default_rng(0)
@@ -54,7 +58,7 @@ def test_gives_crops_and_whole_images(photographs: Path) -> None:
     val = data.pairs["val"]
     data.setup("validate")
     assert data.pairs["val"] is val  # not read again
-    with pytest.raises(ValueError, match=r"data\.test has no image to use"):
+    with pytest.raises(ValueError, match=r"data\.test"):
         data.setup("test")
 
 
@@ -91,7 +95,7 @@ class Recorder(LightningModule):
         self.weight = nn.Parameter(torch.zeros(()))
         self.seen: list[Tensor] = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch, batch_idx: int) -> Tensor:
         self.seen.append(batch["hr"])
         return self.weight * batch["hr"].mean()
 
@@ -164,18 +168,18 @@ def test_refuses_a_sampler_on_top_of_its_own(photographs: Path) -> None:
 
     data.trainer = trainer(world_size=2, replaces=True)
     for loader in (data.train_dataloader, data.val_dataloader, data.test_dataloader):
-        with pytest.raises(ValueError, match="must be made with use_distributed_sampler=False"):
+        with pytest.raises(ValueError, match="use_distributed_sampler=False"):
             loader()
     data.trainer = trainer(world_size=2, replaces=False)
     assert list(data.train_dataloader().sampler) == [2, 3, 6, 7]
     assert len(data.val_dataloader()) == 3
     data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)  # Lightning's name for it
-    assert data.trainer._accelerator_connector.use_distributed_sampler is True
+    assert data.trainer._accelerator_connector.use_distributed_sampler is True  # noqa: SLF001
     data.val_dataloader()
 
 
 def test_all_caches_give_the_same_data(photographs: Path, tmp_path: Path) -> None:
-    def samples(cache: str) -> list[Batch]:
+    def samples(cache: str) -> list[TrainingBatch]:
         sources = [str(photographs)]
         data = SRDataModule(sources, sources, crop_size=32, cache=cache, cache_dir=str(tmp_path / "c"))  # type: ignore[arg-type]
         crops = RandomCrops(fitted_pairs(data), crop_size=32, seed=0)
@@ -255,7 +259,7 @@ def test_the_disk_cache_is_filled_by_many_at_once(tmp_path: Path, monkeypatch: p
         raise OSError("no space left")
 
     monkeypatch.setattr("numpy.save", fail)
-    with pytest.raises(CacheError, match=r"data\.cache_dir .* cannot take .*: no space left"):
+    with pytest.raises(CacheError, match=r"data\.cache_dir .*no space left"):
         DiskCache(folder)(save(tmp_path / "y.png"))
     assert len(list(folder.iterdir())) == 1
 
@@ -290,14 +294,14 @@ def bad_folders(tmp_path: Path) -> tuple[dict[str, str], dict[str, str]]:
 def test_refuses_bad_files_by_name(bad_folders: Any, cache: str) -> None:
     folders, problems = bad_folders
     data = SRDataModule([folders], [folders], crop_size=32, cache=cache)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"images of data\.train cannot be used") as error:
+    with pytest.raises(ValueError, match=r"data\.train") as error:
         data.setup("fit")
     found = problems if cache == "memory" else problems.keys() - {"damaged"}  # its header is fine
     assert f"{len(found)} of 6 images" in str(error.value)
     assert len(str(error.value).splitlines()) == 2 + len(found)
     for name in found:
         assert re.search(problems[name], str(error.value))
-    with pytest.raises(ValueError, match=r"4 of 6 images of data\.val cannot be used") as error:
+    with pytest.raises(ValueError, match=r"4 of 6.*data\.val") as error:
         data.setup("validate")
     assert "damaged.png" in str(error.value)
     assert "small" not in str(error.value)
@@ -383,26 +387,34 @@ def test_an_image_may_be_named_twice_to_train_on(tmp_path: Path) -> None:
 
 def test_refuses_a_crop_larger_than_a_photograph(photographs: Path) -> None:
     data = SRDataModule([str(photographs)], [str(photographs)], crop_size=44)
-    with pytest.raises(ValueError, match=r"2 of 3 .*\n.*b\.png has 40 x 40 pixels, too few: 44 x 44 are needed"):
+    with pytest.raises(ValueError, match=r"2 of 3 .*\n.*b\.png.*40 x 40.*44 x 44"):
         data.setup("fit")
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("name", "value"),
     [
-        ("crop_size", 30, "crop_size must be a multiple of scale 4, got 30"),
-        ("batch_size", 0, "batch_size must be at least 1, got 0"),
-        ("batches_per_epoch", 0, "batches_per_epoch must be at least 1, got 0"),
-        ("scale", 0, "scale must be at least 1, got 0"),
-        ("seed", -1, "seed must be at least 0, got -1"),
-        ("num_workers", -1, "num_workers must be at least 0, got -1"),
-        ("bad_files", "ignore", "bad_files must be one of refuse, skip, got 'ignore'"),
-        ("cache", "lmdb", "cache must be one of memory, disk, none, got 'lmdb'"),
+        ("crop_size", "0"),
+        ("batch_size", "0"),
+        ("batches_per_epoch", "0"),
+        ("scale", "0"),
+        ("scale", "12"),
+        ("seed", "-1"),
+        ("num_workers", "-1"),
+        ("bad_files", "ignore"),
+        ("cache", "lmdb"),
     ],
 )
-def test_refuses_bad_values(name: str, value: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SRDataModule(["a"], ["b"], **{name: value})
+def test_the_command_line_refuses_values_out_of_range(name: str, value: str) -> None:
+    parser = SuggestingParser(exit_on_error=False)
+    parser.add_class_arguments(SRDataModule, "data")
+    with pytest.raises(ArgumentError, match=rf'(?s)"data\.{name}".*{value}'):
+        parser.parse_args(["--data.train=[a]", "--data.val=[b]", f"--data.{name}={value}"])
+
+
+def test_refuses_a_crop_that_the_scale_does_not_divide() -> None:
+    with pytest.raises(ValueError, match=r"crop_size must be a multiple of scale 4, got 30"):
+        SRDataModule(["a"], ["b"], crop_size=30)
 
 
 @pytest.mark.parametrize(
@@ -410,9 +422,7 @@ def test_refuses_bad_values(name: str, value: Any, message: str) -> None:
 )
 @pytest.mark.parametrize("name", ["train", "val", "test"])
 def test_refuses_bad_sources(name: str, value: Any) -> None:
-    with pytest.raises(
-        TypeError, match=f"{name} must be a list of sources, each a string or .*got {re.escape(repr(value))}"
-    ):
+    with pytest.raises(TypeError, match=f"{name}.*{re.escape(repr(value))}"):
         SRDataModule(**{"train": ["a"], "val": ["b"], name: value})
 
 
@@ -440,16 +450,16 @@ def test_sources_from_a_config(tiny_config: Path, tmp_path: Path, capsys: pytest
 def test_images_too_small_to_be_measured_are_found_before_the_training(tmp_path: Path) -> None:
     save(tmp_path / "train.png", 64, 64)
     save(tmp_path / "val" / "small.png", 18, 64)
-    with pytest.raises(ValueError, match=r"1 of 1 images of data\.val cannot be used:\n.*small\.png"):
+    with pytest.raises(ValueError, match=r"1 of 1.*data\.val.*\n.*small\.png"):
         SRDataModule([str(tmp_path / "train.png")], [str(tmp_path / "val")], crop_size=32).setup("fit")
 
 
 def test_refuses_the_name_of_the_mean(tmp_path: Path) -> None:
     save(tmp_path / "mean.png")
     data = SRDataModule([str(tmp_path)], [str(tmp_path)], [str(tmp_path)], crop_size=32)
-    with pytest.raises(ValueError, match=r"data\.val has an image called 'mean'.*: rename .*mean\.png"):
+    with pytest.raises(ValueError, match=r"data\.val.*'mean'.*mean\.png"):
         data.setup("fit")
-    with pytest.raises(ValueError, match=r"data\.test has an image called 'mean'"):
+    with pytest.raises(ValueError, match=r"data\.test.*'mean'"):
         data.setup("test")
     data = SRDataModule([str(tmp_path)], [str(save(tmp_path / "other.png"))], crop_size=32)
     data.setup("fit")  # one to train on stands in no table
@@ -516,10 +526,10 @@ def test_a_file_that_changes_in_training_is_named(tmp_path: Path, cache: Any, ch
 def test_a_wrong_limit_on_pixels_is_said_once(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = SRDataModule([str(photographs)], [str(photographs)], crop_size=32, bad_files="skip")
     monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "lots")
-    with pytest.raises(ValueError, match=r"^DEC_KERNELS_MAX_PIXELS in the environment .*got 'lots'$"):
+    with pytest.raises(ValueError, match=r"^DEC_KERNELS_MAX_PIXELS.*'lots'$"):
         data.setup("fit")
     monkeypatch.setenv("DEC_KERNELS_MAX_PIXELS", "1600")
-    with pytest.warns(UserWarning, match=r"2 of 3 images of data\.val cannot be used") as caught:
+    with pytest.warns(UserWarning, match=r"2 of 3.*data\.val") as caught:
         data.setup("validate")
     assert "DEC_KERNELS_MAX_PIXELS=3072 in the environment allows it" in str(caught[0].message)
     assert [pair.name for pair in data.pairs["val"]] == ["b"]
@@ -543,5 +553,5 @@ def test_without_a_home_only_the_cache_in_it_is_refused(monkeypatch: pytest.Monk
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", nobody)
     SRDataModule(["a"], ["b"])
-    with pytest.raises(ValueError, match=r"no home folder for cache_dir ~/\.cache/dec-kernels: name another"):
+    with pytest.raises(ValueError, match=r"cache_dir ~/\.cache/dec-kernels"):
         SRDataModule(["a"], ["b"], cache="disk")

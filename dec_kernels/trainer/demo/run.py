@@ -1,12 +1,4 @@
-"""The demo: train a small RRDBNet with DECLoss on the photographs that scikit-image ships, and show what comes out.
-
-    python -m dec_kernels.trainer.demo [--out DIR] [--quick]
-
-Stage 1 trains with L1. Stage 2 goes on from there twice, with L1 + DECLoss and, for comparison, with L1 alone: the same
-checkpoint, crops, steps and learning rates, only the weight of DECLoss differs. Both stages are ordinary trainings of
-``dec-train`` with the configs ``demo_stage1`` and ``demo_stage2``. Ctrl+C ends the training at hand after its step and
-reports on what there is; a second one leaves at once.
-"""
+"""Running the demo: its trainings, and the report on them."""
 
 from __future__ import annotations
 
@@ -14,10 +6,9 @@ import argparse
 import logging
 import platform
 import signal
-import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,29 +19,25 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.text import Text
+from torch import Tensor
 
 from dec_kernels.console import INTERRUPTED, command_line
 from dec_kernels.trainer.cli import TrainerCLI, fail
+from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.demo.pictures import Crop, draw_curves, draw_grid, pull_ratio
+from dec_kernels.trainer.demo.progress import LiveProgress
+from dec_kernels.trainer.files import write_json
+from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.models import save_weights
-from dec_kernels.trainer.progress import LiveProgress
-from dec_kernels.trainer.report import (
-    BICUBIC,
-    Crop,
-    bicubic,
-    compute_figures,
-    draw_curves,
-    draw_grid,
-    metrics_table,
-    pull_ratio,
-    write_json,
-)
+from dec_kernels.trainer.samples import BICUBIC, bicubic
+from dec_kernels.trainer.tables import Summary, metrics_table, summarize
 
 QUICK_STEPS = 6
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training of the demo: its name in the report, its folder in the run's, and what ``dec-train`` would get."""
+    """One training of the demo: its name in the report, its folder in the run's, and what `dec-train` would get."""
 
     name: str
     folder: str
@@ -98,7 +85,7 @@ class StopRequest(Callback):
 
 
 def run(out: Path, quick: bool, console: Console) -> int:
-    """Train, report into the new folder ``out``, and return the exit code."""
+    """Train, report into the new folder `out`, and return the exit code."""
     started = time.monotonic()
     with StopRequest() as stop:
         trained = train(out, quick, stop, console)
@@ -146,7 +133,8 @@ def _prepare(stage: Stage, out: Path, quick: bool) -> TrainerCLI:
 
 
 def _multiplies_bf16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    cpu = torch.cpu
+    return cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()  # noqa: SLF001  no public name says it
 
 
 def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, started: float, console: Console) -> None:
@@ -180,6 +168,16 @@ def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, start
         console.print(Text(f"  {path.name}{'/' if path.is_dir() else ''}"))
 
 
+def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Tensor]]) -> Summary:
+    """Measure each method's images: method -> image -> (3, H, W) uint8."""
+    return summarize(
+        {
+            method: {pair.name: measure(images[pair.name], pair.hr, border=pair.scale) for pair in pairs}
+            for method, images in results.items()
+        }
+    )
+
+
 def _first_step(stage: Stage, trained: dict[Stage, TrainerCLI]) -> int:
     return 0 if stage is PRETRAIN else trained[PRETRAIN].trainer.global_step
 
@@ -194,7 +192,10 @@ def _quieten() -> None:
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dec_kernels.trainer.demo", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m dec_kernels.trainer.demo",
+        description="Train a small network with DECLoss, and show what comes of it.",
+    )
     parser.add_argument("--out", type=Path, help="folder to make for this run; runs/demo-YYYYmmdd-HHMMSS if not given")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps a stage: does everything work?")
     args = parser.parse_args(argv)
@@ -210,7 +211,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run(out, args.quick, Console())
     except Exception as error:
         return fail(parser.prog, error)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

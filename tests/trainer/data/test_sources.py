@@ -53,7 +53,7 @@ def test_refuses_parts_that_a_dataset_has_not(tmp_path: Path) -> None:
     save(tmp_path / "Flickr2K" / "Flickr2K_HR" / "000001.png")
     save(tmp_path / "DIV2K" / "DIV2K_valid_HR" / "0801.png")
     for name, split in (("Flickr2K", "val"), ("DIV2K", "train")):
-        with pytest.raises(FileNotFoundError, match=rf"data\.{split}: .*{name}' has no part .* it has {name}_.*HR$"):
+        with pytest.raises(FileNotFoundError, match=rf"data\.{split}: .*{name}'.*{name}_.*HR$"):
             find_photos([str(tmp_path / name)], split, 4)
 
 
@@ -61,7 +61,7 @@ def test_refuses_parts_that_a_dataset_has_not(tmp_path: Path) -> None:
 def test_refuses_low_resolution_images_among_the_others(tmp_path: Path, lr: str) -> None:
     save(tmp_path / "HRs" / "x.png")
     save(tmp_path / lr / "x.png")
-    with pytest.raises(ValueError, match=r"high-resolution images, but .*x\.png seems to have a low resolution"):
+    with pytest.raises(ValueError, match=r"x\.png.*low resolution"):
         find_photos([str(tmp_path)], "train", 4)
 
 

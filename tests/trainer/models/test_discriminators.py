@@ -135,8 +135,8 @@ def test_refuses_bad_sizes() -> None:
             network(num_feat=0)
     vgg, unet = VGGDiscriminator(num_feat=1), UNetDiscriminator(num_feat=1)
     for shape in ((1, 3, 128, 120), (1, 3, 256, 256), (1, 1, 128, 128), (3, 128, 128)):
-        with pytest.raises(ValueError, match=r"image must have shape \(B, 3, 128, 128\), got \("):
+        with pytest.raises(ValueError, match=r"\(B, 3, 128, 128\).*\("):
             vgg(torch.rand(shape))
     for shape in ((1, 3, 16, 12), (1, 3, 12, 16), (1, 1, 16, 16)):
-        with pytest.raises(ValueError, match=r"3 channels and a height and width that are multiples of 8, got shape"):
+        with pytest.raises(ValueError, match=r"3 channels.*8.*\("):
             unet(torch.rand(shape))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dec_kernels.trainer.data import CropSampler, ImagePairs, Photo, RandomCrops, UnreadableImageError, make_pair
-from dec_kernels.trainer.metrics import to_float
+from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.resize import downscale
 
 
@@ -47,7 +47,7 @@ def test_a_whole_pair_is_cropped_to_the_scale() -> None:
     (same,) = pairs_of(image)
     assert torch.equal(same.hr, pair.hr)
     assert torch.equal(same.lr, pair.lr)
-    with pytest.raises(ValueError, match="x has 3 x 9 pixels: too small for scale 4"):
+    with pytest.raises(ValueError, match=r"x has 3 x 9.*scale 4"):
         make_pair("x", image[:, :3, :9], scale=4)
 
 

@@ -1,3 +1,5 @@
+"""The perceptual loss, and what it is made of: VGG-19 in `models/vgg.py`, and `models/pretrained.py`."""
+
 import copy
 import math
 from pathlib import Path
@@ -54,7 +56,7 @@ def images(size: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def by_hand(state: dict[str, Tensor], image: Tensor, last: int) -> dict[int, Tensor]:
-    """What VGG-19's convolutions put out, by their index in torchvision's `features`, up to ``last``."""
+    """What VGG-19's convolutions put out, by their index in torchvision's `features`, up to `last`."""
     x = torch.stack([(image[:, channel] - mean) / std for channel, (mean, std) in enumerate(MEAN_AND_STD)], dim=1)
     features = {}
     for index in range(last + 1):
@@ -97,7 +99,7 @@ def test_esrgans_layer_unless_told_and_no_deeper_than_asked(weights: Path) -> No
 
 def test_the_network_is_hidden_but_moves_along(weights: Path) -> None:
     outer = nn.ModuleDict({"trained": nn.Conv2d(3, 3, 1), "loss": PerceptualLoss({"conv1_2": 1.0}, weights)})
-    network = outer["loss"].features._network[0]
+    network = outer["loss"].features._network[0]  # noqa: SLF001
     assert list(outer.state_dict()) == ["trained.weight", "trained.bias"]
     assert len(list(outer.parameters())) == 2
     assert not list(outer.buffers())
@@ -158,23 +160,23 @@ def test_size_of_images(weights: Path, layer: str, smallest: int) -> None:
 
 def test_refuses_images_that_cannot_be_compared(shallow: PerceptualLoss) -> None:
     sr, hr = images()
-    with pytest.raises(TypeError, match=r"hr must be floating, in \[0, 1\], got torch\.uint8"):
+    with pytest.raises(TypeError, match=r"hr.*torch\.uint8"):
         shallow(sr, hr.byte())
-    with pytest.raises(ValueError, match=r"sr must be \(B, 3, H, W\), got \(2, 1, 16, 16\)"):
+    with pytest.raises(ValueError, match=r"sr.*\(2, 1, 16, 16\)"):
         shallow(sr[:, :1], hr)
     with pytest.raises(ValueError, match="must have one shape"):
         shallow(sr[:1], hr)
 
 
 def test_refuses_layers_and_weights_that_mean_nothing(weights: Path) -> None:
-    with pytest.raises(ValueError, match=r"at least one of conv1_1, conv1_2, .*conv5_4, got relu1_1, conv1_3$"):
+    with pytest.raises(ValueError, match=r"conv1_1, conv1_2, .*conv5_4.*relu1_1, conv1_3$"):
         PerceptualLoss({"conv1_1": 1.0, "relu1_1": 1.0, "conv1_3": 1.0}, weights)
     with pytest.raises(ValueError, match="got none"):
         PerceptualLoss({}, weights)
-    with pytest.raises(ValueError, match="mapping or one of esrgan, real-esrgan, got 'srgan'"):
+    with pytest.raises(ValueError, match=r"esrgan, real-esrgan.*'srgan'"):
         PerceptualLoss("srgan", weights)  # type: ignore[arg-type]
     for weight in (-0.1, math.nan, math.inf):
-        with pytest.raises(ValueError, match=f"finite weights of at least 0, got {weight} for conv1_1"):
+        with pytest.raises(ValueError, match=f"{weight} for conv1_1"):
             PerceptualLoss({"conv1_1": weight}, weights)
 
 
@@ -212,7 +214,7 @@ def test_file_in_the_hubs_cache(
     (folder / "vgg19-dcbb9e9d.pth").unlink()
     for length in (1000, 60_000):  # at the latter, PyTorch has an OSError
         (folder / "vgg19-dcbb9e9d.pth").write_bytes(weights.read_bytes()[:length])
-        with pytest.raises(ValueError, match=r"hub.checkpoints.vgg19-dcbb9e9d\.pth are damaged: remove the file"):
+        with pytest.raises(ValueError, match=r"hub.checkpoints.vgg19-dcbb9e9d\.pth.*damaged"):
             PerceptualLoss({"conv1_2": 1.0})
 
 

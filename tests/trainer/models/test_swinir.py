@@ -18,7 +18,7 @@ def tiny(**settings: object) -> SwinIR:
 
 
 def shaken(network: SwinIR) -> SwinIR:
-    """``network`` with random values in place of the zeros and ones that it starts from, in float64."""
+    """`network` with random values in place of the zeros and ones that it starts from, in float64."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -157,7 +157,7 @@ def test_pads_by_reflection_and_crops() -> None:
     padded = lr[:, :, [0, 1, 2, 3, 4, 5, 4, 3]][..., [0, 1, 2, 3, 4, 5, 6, 5]]
     torch.testing.assert_close(network(lr), network(padded)[:, :, :12, :14])
     assert network(torch.rand(1, 3, 3, 4)).shape == (1, 3, 6, 8)
-    with pytest.raises(ValueError, match="must be at least 3 for windows of 4, got 8 x 2"):
+    with pytest.raises(ValueError, match=r"3.*4.*8 x 2"):
         network(torch.rand(1, 3, 8, 2))
 
 
@@ -231,7 +231,7 @@ def test_loads_public_files(tmp_path: Path, with_tables: bool) -> None:
     nested = nn.ModuleDict({"generator": tiny().eval()})
     nested.load_state_dict({f"generator.{key}": value for key, value in state.items()})
     assert torch.equal(nested["generator"](lr), source(lr))
-    with pytest.raises(ValueError, match=r"do not fit the generator: .* missing in the file: upsample") as caught:
+    with pytest.raises(ValueError, match=r"missing in the file: upsample") as caught:
         load_weights(tiny(scale=8), tmp_path / "w.pth")
     assert "not in the network" not in str(caught.value)
 

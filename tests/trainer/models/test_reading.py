@@ -23,9 +23,9 @@ def test_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     whole = (tmp_path / "w.safetensors").read_bytes()
     for content in (whole[:40], whole[:-1], whole[:8] + b"{" + bytes(100), b"", b"some text"):
         (tmp_path / "w.safetensors").write_bytes(content)
-        with pytest.raises(ValueError, match=r"w\.safetensors is damaged, or holds more than tensors"):
+        with pytest.raises(ValueError, match=r"w\.safetensors is damaged"):
             read_tensors(tmp_path / "w.safetensors")
-    with pytest.raises(ValueError, match="is a folder, not a file of weights"):
+    with pytest.raises(ValueError, match="folder"):
         read_tensors(tmp_path)
     with pytest.raises(FileNotFoundError, match="nothing"):
         read_tensors(tmp_path / "nothing")

@@ -56,7 +56,7 @@ def test_refuses_bad_sizes() -> None:
     with pytest.raises(ValueError, match="num_block must be at least 1, got 0"):
         RRDBNet(num_block=0)
     network = RRDBNet(scale=2, num_feat=4, num_block=1, num_grow_ch=2)
-    with pytest.raises(ValueError, match="must be multiples of 2 at scale 2, got 7 x 8"):
+    with pytest.raises(ValueError, match=r"2.*7 x 8"):
         network(torch.rand(1, 3, 7, 8))
-    with pytest.raises(ValueError, match=r"lr must have 3 channels, got shape \(1, 1, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"lr.*\(1, 1, 8, 8\)"):
         network(torch.rand(1, 1, 8, 8))

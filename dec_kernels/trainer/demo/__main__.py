@@ -1,0 +1,5 @@
+import sys
+
+from dec_kernels.trainer.demo import main
+
+sys.exit(main())

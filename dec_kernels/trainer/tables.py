@@ -1,0 +1,72 @@
+"""Figures of images and their means: as a table in the terminal, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from dec_kernels.trainer.data.sources import MEAN
+from dec_kernels.trainer.files import write_file
+from dec_kernels.trainer.means import LeftOut, describe, left_out, mean_figures
+from dec_kernels.trainer.metrics import METRICS
+
+Rows = dict[str, dict[str, float]]  # image (or MEAN) -> metric -> value
+Figures = dict[str, Rows]  # method -> rows
+
+
+class Summary(NamedTuple):
+    """Figures with each method's mean under `MEAN`; what is left out of the means of each method; and that in words:
+    of each method, in their order."""
+
+    figures: Figures
+    left_out: dict[str, LeftOut]
+    notes: list[str]
+
+
+def summarize(figures: Figures) -> Summary:
+    """`figures` with their means, all methods having the same images."""
+    left = {method: left_out(rows) for method, rows in figures.items()}
+    notes = [note for method in figures for note in describe(method, left[method])]
+    return Summary(
+        {method: rows | {MEAN: mean_figures(rows.values())} for method, rows in figures.items()}, left, notes
+    )
+
+
+def metrics_table(
+    figures: Figures, title: str = "PSNR in dB; a border of `scale` pixels left out", notes: Sequence[str] = ()
+) -> Table:
+    """The figures for the terminal, one block for each image, the best of a block in bold; and under it `notes`."""
+    metrics = [name for name in METRICS if any(name in row for rows in figures.values() for row in rows.values())]
+    table = Table(title=title, title_justify="left", caption=Text("\n".join(notes)), caption_justify="left")
+    for heading in ("image", "method"):
+        table.add_column(heading)
+    for name in metrics:
+        table.add_column(METRICS[name].heading, justify="right")
+    for image in next(iter(figures.values())):
+        best = {name: METRICS[name].best(rows[image][name] for rows in figures.values()) for name in metrics}
+        label = image
+        for method, rows in figures.items():
+            cells = []
+            for name in metrics:
+                value = rows[image][name]
+                text = METRICS[name].text(value)
+                cells.append(f"[bold]{text}[/bold]" if value == best[name] else text)
+            table.add_row(Text(label), method, *cells)  # no markup: brackets in a name are its own
+            label = ""
+        table.add_section()
+    return table
+
+
+def write_csv(path: Path, rows: Rows) -> None:
+    """Write one line for each image, under a heading."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["image", *next(iter(rows.values()))], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"image": image, **figures} for image, figures in rows.items())
+    write_file(path, text.getvalue().encode())
