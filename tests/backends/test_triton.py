@@ -13,8 +13,8 @@ from triton import jit
 
 from benchmarks import workload
 from dec_kernels import dec_loss, patches
-from dec_kernels.backends import triton
 from dec_kernels.backends import torch as torch_backend
+from dec_kernels.backends import triton
 from dec_kernels.backends.triton import tiles, tune
 from dec_kernels.backends.triton.rows import _rounded
 from dec_kernels.backends.triton.tiles import Tile, Tiles
@@ -470,6 +470,9 @@ def test_the_torch_backend_agrees_on_the_same_rows() -> None:
     constants = Spec(4, threshold("rmse", 3, 4), distance="rmse").constants(48, "tf32x3")
     ours, true = prepared(sr, hr, 4, constants, per_image=True)
     weights = torch.rand(2, true.p_scale.numel(), dtype=torch.float64)
-    gradients = triton.BACKEND.backward(ours, constants, weights.float()), torch_backend.BACKEND.backward(true, constants, weights)
+    gradients = (
+        triton.BACKEND.backward(ours, constants, weights.float()),
+        torch_backend.BACKEND.backward(true, constants, weights),
+    )
     gradient = triton.BACKEND.to_images(gradients[0], ours.order, sr, 4)
     assert error(gradient, patches.to_images(gradients[1], true.order, sr.double(), 4)) < 4 * EPS

@@ -51,9 +51,7 @@ class Triton:
             found.append(f"its rows hold at most {WIDTHS[-1]} values, and these patches have more")
         return found
 
-    def prepare(
-        self, batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
-    ) -> Rows:
+    def prepare(self, batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Rows:
         from dec_kernels.backends.triton import rows
 
         operand = _operand(batch.own, patch_size, constants)
@@ -97,7 +95,7 @@ BACKEND = Triton()
 
 
 def crossover(device: torch.device, width: int, precision: str) -> int | None:
-    """The number of columns in a group from which the C++ backend was measured to be faster; None for no such number."""
+    """The number of columns in a group from which C++ was measured to be faster; None if there is no such number."""
     return tiles.CROSSOVER.get((architecture(device), width, precision))
 
 
