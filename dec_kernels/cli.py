@@ -30,8 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_parser(subparsers)
     arguments = parser.parse_args(argv)
     try:
-        status: int = arguments.run(arguments)
-        return status
+        return arguments.run(arguments)
     except BrokenPipeError:
         raise
     except (ImportError, OSError, TypeError, ValueError) as error:

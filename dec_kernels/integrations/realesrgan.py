@@ -9,9 +9,10 @@ folder.
 from torch import Tensor
 
 from dec_kernels.integrations import missing
-from dec_kernels.integrations.basicsr import MODEL_REGISTRY, DECSRModel, main
+from dec_kernels.integrations.basicsr import DECSRModel, main
 
 try:
+    from basicsr.utils.registry import MODEL_REGISTRY
     from realesrgan.models.realesrgan_model import RealESRGANModel
     from realesrgan.models.realesrnet_model import RealESRNetModel
 except ImportError as error:

@@ -3,6 +3,7 @@
 Triton's interpreter is off, as it is for users.
 """
 
+import importlib
 import json
 import math
 import subprocess
@@ -174,6 +175,8 @@ def test_whole_images_must_have_one_size(folders: tuple[Path, Path], photo: tupl
 def test_a_missing_extra_is_named(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for name in EXTRA:
+        importlib.import_module(name)  # one that fails within another's import would stay half imported
     monkeypatch.setitem(sys.modules, missing, None)
     assert main(["doctor", "a.png", "a.png"]) == 2
     err = capsys.readouterr().err
