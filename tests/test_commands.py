@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,12 +35,12 @@ class Done(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A folder to work with, and what else it has for the commands, in an environment to run them in."""
+    """A folder to work with, what it holds for the commands, the process that runs them, and what each came to."""
 
     folder: Path
     photos: Path
     encoding: str
-    environment: dict[str, str]
+    runner: "subprocess.Popen[str]"
     done: dict[str, Done]
 
 
@@ -55,7 +56,7 @@ CONSOLES = {
 
 
 @pytest.fixture(scope="module", params=CONSOLES)
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     name, environment = CONSOLES[request.param]
     folder = tmp_path_factory.mktemp("console") / name
     photos = folder / "the pictures [1]"
@@ -68,16 +69,27 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     locked.chmod(0o555)
     kept = {name: value for name, value in os.environ.items() if name not in (*HOMES, "PYTHONUNBUFFERED", "LANG")}
     paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")]), "HOME": str(locked / "missing")}
-    place = Place(folder, photos, request.param, kept | paths | {"OMP_NUM_THREADS": "1"} | environment, {})
-    write_configs(place)
-    return place._replace(done=run(place, commands(place)))
+    write_configs(folder, photos)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.forked_commands"],
+        env=kept | paths | {"OMP_NUM_THREADS": "1"} | environment,
+        cwd=locked,
+        preexec_fn=obey_permissions,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,  # not a file: Python takes its streams for what they were at the start
+        encoding="ascii",
+    ) as runner:
+        place = Place(folder, photos, request.param, runner, {})
+        place.done.update(run(place, commands(folder, photos)))
+        yield place
 
 
-def write_configs(place: Place) -> None:
-    checkout = place.folder / "a checkout" / "traiNNer" / "losses"
+def write_configs(folder: Path, photos: Path) -> None:
+    checkout = folder / "a checkout" / "traiNNer" / "losses"
     checkout.mkdir(parents=True)
     (checkout / "__init__.py").touch()
-    (place.folder / "config.yaml").write_text(
+    (folder / "config.yaml").write_text(
         f"""
 seed_everything: 0
 trainer: {{accelerator: cpu, max_epochs: 1, log_every_n_steps: 1}}
@@ -86,15 +98,14 @@ model:
     class_path: dec_kernels.trainer.models.RRDBNet
     init_args: {{num_feat: 4, num_block: 1, num_grow_ch: 2}}
   dec: {{class_path: dec_kernels.DECLoss, init_args: {{patch_size: 8}}}}
-data: {{train: ["{place.photos}"], val: ["{place.photos}"], test: ["{place.photos}"], crop_size: 32, batch_size: 2,
-  batches_per_epoch: 1}}
+data: {{train: ["{photos}"], val: ["{photos}"], test: ["{photos}"], crop_size: 32, batch_size: 2, batches_per_epoch: 1}}
 """,
         encoding="utf-8",
     )
-    (place.folder / "sweep.yaml").write_text(
+    (folder / "sweep.yaml").write_text(
         f"""
 title: weight → 雪
-base: "{place.folder / "config.yaml"}"
+base: "{folder / "config.yaml"}"
 figure: {{kind: line, x: {{label: "weight → 雪"}}}}
 runs:
   "ä → 0.1": {{model.dec_weight: 0.1}}
@@ -103,14 +114,13 @@ runs:
     )
 
 
-def commands(place: Place, to: Path | None = None) -> dict[str, tuple[str, list[str]]]:
-    """Each command, with its results in the place's folder, or else in ``to``."""
-    folder, photos = place.folder, str(place.photos)
+def commands(folder: Path, photos: Path, to: Path | None = None) -> dict[str, tuple[str, list[str]]]:
+    """Each command with its arguments; it writes its results to `folder`, or to `to` if that is given."""
     to = to or folder
     fit = ["--config", f"{folder}/config.yaml"]
     evaluated = ["--config", f"{folder}/run/config.yaml", "--ckpt_path", f"{folder}/run/checkpoints/last.ckpt"]
     out = ["--out", f"{to}/run"]
-    doctor = ["doctor", photos, photos, "--crop", "32", "--crops", "2", "--plot", f"{to}/plot.png"]
+    doctor = ["doctor", str(photos), str(photos), "--crop", "32", "--crops", "2", "--plot", f"{to}/plot.png"]
     return {
         "env": ("dec-kernels", ["env"]),
         "version": ("dec-kernels", ["--version"]),
@@ -121,35 +131,32 @@ def commands(place: Place, to: Path | None = None) -> dict[str, tuple[str, list[
         "test": ("dec-train", ["test", *evaluated, *out]),
         "predict": (
             "dec-train",
-            ["predict", *("--weights", evaluated[-1], "--input", photos, "--output", f"{to}/upscaled")],
+            ["predict", *("--weights", evaluated[-1], "--input", str(photos), "--output", f"{to}/upscaled")],
         ),
         "sweep": ("dec-train", ["sweep", "--config", f"{folder}/sweep.yaml", "--out", f"{to}/sweep"]),
         "demo": ("demo", ["--help"]),
     }
 
 
-NAMES = tuple(commands(Place(Path(), Path(), "", {}, {})))
+NAMES = tuple(commands(Path(), Path()))
 
 
 def run(place: Place, jobs: dict[str, tuple[str, list[str]]], closed: tuple[str, ...] = ()) -> dict[str, Done]:
-    """Runs commands in a folder that cannot be written to; streams named in ``closed`` are pipes that nobody reads."""
+    """Runs commands in a folder that cannot be written to; streams named in `closed` are pipes that nobody reads."""
     outputs = place.folder / f"printed {len(list(place.folder.iterdir()))}"
     outputs.mkdir()
     asked = [
         {"command": command, "arguments": arguments, "output": str(outputs / name), "closed": closed}
         for name, (command, arguments) in jobs.items()
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.forked_commands"],
-        input=json.dumps(asked).encode(),
-        env=place.environment,
-        cwd=place.folder / "locked",
-        preexec_fn=obey_permissions,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode(errors="replace")
-    statuses = json.loads(done.stdout.splitlines()[-1])
+    stdin, stdout, stderr = place.runner.stdin, place.runner.stdout, place.runner.stderr
+    assert stdin
+    assert stdout
+    assert stderr
+    print(json.dumps(asked), file=stdin, flush=True)
+    answer = stdout.readline()
+    assert answer, stderr.read()
+    statuses = json.loads(answer)
     texts = [
         [
             "" if stream in closed else (outputs / f"{name}.{stream}").read_text(encoding=place.encoding)
@@ -183,7 +190,7 @@ def test_what_a_console_lacks_is_escaped(place: Place) -> None:
 def test_a_closed_pipe_ends_every_command_quietly(place: Place) -> None:
     elsewhere = place.folder / "closed"
     elsewhere.mkdir()
-    jobs = commands(place, elsewhere)
+    jobs = commands(place.folder, place.photos, elsewhere)
     for name, done in run(place, jobs, closed=("out",)).items():
         assert done.status == CLOSED_PIPE, (name, done)
         assert is_clean(done), (name, done)
@@ -196,7 +203,7 @@ def test_a_closed_pipe_ends_every_command_quietly(place: Place) -> None:
 
 @pytest.mark.parametrize("place", ["cp1252"], indirect=True)
 def test_a_folder_that_cannot_be_written_to_is_named(place: Place) -> None:
-    jobs = commands(place, Path("here"))
+    jobs = commands(place.folder, place.photos, Path("here"))
     jobs["doctor"] = ("dec-kernels", ["doctor", str(place.photos), str(place.photos)])  # its plot goes to this folder
     jobs["demo"] = ("demo", ["--quick"])
     jobs["cache"] = (
