@@ -26,7 +26,7 @@ from dec_kernels.images.header import opened
 
 
 def png(path: Path, height: int, width: int, bits: int = 8, chunks: tuple[tuple[bytes, bytes], ...] = ()) -> Path:
-    """A gray PNG whose pixels are damaged; ``chunks`` stand behind them."""
+    """A gray PNG whose pixels are damaged, followed by `chunks`."""
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n"
     for kind, body in ((b"IHDR", header), (b"IDAT", b"no pixels"), *chunks, (b"IEND", b"")):
