@@ -41,6 +41,12 @@ def test_the_seed_decides(sizes: list[tuple[int, int]], crop: int) -> None:
     assert len({first_pixel(seed) for seed in range(8)}) > 1
 
 
+def test_crops_are_shifted_in_both_directions() -> None:
+    first = [int(crops.cut(source((90, 90)), (80, 80), 1, seed, Spec(4)).hr[0, 0, 0, 0]) for seed in range(8)]
+    assert len({pixel // 90 for pixel in first}) > 1
+    assert len({pixel % 90 for pixel in first}) > 1
+
+
 def test_what_was_changed_is_said() -> None:
     batch = crops.cut(source((50, 70), (22, 100)), (128, 64), 1, 0, Spec(4))
     assert batch.facts["crop"] == (22, 64)

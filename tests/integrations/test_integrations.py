@@ -1,4 +1,4 @@
-"""What the adapters have in common: they cut across all of them and `integrations/__init__.py`."""
+"""What the adapters have in common. These tests cut across all adapters and `integrations/__init__.py`."""
 
 import importlib
 import inspect
