@@ -1,4 +1,4 @@
-"""Size and pixels agree and have the orientation that any kind of file asks for: this cuts across header.py and read.py."""
+"""Size and pixels agree, with the orientation that any kind of file asks for: cuts across header.py and read.py."""
 
 import struct
 import zlib
