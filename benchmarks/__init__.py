@@ -1,1 +1,1 @@
-"""What the loss costs in time and memory, beside what one would write without this package."""
+"""Measures the time and the memory of the loss beside those of code that one would write without this package."""

@@ -1,4 +1,4 @@
-"""The comparison: time by turns, peak memory in fresh processes, and what is claimed against what was measured.
+"""Compares ways to compute the loss: their time in turns, their peak memory in fresh processes, and the claims.
 
     python -m benchmarks.compare
 
@@ -38,9 +38,9 @@ from benchmarks.workload import images
 PATCH_SIZES = {DIM: 8, SMALL_DIM: 4}
 RESULTS = Path(__file__).resolve().parent / "results"
 
-# A competitor's curve ends where its next call, at twice the n, is expected to exceed these.
-LONGEST_CALL = 15.0  # seconds
-MOST_MEMORY = 8 * 1024 * MIB
+# The curve of a competitor ends if its next call, at twice the n, is expected to exceed these.
+MAX_SECONDS = 15.0
+MAX_MEMORY = 8 * 1024 * MIB
 
 Records = list[dict[str, Any]]
 
@@ -50,10 +50,10 @@ class Plan:
     """What is measured at which n.
 
     Attributes:
-        rounds: the sizes n of the curves, each twice the one before, with the number of timed rounds.
-        speed_at: the n of the claims about time.
-        memory_at: the n of the claim about memory.
-        linear_over: the sizes n with D = 48 over which memory is to grow linearly.
+        rounds: the sizes n of the curves, each twice the one before, and the number of timed rounds of each.
+        speed_at: n of the claims about time.
+        memory_at: n of the claim about memory.
+        linear_over: sizes n, with D = 48, over which memory should grow linearly.
     """
 
     rounds: Mapping[int, int]
@@ -72,8 +72,8 @@ QUICK = Plan(rounds={512: 3, 1024: 3}, speed_at=1024, memory_at=1024, linear_ove
 
 
 def compare(plan: Plan, console: Console) -> Results:
-    """Measures what the plan asks for, and says so as it goes."""
-    console.print("Which chunk, and which tile, is fastest?")
+    """Measures what the plan asks for, and prints each result as it comes."""
+    console.print("Finding the fastest chunk and the fastest tile")
     choices = {"chunk": _try_chunks(plan.speed_at), "tile": _try_tiles(plan.speed_at)}
     chunk, tile = (min(records, key=lambda r: r["median"])["size"] for records in choices.values())
     names = (*OURS, "eager", "compile", f"chunked_{chunk}")
@@ -90,7 +90,7 @@ def compare(plan: Plan, console: Console) -> Results:
     running = [*names, "products_six"]
     for n, rounds in plan.rounds.items():
         for name in list(running):
-            if reason := _too_much(name, n, time, memory):
+            if reason := reason_to_stop(name, n, time, memory):
                 running.remove(name)
                 left_out.append({"competitor": name, "from_n": n, "reason": reason})
                 console.print(f"{labels[name]} ends before n = {n}: {reason}")
@@ -111,9 +111,9 @@ def compare(plan: Plan, console: Console) -> Results:
             "call": "forward and backward to the gradient of sr",
             "images": "float32 crops of four photographs of scikit-image; sr is their x4 bicubic reconstruction",
             "loss": "distance l2, temperature outside, scope batch, the paper's constants",
-            "time": "seconds; all competitors by turns in one process, after a first call each",
+            "time": "seconds; all competitors in turns in one process, after a first call of each",
             "memory": "peak resident set of a fresh process during a call, above both images and what a small call "
-            "before it left behind, less the returned gradient",
+            "before it left behind, minus the returned gradient",
         },
         "labels": labels,
         "claims_at": {"speed": plan.speed_at, "memory": plan.memory_at},
@@ -131,8 +131,8 @@ def compare(plan: Plan, console: Console) -> Results:
 
 
 def _times(names: Sequence[str], n: int, tile: int, rounds: int) -> Records:
-    """Timings at one n, D = 192."""
-    torch.compiler.reset()  # so that torch.compile may assume this n, as it does where shapes stay the same
+    """Times competitors at one n, with D = 192."""
+    torch.compiler.reset()  # so that torch.compile can specialize for this n, as it does if shapes stay the same
     sr, hr = images(n, PATCH_SIZES[DIM])
     sr.requires_grad_()
 
@@ -155,21 +155,24 @@ def _try_tiles(n: int) -> Records:
     return [{"size": int(tile), "n": n, "dim": DIM} | timing for tile, timing in interleaved(calls, rounds=3).items()]
 
 
-def _too_much(name: str, n: int, time: Records, memory: Records) -> str | None:
-    """Why not to run it at n, going by the n before: time, and at most memory, grow with n * n."""
+def reason_to_stop(name: str, n: int, time: Records, memory: Records) -> str | None:
+    """Why a competitor should not run at n; None if it should.
+
+    The records of a smaller n are extrapolated: time grows with n * n, and memory at most so.
+    """
 
     def expected(records: Records, key: str) -> float:
         return extrapolate({r["n"]: r[key] for r in records if r["competitor"] == name}, n)
 
-    if expected(time, "median") > LONGEST_CALL:
-        return f"a call would take more than {LONGEST_CALL:.0f} s"
-    if expected(memory, "extra_bytes") > MOST_MEMORY:
-        return f"it might need more than {MOST_MEMORY / MIB / 1024:.0f} GiB"
+    if expected(time, "median") > MAX_SECONDS:
+        return f"a call would take more than {MAX_SECONDS:.0f} s"
+    if expected(memory, "extra_bytes") > MAX_MEMORY:
+        return f"it might need more than {MAX_MEMORY / MIB / 1024:.0f} GiB"
     return None
 
 
 def _losses(names: Sequence[str], n: int) -> dict[str, float | str]:
-    """What each gives for the photographs: "inf" from those whose mask loses a patch to itself."""
+    """The loss of the photographs by each competitor; "inf" if its mask loses a patch to itself."""
     sr, hr = images(n, PATCH_SIZES[DIM])
     losses = {}
     for name in names:
@@ -181,7 +184,9 @@ def _losses(names: Sequence[str], n: int) -> dict[str, float | str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", metavar="DIR", type=Path, help="tiny sizes, a minute or two; results go to DIR")
+    parser.add_argument(
+        "--quick", metavar="DIR", type=Path, help="use tiny sizes, for a minute or two, and write the results to DIR"
+    )
     given = parser.parse_args()
     plan, folder = (QUICK, given.quick) if given.quick else (FULL, RESULTS)
 

@@ -1,8 +1,9 @@
-"""Everything that is measured: this package's backends, what one would write without them, and the floor under both.
+r"""What is measured: this package's backends, code that one would write without them, and a lower bound for both.
 
-All losses are the one of the defaults: l2 distance, temperatures outside, every patch of the batch, float32 images. The
-three written here take the mask as the textbook has it, ``|p_i|^2 + |p_j|^2 - 2 p_i . p_j``, which cancels in float32:
-on photographs a patch can come out too far from itself, and then the loss is infinite. Their time is the same for it.
+All of them compute the loss with its default arguments: l2 distance, temperatures outside, all patches of the batch,
+and float32 images. The three that are written here compute the mask in the textbook's form,
+$|p_i|^2 + |p_j|^2 - 2 p_i \cdot p_j$, which cancels in float32: on photographs a patch can come out too far from
+itself, and then the loss is infinite. That does not change their time.
 """
 
 from collections.abc import Callable
@@ -36,12 +37,12 @@ class Competitor:
     loss: Callable[[Tensor, Tensor, int], Tensor]
 
     def step(self, sr: Tensor, hr: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
-        """Forward and backward: the loss and dL/dsr, shaped as `sr`, which must require a gradient."""
+        """Forward and backward: the loss and dL/dsr, with the shape of `sr`, which must require a gradient."""
         loss = self.loss(sr, hr, patch_size)
         return loss.detach(), torch.autograd.grad(loss, sr)[0]
 
     def passes(self, sr: Tensor, hr: Tensor, patch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
-        """The same as two calls, one after the other."""
+        """Forward and backward as two calls, to be made in turn."""
         made: list[Tensor] = []
         return (
             lambda: made.append(self.loss(sr, hr, patch_size)),
@@ -50,9 +51,12 @@ class Competitor:
 
 
 def eager(sr: Tensor, hr: Tensor, patch_size: int, *, operands: Dtype = torch.float32) -> Tensor:
-    """Eqs. 37-42 in n x n tensors; of the forms tried (two exponentials or one sum, masks by where, product or
-    difference, in place or not) the fastest, eager and compiled. S, A and all that is made of them have the dtype
-    `operands`; the mask and the sums are float32."""
+    """Eqs. 37-42 in n x n tensors.
+
+    This is the fastest form, eager and compiled, among those that were tried: two exponentials or one sum; masks by
+    `where`, product or difference; in place or not. S, A and what is computed from them have the dtype `operands`; the
+    mask and the sums are float32.
+    """
     z, h, p = unit_rows(sr, hr, patch_size, operands)
     return _ratios(z, h, p, z, p).log().mean().neg()
 
@@ -66,16 +70,18 @@ def compiled(
 
 @cache
 def _compiled(compiler: str) -> Callable[..., Tensor]:
-    return torch.compile(eager, backend=compiler)  # here, since it takes seconds to import what it needs
+    return torch.compile(eager, backend=compiler)  # here, because its imports take seconds
 
 
 def chunked(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int, operands: Dtype = torch.float32) -> Tensor:
-    """`eager`, so many rows at a time that their similarities to all fill `mib` MiB of float32; the backward computes
-    each chunk again instead of keeping it."""
+    """`eager` in chunks of rows, whose similarities to all columns fill `mib` MiB of float32.
+
+    The backward computes each chunk again instead of keeping it.
+    """
     z, h, p = unit_rows(sr, hr, patch_size, operands)
     rows = max(1, mib * 2**20 // (4 * len(z)))
     chunks = zip(z.split(rows), h.split(rows), p.split(rows), strict=True)
-    # There is nothing random in it, and a CUDA graph cannot capture the keeping of a generator's state.
+    # Nothing in it is random, and a CUDA graph cannot capture how checkpoint saves a generator's state.
     again = partial(checkpoint, _ratios, use_reentrant=False, preserve_rng_state=False)
     ratios = [again(z_i, h_i, p_i, z, p) for z_i, h_i, p_i in chunks]
     return torch.cat(ratios).log().mean().neg()
@@ -103,6 +109,7 @@ def _rows(images: Tensor, patch_size: int) -> Tensor:
 
 
 def ours(sr: Tensor, hr: Tensor, patch_size: int, *, backend: str, precision: str = "ieee") -> Tensor:
+    """The loss by one of this package's backends."""
     return dec_loss(sr, hr, patch_size, THRESHOLD, T_POS, T_NEG, backend=backend, precision=precision)
 
 
@@ -117,13 +124,13 @@ COMPETITORS = {
 }
 
 TILES = (256, 512, 1024)
-# What a forward and a backward multiply: S and A, S and A again, and two products for the gradient. Where a tile of the
-# symmetric S serves both of its blocks, one of these six is saved.
+# The matrix products of a forward and a backward: S and A, again S and A, and two for the gradient. If one tile of the
+# symmetric S serves two blocks, one of these six is saved.
 PRODUCTS = {"products_six": (4, 2), "products_five": (3, 2)}
 
 
 def tiled_products(n: int, dim: int, similarities: int, gradients: int, tile: int) -> Callable[[], None]:
-    """The matrix products alone, n * n * dim each, as tiles that stay in cache: nothing between them, nothing kept."""
+    """Only the matrix products, n * n * dim each, in tiles that stay in cache; nothing else is computed or kept."""
     rows = torch.randn(n, dim).split(tile)
     scratch, result = torch.empty(len(rows[0]) ** 2), torch.empty(n, dim).split(tile)
 

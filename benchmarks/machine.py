@@ -1,4 +1,4 @@
-"""Where, when and from which sources a result comes."""
+"""Describes the machine, the time and the sources of a result."""
 
 import datetime
 import hashlib
@@ -19,7 +19,7 @@ COMMIT = "DEC_KERNELS_COMMIT"
 
 
 def describe() -> dict[str, str | int | float]:
-    """The CPU, its memory and threads, and the versions of what runs on it."""
+    """The CPU, its memory and threads, and the versions of the software."""
     return {
         "cpu": cpu(),
         "cores": os.cpu_count() or 0,
@@ -35,7 +35,7 @@ def describe() -> dict[str, str | int | float]:
 
 
 def describe_gpu() -> dict[str, str | int | float | None]:
-    """The current CUDA device, its driver, and what compiles for it."""
+    """The current CUDA device, its driver, and the versions of the compilers."""
     device = torch.cuda.get_device_properties()
     return {
         "gpu": device.name,
@@ -52,19 +52,20 @@ def describe_gpu() -> dict[str, str | int | float | None]:
 
 
 def provenance(module: str) -> dict[str, Any]:
-    """The command line, given the module that Python runs; the time; and the sources.
+    """The command line of a run of `module`, the time, and the sources.
 
-    The commit comes from git or, where the sources lie outside of it, from the environment's DEC_KERNELS_COMMIT, and
-    "commit_from" says which. "sources" holds the sources' own ids (`tree_id`), which need neither.
+    The commit comes from git or, if the sources are not in a git repository, from the environment variable
+    DEC_KERNELS_COMMIT; "commit_from" says which. "sources" holds the ids of the sources (`tree_id`), which need
+    neither.
     """
-    in_git = _git("rev-parse", "--show-cdup") == ""  # otherwise this is a copy, though git may hold a folder above it
+    in_git = _git("rev-parse", "--show-cdup") == ""  # otherwise this is a copy, even if a folder above is in git
     commit = _git("rev-parse", "HEAD") if in_git else os.environ.get(COMMIT)
     return {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "commit_from": ("git" if in_git else COMMIT) if commit else None,
-        # Results are written by the run itself.
+        # The run itself writes the results.
         "uncommitted_changes": bool(_git("status", "--porcelain", "--", ".", ":!benchmarks/results"))
         if in_git
         else None,
@@ -73,16 +74,16 @@ def provenance(module: str) -> dict[str, Any]:
 
 
 def sources() -> dict[str, str]:
-    """The ids of the folders that decide on a result, as `git rev-parse COMMIT:FOLDER` has them."""
+    """The ids of the folders that determine a result, as `git rev-parse COMMIT:FOLDER` prints them."""
     return {folder: tree_id(ROOT / folder) for folder in ("dec_kernels", "csrc", "benchmarks/gpu")}
 
 
 def tree_id(folder: Path) -> str:
-    """What git calls the tree of a folder, made from the files as they are, without git; builds and caches left out."""
+    """The id that git gives to the tree of a folder, computed without git; builds and caches are left out."""
     entries = []
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
-            if (tree := tree_id(path)) != _object_id("tree", b""):  # git keeps no empty folders
+            if (tree := tree_id(path)) != _object_id("tree", b""):  # git does not store empty folders
                 entries.append((f"{path.name}/", "40000", tree))
         elif path.suffix not in (".so", ".pyc"):
             link = path.is_symlink()

@@ -1,7 +1,7 @@
-"""Peak memory of one forward and backward, measured in a process of its own.
+"""Measures the peak memory of one forward and backward in a process of its own.
 
-Counted is the process's peak resident set during the call, above what was resident just before it (the library, both
-images, whatever a small call before it left behind), less the gradient that is returned. Linux only.
+The result is the peak resident set of the process during the call, minus what was resident just before it (the library,
+both images, and what a small call before it left behind), minus the returned gradient. Linux only.
 """
 
 import argparse
@@ -20,19 +20,20 @@ from benchmarks.workload import images
 from dec_kernels.doctor.memory import peak_extra_bytes
 from dec_kernels.jsontext import to_json
 
-# With the second size torch.compile makes code for any n, and the kernels for tiles of full size are there; neither is
-# compiled in the measured call.
+# At the second size torch.compile generates code for any n, and the kernels for full tiles are compiled. So the
+# measured call compiles nothing.
 WARM_UP = (512, 2048)
-# glibc would keep freed blocks for later and so hide what the next call needs: from 64 KiB on they go straight back.
+# glibc would keep freed blocks and so hide what the next call needs. With these settings it returns blocks of 64 KiB
+# and more at once.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_MAX_": "1000000"}
 
 
 class Memory(TypedDict):
-    """What `measure` returns.
+    """The cost of one forward and backward.
 
     Attributes:
-        extra_bytes: at the peak, above the images and the returned gradient.
-        seconds: that the call took, with memory that is asked for anew each time: a bound, not a benchmark.
+        extra_bytes: peak memory above the images and the returned gradient.
+        seconds: time of the call. It includes requesting all memory from the system, so it is not a benchmark.
     """
 
     extra_bytes: int
@@ -40,21 +41,21 @@ class Memory(TypedDict):
 
 
 def measure(name: str, n: int, patch_size: int) -> Memory:
-    """One call of COMPETITORS[name] in this process, after a small one."""
+    """Measures one call of COMPETITORS[name] in this process, after smaller calls."""
     step = COMPETITORS[name].step
     for size in WARM_UP:
         sr, hr = images(size, patch_size)
         step(sr.requires_grad_(), hr, patch_size)
     sr, hr = images(n, patch_size)
     sr.requires_grad_()
-    kept = []  # the gradient has to be alive at the peak, and is then taken off
+    kept = []  # the gradient has to be alive at the peak; its own size is then subtracted
     start = time.perf_counter()
     peak = peak_extra_bytes(lambda: kept.append(step(sr, hr, patch_size)))
     return {"extra_bytes": peak - sr.nbytes, "seconds": time.perf_counter() - start}
 
 
 def measure_in_fresh_process(name: str, n: int, patch_size: int) -> Memory:
-    """`measure` in a new process that gives freed memory back at once, with as many threads as this one."""
+    """Runs `measure` in a new process that returns freed memory at once, with as many threads as this one."""
     command = [sys.executable, "-m", "benchmarks.memory", name, str(n), str(patch_size)]
     environment = os.environ | MALLOC | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     root = Path(__file__).parent.parent

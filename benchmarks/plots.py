@@ -1,4 +1,4 @@
-"""Time and memory over n, log-log, each line with its fitted exponent."""
+"""Plots time and memory over n with logarithmic axes; the legend shows the fitted exponents."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.results import DIM, FIT_FROM, FLOOR, MIB, OURS, Results, curve, slope
 
-# Okabe and Ito's palette, which the colour-blind tell apart: blues and green are ours.
+# Okabe and Ito's palette, which colour-blind people can tell apart. This package's lines are blue and green.
 COLOURS = {
     "triton": "#56B4E9",
     "cpp": "#0072B2",
@@ -29,7 +29,15 @@ AXES = {
 
 
 class Line(NamedTuple):
-    """One competitor: n -> seconds or bytes. What is ours is drawn thicker, a floor dotted."""
+    """The line of one competitor.
+
+    Attributes:
+        label: its name in the legend.
+        points: n -> seconds or bytes.
+        colour: of the line.
+        ours: whether this package computes it; its line is thicker.
+        floor: whether it is a lower bound; its line is dotted.
+    """
 
     label: str
     points: dict[int, float]
@@ -39,7 +47,7 @@ class Line(NamedTuple):
 
 
 def lines(results: Results, measure: str) -> list[Line]:
-    """The lines of the CPU's comparison."""
+    """The lines of the comparison on the CPU."""
     return [
         Line(label, curve(results, measure, name), COLOURS.get(name, CHUNKED), name in OURS, name in FLOOR)
         for name, label in results["labels"].items()
@@ -47,6 +55,7 @@ def lines(results: Results, measure: str) -> list[Line]:
 
 
 def note(results: Results) -> str:
+    """The conditions of the comparison, for the caption."""
     return f"D = {DIM}, float32 images, {results['machine']['threads']} CPU threads."
 
 
@@ -71,7 +80,7 @@ def draw(measure: str, lines: Sequence[Line], note: str, path: Path) -> None:
             markersize=4,
             label=f"{line.label}  $n^{{{exponent:.2f}}}$" if exponent else line.label,
         )
-        # Where the line would end if it went on to the largest n: the legend is in the order of the lines.
+        # The legend has the order of the lines' values at the largest n, extrapolated if a line ends before.
         drawn.append((values[-1] * (sizes[-1] / list(line.points)[-1]) ** (exponent or 0), handle))
 
     handles = [handle for _, handle in sorted(drawn, key=lambda item: item[0], reverse=True)]

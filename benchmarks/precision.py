@@ -1,11 +1,10 @@
-"""The error of every preset against float64, on photographs.
+"""Measures the errors of every preset against float64 on photographs.
 
     python -m benchmarks.precision
 
-prints its table and writes precision.json to benchmarks/results/. Without a GPU the Triton kernels run in Triton's
-interpreter: operands are rounded as on the device, float32 numbers with TF32's or bfloat16's bits, and summed in
-float32. What a device adds of its own, the order of its sums and its exp2, is not in these figures, and "tf32x3" is the
-same as "ieee" there.
+prints a table and writes precision.json to benchmarks/results/. Without a GPU the Triton kernels run in Triton's
+interpreter. It rounds the operands as a GPU does, to float32 numbers with the bits of TF32 or bfloat16, and adds in
+float32. The order of a GPU's sums and its exp2 are not part of these figures, and "tf32x3" is the same as "ieee" here.
 """
 
 import argparse
@@ -34,7 +33,7 @@ PRESETS = {"triton": ("ieee", "tf32x3", "tf32", "bf16"), "cpp": ("ieee", "bf16")
 
 
 def measure(n: int, presets: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
-    """Relative errors of the loss and, by its norm, of the gradient: for each backend and preset, l2 and inside too."""
+    """Relative errors of the loss and, in the 2-norm, of the gradient, for each backend, preset and temperature."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     records = []
     for temperature in ("outside", "inside"):
@@ -58,6 +57,7 @@ def _evaluate(sr: torch.Tensor, hr: torch.Tensor, arguments: dict[str, Any]) -> 
 
 
 def table(results: Mapping[str, Any]) -> Table:
+    """The errors of a run, given the content of precision.json."""
     result = Table(title=f"Relative errors, n = {results['n']}, D = {DIM}, photographs", box=box.SIMPLE_HEAD)
     for heading in ("backend", "precision", "temperature", "loss", "gradient"):
         result.add_column(heading, justify="left")

@@ -1,6 +1,6 @@
-"""What a comparison's numbers say: curves, slopes, claims, tables.
+"""Evaluates the numbers of a comparison: curves, slopes, claims and tables.
 
-`Results` is plain data, the content of cpu.json; `benchmarks.compare` says what its fields are.
+`Results` is the content of cpu.json; `benchmarks.compare` builds it.
 """
 
 import math
@@ -17,28 +17,30 @@ FLOOR = {"products_six": "six tiled products", "products_five": "five tiled prod
 DIM, SMALL_DIM = 192, 48
 MIB = 2**20
 
-# From here on n * n outweighs what a call costs anyway; slopes are fitted over these n.
+# From this n on, the work of n * n pairs outweighs the fixed cost of a call. Slopes are fitted from here.
 FIT_FROM = 2048
 
 Results = Mapping[str, Any]
 
 
 def curve(results: Results, measure: str, name: str, dim: int = DIM, **where: str) -> dict[int, float]:
-    """n -> median seconds (`measure` "time") or extra bytes ("memory") of one competitor, of the records that also
-    have the values in `where`."""
+    """One competitor's curve, n -> value, from the records that also have the values in `where`.
+
+    The value is the median in seconds if `measure` is "time", and the extra bytes if it is "memory".
+    """
     key = {"time": "median", "memory": "extra_bytes"}[measure]
     wanted = {"competitor": name, "dim": dim} | where
     return {r["n"]: r[key] for r in results[measure] if all(r[k] == v for k, v in wanted.items())}
 
 
 def extrapolate(points: Mapping[int, float], n: int) -> float:
-    """What n costs if it grows with n * n from the largest measured size below; 0 where there is none."""
+    """The cost at n if it grows with n * n from the largest measured size below n; 0 if there is none."""
     below = max((size for size in points if size < n), default=None)
     return points[below] * (n / below) ** 2 if below else 0
 
 
 def slope(points: Mapping[int, float], fit_from: int = FIT_FROM) -> float | None:
-    """The exponent of n: a straight line through the logarithms from n = `fit_from` on; None for fewer than two."""
+    """The exponent of n: the slope of a line through the logarithms from n = `fit_from` on; None for fewer than two."""
     fitted = {n: value for n, value in points.items() if n >= fit_from}
     if len(fitted) < 2:
         return None
@@ -46,7 +48,7 @@ def slope(points: Mapping[int, float], fit_from: int = FIT_FROM) -> float | None
 
 
 def claims(results: Results) -> list[dict[str, Any]]:
-    """What is claimed, with its target, what was measured, and whether it is met."""
+    """The claims, each with its target, the measured value, and whether the claim is met."""
     n = results["claims_at"]["speed"]
     median = {name: curve(results, "time", name)[n] for name in results["labels"]}
     best = _best_other(median)
@@ -66,7 +68,7 @@ def claims(results: Results) -> list[dict[str, Any]]:
 
 
 def claim(what: str, measured: float | None, *, least: float = -math.inf, most: float = math.inf) -> dict[str, Any]:
-    """`measured` None: there is nothing to compare the target with."""
+    """A claim with its target. `measured` is None if there is no measurement."""
     target = f"≤ {most}" if least == -math.inf else f"≥ {least}"
     met = None if measured is None else least <= measured <= most
     return {"claim": what, "target": target, "measured": measured, "met": met}
@@ -77,7 +79,7 @@ def _best_other(median: Mapping[str, float]) -> str:
 
 
 def print_tables(results: Results, console: Console) -> None:
-    """One n in detail, the curves, and the claims."""
+    """Prints one n in detail, the curves, and the claims."""
     n = results["claims_at"]["speed"]
     console.print(_detail(results, n))
     console.print(_curve_table(results, "time", "Seconds", 1))
@@ -121,10 +123,12 @@ def _curve_table(results: Results, measure: str, title: str, unit: float) -> Tab
 
 
 def three_digits(value: float) -> str:
+    """At least three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def claims_table(made: Sequence[Mapping[str, Any]]) -> Table:
+    """The claims as a table."""
     table = Table(title="Claims", box=box.SIMPLE_HEAD)
     for heading in ("", "target", "measured", "met"):
         table.add_column(heading, justify="right" if heading else "left")

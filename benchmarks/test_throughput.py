@@ -1,9 +1,9 @@
-"""Forward, backward and both, of every competitor, under pytest-benchmark: for following one of them over time.
+"""Times the forward, the backward and both of every competitor with pytest-benchmark, to follow each over time.
 
     python -m pytest benchmarks --benchmark-only
 
-pytest-benchmark runs all rounds of one test before the next, so ratios between competitors are the business of
-`benchmarks.compare`, which runs them by turns.
+pytest-benchmark runs all rounds of one test before the next. For ratios between competitors use `benchmarks.compare`,
+which runs them in turns.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""Images as a training step sees them: crops of photographs, and their x4 bicubic reconstructions as SR."""
+"""Images as in a training step: crops of photographs, and as SR their x4 bicubic reconstructions."""
 
 import functools
 
@@ -13,9 +13,15 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
 def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """SR and HR crops that hold exactly `n` patches.
+    """SR and HR crops with exactly `n` patches.
 
-    Crops are the largest up to 128 x 128 whose patches divide n: 128 x 128 for every multiple of (128 / patch_size)^2.
+    All crops have the same size: the largest up to 128 x 128 pixels whose number of patches divides n.
+
+    Args:
+        n: number of patches.
+        patch_size: P, in pixels.
+        seed: of the positions of the crops.
+        device: of the crops.
 
     Returns:
         sr, hr: (B, 3, side, side) float32 in [0, 1], contiguous; neither requires a gradient.
@@ -34,7 +40,7 @@ def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tu
 
 @functools.cache
 def _photograph(name: str) -> Tensor:
-    """Reconstruction and original of one photograph of scikit-image, (2, 3, H, W) in [0, 1]."""
+    """The reconstruction and the original of a photograph of scikit-image, (2, 3, H, W) in [0, 1]."""
     hr = torch.from_numpy(getattr(data, name)()[..., :3].copy()).permute(2, 0, 1)[None].float() / 255
     lr = F.interpolate(hr, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
     sr = F.interpolate(lr, size=hr.shape[2:], mode="bicubic").clamp(0, 1)

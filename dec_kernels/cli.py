@@ -1,4 +1,4 @@
-"""``dec-kernels``: the package's command line. Each subcommand is a module with ``add_parser(subparsers)``."""
+"""`dec-kernels`: the package's command line. Each subcommand is a module with `add_parser(subparsers)`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ COMMANDS = (doctor, environment, shim)
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand; `argv` is `sys.argv[1:]` by default.
+    """Runs a subcommand.
+
+    Args:
+        argv: the arguments; None means `sys.argv[1:]`.
 
     Returns:
-        The exit status: 2 for what cannot be used as input, which is said in one message on stderr, otherwise the
-        subcommand's own.
+        The exit status: 2, with one message on stderr, if the input cannot be used; otherwise that of the subcommand.
     """
-    parser = argparse.ArgumentParser("dec-kernels", description="DECLoss on your images, and on your machine.")
+    parser = argparse.ArgumentParser("dec-kernels", description="Examine DECLoss on your images and on your machine.")
     parser.add_argument("--version", action="version", version=f"dec-kernels {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:

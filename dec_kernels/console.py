@@ -1,4 +1,4 @@
-"""What every command line owes the streams that it prints to, whatever they are."""
+"""Makes a command line print correctly to any console, pipe or file."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import sys
 from collections.abc import Callable, Sequence
 
 CLOSED_PIPE = 141
-"""The exit status where nobody reads the output any more: what a shell reports for a program that SIGPIPE ended."""
+"""The exit status if nobody reads the output any more: what a shell reports for a program that SIGPIPE ended."""
 
 INTERRUPTED = 130
 """The exit status after Ctrl+C: what a shell reports for a program that SIGINT ended."""
 
 USE_UTF8 = "PYTHONUTF8=1 in the environment makes Python take all names and files for UTF-8"
+"""A hint for messages about text that cannot be decoded."""
 
 
 def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., int]:
-    """Makes ``main``, which takes the arguments and returns the exit status, print anywhere.
+    r"""Decorates the function of a command line, so that its output can go anywhere.
 
-    - A character that the console's encoding lacks, as in file names and the frames of tables, is printed as its
-      escape ``\\xNN`` or ``\\uNNNN``.
-    - Where the reader of a pipe has gone, as ``head`` does, the command ends with ``CLOSED_PIPE`` and says nothing.
-    - Where the output cannot be written for another reason, as on a full disk, it ends with 1 and one message.
-    - After Ctrl+C, it ends with ``INTERRUPTED`` and says nothing.
+    - A character that the console's encoding lacks, for example in a file name, is printed as an escape, `\xNN` or
+      `\uNNNN`.
+    - If the reader of a pipe has gone, as `head` does, the command ends with `CLOSED_PIPE` and prints no message.
+    - If the output cannot be written for another reason, for example on a full disk, the command ends with 1 and one
+      message.
+    - After Ctrl+C, the command ends with `INTERRUPTED` and prints no message.
+
+    Args:
+        main: takes the arguments, or None for those of the process, and returns the exit status.
     """
 
     @functools.wraps(main)
@@ -36,17 +41,17 @@ def command_line(main: Callable[[Sequence[str] | None], int]) -> Callable[..., i
         try:
             status = main(argv)
         except BrokenPipeError:
-            if not _reader_has_gone("\n"):  # the pipe is another one
+            if not _reader_has_gone("\n"):  # it is a different pipe
                 raise
             return CLOSED_PIPE
         except SystemExit as end:
-            if _reader_has_gone() or isinstance(end.__context__, BrokenPipeError):  # the latter is how Rich ends
+            if _reader_has_gone() or isinstance(end.__context__, BrokenPipeError):  # Rich ends in the latter way
                 return CLOSED_PIPE
             raise
         except KeyboardInterrupt:
             return CLOSED_PIPE if _reader_has_gone() else INTERRUPTED
         except BaseException:
-            with contextlib.suppress(SystemExit):  # this error says more
+            with contextlib.suppress(SystemExit):  # the first error says more
                 _reader_has_gone()
             raise
         return CLOSED_PIPE if _reader_has_gone() else status
@@ -58,18 +63,18 @@ def _reader_has_gone(probe: str = "") -> bool:
     """Whether stdout or stderr is a pipe that nobody reads.
 
     Raises:
-        SystemExit: one of them cannot be written for another reason.
+        SystemExit: a stream cannot be written for another reason.
     """
     gone = False
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None is one that was closed before the start
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed before the start
         try:
-            if probe:  # a full device refuses an empty text too
+            if probe:  # a full device refuses even an empty text
                 stream.write(probe)
             stream.flush()
         except OSError as error:
-            # Python tries once more at its end to write what is left, and would complain.
+            # At its end Python tries again to write what is left, and would print an error.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
             if not isinstance(error, BrokenPipeError):
-                raise SystemExit(f"error: {stream.name} cannot be written: {error.strerror}") from error
+                raise SystemExit(f"error: cannot write to {stream.name}: {error.strerror}") from error
             gone = True
     return gone

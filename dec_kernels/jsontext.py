@@ -1,4 +1,4 @@
-"""JSON as every reader takes it."""
+"""JSON that every reader accepts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 
 def to_json(content: Any) -> str:
-    """``content``, of mappings, lists, strings, numbers, booleans and None, as indented JSON with a line's end.
+    """Indented JSON that ends with a newline; NaN and infinity, which JSON does not have, become null.
 
-    JSON has no NaN and no infinity: they become null.
+    Args:
+        content: made of dicts, lists, tuples, strings, numbers, booleans and None.
     """
     return json.dumps(_with_null(content), indent=1, allow_nan=False) + "\n"
 

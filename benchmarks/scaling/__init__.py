@@ -1,1 +1,1 @@
-"""A step with negatives from other processes, measured on this CPU and predicted for GPUs."""
+"""How a step with negatives from other processes scales: measured on this CPU, and predicted for GPUs."""

@@ -1,4 +1,4 @@
-"""How a step with negatives from other processes scales: measured on this CPU, predicted for GPUs.
+"""How a step with negatives from other processes scales: measured on this CPU, and predicted for GPUs.
 
     python -m benchmarks.scaling
 
@@ -14,36 +14,36 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.compare import RESULTS
-from benchmarks.scaling import model, report
+from benchmarks.scaling import model, plot, tables
 from benchmarks.scaling.measure import PATCH_SIZE, Plan, measure
 from benchmarks.workload import images
 from dec_kernels.jsontext import to_json
 
-# The number of processes that the model's two costs come from; more of them test it.
+# The number of processes whose measurements give the two costs of the model; larger numbers test it.
 CALIBRATED_ON = 2
 
 
 def study(plan: Plan) -> dict[str, Any]:
-    """What was measured, each step beside what the model says of it; and, apart from that, what is predicted."""
+    """The content of scaling.json: what was measured, each step beside the model, and separately what is predicted."""
     steps = measure(plan)
     costs = model.calibrate(
         [(r["n_local"], CALIBRATED_ON, r["cpu"]["median"]) for r in steps if r["processes"] == CALIBRATED_ON]
     )
     return {
         "measured": {
-            "what": report.MEASURED,
+            "what": tables.MEASURED,
             "machine": machine.describe() | {"threads": 1},
             "run": machine.provenance("benchmarks.scaling"),
             "workload": {
                 "call": "forward and backward to the gradient of sr: cpp, precision ieee, process_group of gloo's",
-                "images": "float32 crops of photographs, others in each process; P = 8, D = 192",
-                "hot": "all steps come after a first one; those of one process are the loss without a group",
-                "wall": "seconds until the last process is done; there may be fewer cores than processes",
-                "cpu": "seconds that a process works, gloo's threads included; the mean of all processes",
-                "received_bytes": "payload from other processes, counted at the calls of the group; of each process",
-                "extra_bytes": "peak resident set above that before the step, which has the images; of each process",
-                "model": "not measured, but calculated; its costs are fitted to the CPU seconds of "
-                f"{CALIBRATED_ON} processes alone",
+                "images": "float32 crops of photographs, different in each process; P = 8, D = 192",
+                "hot": "all steps follow a first one; one process computes the loss without a group",
+                "wall": "seconds until the last process has finished; there may be fewer cores than processes",
+                "cpu": "CPU seconds of a process including gloo's threads; the mean over the processes",
+                "received_bytes": "payload from other processes, counted at the calls of the group; for each process",
+                "extra_bytes": "peak resident set above that before the step, which holds the images; for each process",
+                "model": "calculated, not measured; its costs are fitted to the CPU seconds of "
+                f"{CALIBRATED_ON} processes only",
             },
             "costs": costs._asdict(),
             "steps": [step | {"model": _modelled(costs, step["n_local"], step["processes"])} for step in steps],
@@ -53,10 +53,10 @@ def study(plan: Plan) -> dict[str, Any]:
             "gpu": {"name": model.GPU} | asdict(model.GPUS[model.GPU]),
             "links": model.LINKS._asdict(),
             "model": {
-                "walk_seconds": "of all pairs: perfect overlap of a GPU's units to none, by benchmarks.cycles",
-                "preparation_seconds": "of the columns of all, once a step: DRAM alone",
-                "communication_seconds": "a byte enters a node once, or every GPU fetches all of them; no latency",
-                "memory_bytes": "of each GPU at the peak, above its own images",
+                "walk_seconds": "for all pairs, from perfect overlap of a GPU's units to none, by benchmarks.cycles",
+                "preparation_seconds": "for the columns of all processes, once a step, if DRAM is the only limit",
+                "communication_seconds": "from each byte entering a node once to every GPU fetching it; no latency",
+                "memory_bytes": "peak of each GPU above its own images",
             },
             "steps": list(model.predictions(model.COUNTS)),
         },
@@ -65,7 +65,7 @@ def study(plan: Plan) -> dict[str, Any]:
 
 def _modelled(costs: model.Costs, patches: int, processes: int) -> dict[str, float]:
     count, channels, side, _ = images(patches, PATCH_SIZE)[0].shape
-    batch = model.Batch(count, channels, side, PATCH_SIZE, itemsize=4)
+    batch = model.LocalBatch(count, channels, side, PATCH_SIZE, itemsize=4)
     return {
         "cpu_seconds": costs.seconds(patches, processes),
         "received_bytes": model.received_bytes(batch, processes),
@@ -77,18 +77,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Plan()
     parser.add_argument("--patches", type=int, nargs="+", default=default.patches, help="patches of each process")
-    parser.add_argument("--processes", type=int, nargs="+", default=default.processes, help="2 must be among them")
+    numbers = f"numbers of processes, {CALIBRATED_ON} among them"
+    parser.add_argument("--processes", type=int, nargs="+", default=default.processes, help=numbers)
     parser.add_argument("--rounds", type=int, default=default.rounds, help="timed steps of each kind")
     parser.add_argument("--json", type=Path, metavar="FILE", default=RESULTS / "scaling.json")
     parser.add_argument("--plot", type=Path, metavar="FILE", default=RESULTS / "scaling.png")
     given = parser.parse_args()
     if CALIBRATED_ON not in given.processes:
-        parser.error(f"--processes needs {CALIBRATED_ON}, whose seconds the model's costs come from")
+        parser.error(f"--processes must include {CALIBRATED_ON}, to fit the model's costs, got {given.processes}")
 
     results = study(Plan(given.patches, given.processes, given.rounds))
     given.json.write_text(to_json(results))
-    report.draw(results, given.plot)
-    report.print_tables(results, Console(width=140))
+    plot.draw(results, given.plot)
+    tables.print_tables(results, Console(width=140))
 
 
 if __name__ == "__main__":

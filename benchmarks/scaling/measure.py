@@ -1,7 +1,7 @@
-"""Steps of 1, 2 and 4 processes on this CPU: seconds, bytes that crossed, and peak memory.
+"""Measures steps of 1, 2 and 4 processes on this CPU: seconds, received bytes and peak memory.
 
-Each process has one thread. There may be fewer cores than processes, which then wait for each other: wall time says how
-long that took, CPU time what each of them worked, and only the latter is compared with the model.
+Each process has one thread. There may be fewer cores than processes, so that the processes wait for each other: wall
+time includes the waiting and CPU time does not. Only CPU time is compared with the model.
 """
 
 import json
@@ -29,26 +29,32 @@ from dec_kernels.jsontext import to_json
 
 PATCH_SIZE = 8
 WARM_UP = 256  # patches
-# Methods of a process group, where the functions of torch.distributed end: those that gather, one of them by an old and
-# by a new name, and those that move data in other ways, which the loss is expected not to call.
+# Methods of a process group that the functions of torch.distributed call: those that gather, one of them with an old
+# and a new name, and those that move data in other ways, which the loss must not call.
 GATHERS = ("allgather", "_allgather_base", "all_gather_single")
 OTHERS = ("allreduce", "alltoall_base", "broadcast", "gather", "reduce", "reduce_scatter", "scatter", "send")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: patches of each process, numbers of processes, timed rounds."""
+    """What is measured.
+
+    Attributes:
+        patches: numbers of patches of each process.
+        processes: numbers of processes.
+        rounds: timed steps for each.
+    """
 
     patches: Sequence[int] = (1024, 2048, 4096)
     processes: Sequence[int] = (1, 2, 4)
     rounds: int = 9
 
 
-Task = Callable[[Plan, int], Any]  # what a process does, given its rank; the result has to go into JSON
+Task = Callable[[Plan, int], Any]  # what a process runs, given its rank; JSON must be able to hold the result
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """A record for each number of processes and of patches; `received_bytes` and `extra_bytes` of each process."""
+    """A record for each number of processes and of patches, with `received_bytes` and `extra_bytes` of each process."""
     records = []
     for processes in plan.processes:
         steps = run(times_and_bytes, processes, plan)
@@ -60,7 +66,7 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
                 {
                     "processes": processes,
                     "n_local": patches,
-                    # A step is over when the last process is; what they work is the same.
+                    # A step ends with its last process; all processes have the same work.
                     "wall": _timing(max(wall for wall, _ in ranks) for ranks in rounds),
                     "cpu": _timing(sum(cpu for _, cpu in ranks) / processes for ranks in rounds),
                     "received_bytes": [of_rank[k]["received_bytes"] for of_rank in steps],
@@ -75,7 +81,7 @@ def _timing(rounds: Iterator[float]) -> Timing:
 
 
 def run(task: Task, processes: int, plan: Plan) -> list[Any]:
-    """What `task` returned in each of so many new processes, which form a gloo group and have one thread each."""
+    """Runs `task` in new processes of one thread each, which form a gloo group; returns the result of each rank."""
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_process, (task, processes, plan, folder), nprocs=processes)
         return [json.loads((Path(folder) / f"{rank}.json").read_text()) for rank in range(processes)]
@@ -86,13 +92,13 @@ def _process(rank: int, task: Task, processes: int, plan: Plan, folder: str) -> 
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=processes)
     result = task(plan, rank)
     (Path(folder) / f"{rank}.json").write_text(to_json(result))
-    dist.barrier()  # so that none takes the group away from another
+    dist.barrier()  # so that no process destroys the group while another uses it
     dist.destroy_process_group()
 
 
 def times_and_bytes(plan: Plan, rank: int) -> list[dict[str, Any]]:
-    """For each number of patches: the bytes that this rank received in the first step, and (wall, CPU) seconds of all
-    steps, with the first."""
+    """For each number of patches: the bytes that this rank received in the first step, and the (wall, CPU) seconds of
+    all steps including the first."""
     records = []
     for patches in plan.patches:
         sr, hr = _images(patches, rank)
@@ -104,7 +110,7 @@ def times_and_bytes(plan: Plan, rank: int) -> list[dict[str, Any]]:
 
 
 def peak_memory(plan: Plan, rank: int) -> list[int]:
-    """For each number of patches the peak of a step above the images of this process, in bytes."""
+    """For each number of patches: the peak memory of a step above the images of this process, in bytes."""
     _step(*_images(WARM_UP, rank))
     peaks = []
     for patches in plan.patches:
@@ -124,7 +130,7 @@ def _step(sr: Tensor, hr: Tensor) -> Tensor:
 
 
 def _seconds(sr: Tensor, hr: Tensor) -> tuple[float, float]:
-    """Wall and CPU seconds of a step, the CPU's with those of gloo's threads."""
+    """Wall and CPU seconds of a step; the latter include gloo's threads."""
     dist.barrier()
     wall, cpu = time.perf_counter(), time.process_time()
     _step(sr, hr)
@@ -133,7 +139,7 @@ def _seconds(sr: Tensor, hr: Tensor) -> tuple[float, float]:
 
 @contextmanager
 def received_bytes() -> Iterator[list[int]]:
-    """The payload that each gather within brings to this process from the others, in bytes."""
+    """Counts the bytes that each gather in the block brings to this process from the others."""
     received: list[int] = []
 
     def counting(gather: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,5 +159,5 @@ def received_bytes() -> Iterator[list[int]]:
 
 
 def _nbytes(tensors: Any) -> int:
-    """Of a tensor, or of lists of them."""
+    """Bytes of a tensor, or of lists of tensors."""
     return tensors.nbytes if isinstance(tensors, Tensor) else sum(map(_nbytes, tensors))

@@ -1,13 +1,13 @@
-"""What one step costs each of N processes that take their negatives from all N: formulas, nothing is measured here.
+"""Formulas for the cost of a step in each of N processes that take their negatives from all N; nothing is measured.
 
-Every process owns n rows and meets the N n columns of all, forward and backward:
+Every process has n rows and compares them with the N n columns of all processes, forward and backward:
 
     pairs       n * N n, at 2 products of D multiply-adds forward and 4 backward
     received    N - 1 times what one process sends: its call, SR and HR images, alpha and beta; no gradient
     memory      the images and the prepared columns of all N, alpha and beta of all, the gradient of the own rows
 
-So pairs, bytes and memory of a process all grow with N: with n fixed, a step takes N times as long, and communication
-stays the same share of it.
+So the pairs, the bytes and the memory of a process all grow with N. With n fixed, a step takes N times as long, and
+communication keeps its share of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,19 +22,21 @@ from benchmarks.cycles.gpus import GPUS
 PREDICTED = "PREDICTED from datasheets, nothing of it was measured"
 GPU = "H100 SXM"
 PRODUCTS = 2 + 4  # forward and backward
-SYMMETRIC_PRODUCTS = PRODUCTS - 1  # in one process on a CPU, where a tile of the symmetric S serves both of its blocks
-CALL_BYTES = 1024  # what a process sends first, so that those whose arguments differ get an error
+SYMMETRIC_PRODUCTS = PRODUCTS - 1  # in one process on a CPU: one tile of the symmetric S serves two blocks
+CALL_BYTES = 1024  # that a process sends first, so that all raise an error if their arguments differ
 FLOAT, INDEX = 4, 8  # bytes
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What each process has: its images, SR and HR, (images, channels, side, side) each.
+class LocalBatch:
+    """The SR and HR images of one process, (images, channels, side, side) each.
 
     Attributes:
-        images, channels: numbers of them.
-        side, patch_size: pixels; the patches cover the image.
-        itemsize: bytes of a value of the images.
+        images: number of images.
+        channels: of an image.
+        side: height and width of an image in pixels, a multiple of `patch_size`.
+        patch_size: P, in pixels.
+        itemsize: bytes per value.
     """
 
     images: int
@@ -45,48 +47,53 @@ class Batch:
 
     @property
     def patches(self) -> int:
+        """n: the number of patches."""
         return self.images * (self.side // self.patch_size) ** 2
 
     @property
     def dim(self) -> int:
+        """D: the values of a patch."""
         return self.channels * self.patch_size**2
 
     @property
     def image_bytes(self) -> int:
-        """Of SR and HR together."""
+        """Bytes of SR and HR together."""
         return 2 * self.images * self.channels * self.side**2 * self.itemsize
 
     @property
     def sum_bytes(self) -> int:
-        """Of alpha and beta: float32 for images of up to 32 bits."""
+        """Bytes of alpha and beta, which are float32 for images of up to 32 bits."""
         return 2 * self.patches * FLOAT
 
 
-def pairs(batch: Batch, processes: int) -> int:
+def pairs(batch: LocalBatch, processes: int) -> int:
+    """Pairs of a row and a column in each process."""
     return batch.patches * processes * batch.patches
 
 
-def flop(batch: Batch, processes: int) -> int:
-    """Of the products alone, for each process."""
+def flop(batch: LocalBatch, processes: int) -> int:
+    """Floating-point operations of the matrix products in each process."""
     return 2 * PRODUCTS * batch.dim * pairs(batch, processes)
 
 
-def sent_bytes(batch: Batch) -> int:
-    """What every other process receives from one in a step."""
+def sent_bytes(batch: LocalBatch) -> int:
+    """Bytes that each process sends to every other one in a step."""
     return CALL_BYTES + batch.image_bytes + batch.sum_bytes
 
 
-def received_bytes(batch: Batch, processes: int) -> int:
+def received_bytes(batch: LocalBatch, processes: int) -> int:
+    """Bytes that each process receives in a step."""
     return (processes - 1) * sent_bytes(batch)
 
 
 class Kept(NamedTuple):
-    """What a backend keeps of a patch, in bytes.
+    """Bytes that a backend keeps for each patch.
 
     Attributes:
-        column: of every process's: prepared for the products, with its place.
-        row: of the own ones beside that; nothing in a process by itself, whose columns are its rows.
-        gradient: of the own ones.
+        column: for every patch of all processes: the prepared column and its index.
+        row: for every patch of this process in addition, if there are several processes. With one process the columns
+            are the rows.
+        gradient: for every patch of this process.
     """
 
     column: int
@@ -95,26 +102,30 @@ class Kept(NamedTuple):
 
 
 def cpu_kept(dim: int) -> Kept:
-    """`dec_kernels.patches.Patches`: z and p, |p|^-1 and the place; z, p and |p|^-1 copied, |q|^-1, band and place."""
+    """The bytes of `dec_kernels.patches.Patches`.
+
+    A column has z, p, `1 / |p|` and its index. A row has copies of the first three, `1 / |q|`, the band and two
+    indices.
+    """
     column = 2 * dim * FLOAT + FLOAT
     return Kept(column + INDEX, row=column + FLOAT + 4 * INDEX, gradient=dim * FLOAT)
 
 
 def gpu_kept(dim: int, itemsize: int) -> Kept:
-    """`dec_kernels.backends.triton.rows.Rows`: z and h as the products take them, p, its mean and square, the place; a
-    copy of all but the place, two places, the band.
+    """The bytes of the Triton backend's prepared rows.
 
-    The gradient is that of a walk in four parts, the most that there are.
+    A column has z and h as the operands of the products, p, its mean, its squared norm and its index. A row has copies
+    of all but the index, two indices and the band. The gradient is that of a walk in four parts, the largest number.
     """
     patch = 2 * dim * itemsize + dim * FLOAT + 2 * FLOAT
     return Kept(patch + INDEX, row=patch + 2 * INDEX + 2 * FLOAT, gradient=4 * dim * FLOAT)
 
 
-def memory_bytes(batch: Batch, processes: int, kept: Kept) -> dict[str, int]:
-    """Of each process at the peak, in the backward, above its own images; without a backend's workspace of fixed size.
+def memory_bytes(batch: LocalBatch, processes: int, kept: Kept) -> dict[str, int]:
+    """Peak memory of each process above its own images, in the backward, without a backend's workspace of fixed size.
 
-    alpha and beta are there as they came, sorted, and divided by the temperatures. For a GPU this is a bound: there the
-    gathered images go before the backward.
+    alpha and beta are held three times: as received, sorted, and divided by the temperatures. For a GPU the sum is an
+    upper bound, because the gathered images are freed before the backward.
     """
     others = processes > 1
     return {
@@ -129,30 +140,38 @@ class Costs(NamedTuple):
     """CPU seconds of one process.
 
     Attributes:
-        pair: of a pair of a row and a column, at six products.
-        column: of gathering and preparing one column, which the measurements cannot tell apart: both grow with N n.
+        pair: for a pair of a row and a column, with six products.
+        column: for gathering and preparing one column. The measurements cannot separate the two, as both grow with N n.
     """
 
     pair: float
     column: float
 
     def seconds(self, patches: int, processes: int) -> float:
+        """CPU seconds of a step in each process, which has `patches` patches."""
         products = SYMMETRIC_PRODUCTS if processes == 1 else PRODUCTS
         columns = processes * patches
         return self.pair * products / PRODUCTS * patches * columns + self.column * columns
 
 
 def calibrate(measured: Sequence[tuple[int, int, float]]) -> Costs:
-    """The costs with the least squared relative error over (patches, processes, CPU seconds); processes > 1."""
+    """Fits the costs to records (patches, processes > 1, CPU seconds): the least squares of the relative errors."""
     work = np.array([(n * n * processes, n * processes) for n, processes, _ in measured], dtype=float)
     seconds = np.array([s for *_, s in measured])
-    scale = work.max(axis=0)  # counts of pairs and of columns differ by thousands
+    scale = work.max(axis=0)  # the counts of pairs and of columns differ by a factor of thousands
     (pair, column), *_ = np.linalg.lstsq(work / scale / seconds[:, None], np.ones(len(seconds)), rcond=None)
     return Costs(float(pair / scale[0]), float(column / scale[1]))
 
 
 class Links(NamedTuple):
-    """node: GPUs in one; nvlink, network: bytes/s into one GPU, within its node and by its adapter."""
+    """The links of a GPU.
+
+    Attributes:
+        node: GPUs in a node.
+        nvlink: bytes/s into one GPU from its node.
+        network: bytes/s into one GPU through its network adapter.
+        source: where the numbers come from.
+    """
 
     node: int
     nvlink: float
@@ -164,16 +183,16 @@ LINKS = Links(
     node=8,
     nvlink=450e9,
     network=50e9,
-    source="NVIDIA H100 datasheet: NVLink 900 GB/s, both directions together; NVIDIA DGX H100 datasheet: 8 GPUs, "
-    "8 ConnectX-7 adapters of 400 Gb/s InfiniBand (NDR) for them",
+    source="NVIDIA H100 datasheet: NVLink 900 GB/s, both directions together; NVIDIA DGX H100 datasheet: 8 GPUs with "
+    "8 ConnectX-7 adapters of 400 Gb/s InfiniBand (NDR)",
 )
 
 
-def communication(batch: Batch, processes: int, links: Links = LINKS) -> tuple[float, float]:
-    """Seconds to receive everything, best and worst; without latency, and as if the call went the same way.
+def communication(batch: LocalBatch, processes: int, links: Links = LINKS) -> tuple[float, float]:
+    """Seconds to receive everything, in the best and in the worst case; latency is left out.
 
-    At best a byte from another node enters a node once, by any of its adapters, and goes on by NVLink meanwhile. At
-    worst every GPU fetches it by its own adapter, and nothing overlaps.
+    In the best case a byte from another node enters the node once, through any of its adapters, and NVLink passes it on
+    at the same time. In the worst case every GPU receives it through its own adapter, and nothing overlaps.
     """
     near = min(processes, links.node) - 1
     far = processes - 1 - near
@@ -182,24 +201,26 @@ def communication(batch: Batch, processes: int, links: Links = LINKS) -> tuple[f
     return best, near * sent / links.nvlink + far * sent / links.network
 
 
-def preparation(batch: Batch, processes: int, kept: Kept) -> float:
-    """Seconds to make the columns of all, which the backward keeps, if DRAM alone is the limit.
+def preparation(batch: LocalBatch, processes: int, kept: Kept) -> float:
+    """Seconds to prepare the columns of all processes once a step, if DRAM is the only limit.
 
-    Read are SR, and HR twice, since the columns are sorted by its means.
+    SR is read once and HR twice, because the columns are sorted by the means of HR.
     """
     reads = 3 * batch.dim * batch.itemsize
     return processes * batch.patches * (reads + kept.column) / GPUS[GPU].dram
 
 
 class Configuration(NamedTuple):
+    """What is predicted: a label, the images of each process, and a preset."""
+
     label: str
-    batch: Batch
+    batch: LocalBatch
     precision: str
 
 
-def _paper(itemsize: int) -> Batch:
-    """The paper's batch: 32 crops of 128 x 128 with P = 8, D = 192, on every GPU."""
-    return Batch(images=32, channels=3, side=128, patch_size=8, itemsize=itemsize)
+def _paper(itemsize: int) -> LocalBatch:
+    """The paper's batch on every GPU: 32 crops of 128 x 128 pixels with P = 8, so D = 192."""
+    return LocalBatch(images=32, channels=3, side=128, patch_size=8, itemsize=itemsize)
 
 
 CONFIGURATIONS = (
@@ -210,7 +231,7 @@ COUNTS = (8, 16, 32, 64, 128, 256, 512, 1024)  # of GPUs
 
 
 def predictions(gpus: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """A record for each configuration and number of GPUs; times in seconds, two of them are the ends of a bracket."""
+    """A record for each configuration and number of GPUs. Times are in seconds; a pair of times is a bracket."""
     for label, batch, precision in CONFIGURATIONS:
         kept = gpu_kept(batch.dim, 2 if precision == "bf16" else FLOAT)
         for processes in gpus:
@@ -231,9 +252,12 @@ def predictions(gpus: Sequence[int]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _walk(batch: Batch, processes: int, precision: str) -> tuple[float, float]:
-    """Seconds of the pairs, forward and backward: the bracket that `benchmarks.cycles` has for the own columns alone,
-    as often as there are processes, since every block of rows walks over so many times the columns."""
+def _walk(batch: LocalBatch, processes: int, precision: str) -> tuple[float, float]:
+    """The bracket of seconds for the pairs, forward and backward.
+
+    It is the bracket of `benchmarks.cycles` for one process, times the number of processes, because every block of rows
+    walks over that many times the columns.
+    """
     launches = cycles.stored(GPU, batch.patches, batch.dim, precision)
     low, high = (sum(launches[kernel].seconds[end] for kernel in cycles.WALKS) for end in (0, 1))
     return processes * low, processes * high

@@ -1,16 +1,18 @@
-"""The facts -> plain sentences on the threshold and the weight, which claim no more than what was measured."""
+"""The facts in plain sentences about the threshold and the weight, which claim no more than what was measured."""
 
 from __future__ import annotations
 
 import math
 
-from dec_kernels.doctor.examine import STRONGEST, Gradients, Positives, Sweep, Terms, Weight
+from dec_kernels.doctor.examine import STRONGEST, Gradients, Sweep, Terms, Weight
+from dec_kernels.doctor.positives import Positives
 from dec_kernels.spec import Spec
 
 
 def sentences(
     spec: Spec, dim: int, terms: Terms, positives: Positives, sweep: Sweep, gradients: Gradients, weight: Weight
 ) -> list[str]:
+    """What the facts say about the threshold and the weight, for patches of `dim` values."""
     return [
         *_on_the_threshold(spec, dim, positives, sweep),
         *_on_missing_negatives(spec, terms),
@@ -25,25 +27,25 @@ def _on_the_threshold(spec: Spec, dim: int, positives: Positives, sweep: Sweep) 
     tried = sweep["thresholds"]
     bounds = " and ".join(f"{_half(sweep, distance)} with {distance}" for distance in sweep["curves"])
     return [
-        f"At {spec.threshold:g} dB with {spec.distance}, {alone[spec.distance]:.1%} of the rows have only themselves "
-        f"as positive (with {other}: {alone[other]:.1%}). Their Qpos holds nothing but their own SR and HR patch.",
-        f"At least half of the rows have another patch as positive {bounds}; tried were {tried[0]:g} to {tried[-1]:g} "
-        f"dB in steps of {tried[1] - tried[0]:g}.",
-        f"The distances differ by a shift alone: here rmse at t dB is l2 at t - {10 * math.log10(dim):.1f} dB, that is "
-        f"10 log10 of D = {dim}.",
-        "This says which patches the loss takes for similar on these images, not which threshold makes better ones: "
-        "only a training can tell.",
+        f"At {spec.threshold:g} dB with {spec.distance}, {alone[spec.distance]:.1%} of the rows are their own only "
+        f"positive (with {other}: {alone[other]:.1%}). The Qpos of such a row holds only its own SR and HR patch.",
+        f"At least half of the rows have another patch as positive {bounds}. The thresholds tried are {tried[0]:g} to "
+        f"{tried[-1]:g} dB in steps of {tried[1] - tried[0]:g} dB.",
+        f"The two distances differ only by a shift: rmse at t dB is l2 at t - {10 * math.log10(dim):.1f} dB, where the "
+        f"shift is 10 log10(D) and D = {dim}.",
+        "These figures show which patches the loss treats as similar on these images. They do not show which threshold "
+        "gives better images: only training can.",
     ]
 
 
 def _half(sweep: Sweep, distance: str) -> str:
-    """Up to which threshold half of the rows have company."""
+    """Up to which threshold at least half of the rows have another positive."""
     enough = [
         threshold
         for threshold, alone in zip(sweep["thresholds"], sweep["curves"][distance]["alone"], strict=True)
         if alone <= 0.5
     ]
-    return f"up to {max(enough):g} dB" if enough else "nowhere"
+    return f"up to {max(enough):g} dB" if enough else "at no threshold"
 
 
 def _on_missing_negatives(spec: Spec, terms: Terms) -> list[str]:
@@ -51,17 +53,18 @@ def _on_missing_negatives(spec: Spec, terms: Terms) -> list[str]:
     if not missing:
         return []
     return [
-        f"{missing} of {terms['rows']} rows have no negative and add nothing to the loss: within "
-        f"{spec.threshold:g} dB every patch is similar to them."
+        f"{missing} of {terms['rows']} rows have no negative, because every patch is their positive at "
+        f"{spec.threshold:g} dB. These rows add nothing to the loss."
     ]
 
 
 def _on_the_weight(weight: Weight) -> str:
-    aim = f"DECLoss's gradient at {weight['share']:g} of that of {weight['l1_weight']:g} * L1"
+    effect = f"DECLoss's gradient {weight['share']:g} times that of {weight['l1_weight']:g} * L1"
     if weight["weight"] is None:
-        return f"There is no weight that puts {aim}: one of the two gradients is zero here."
+        return f"No loss_weight makes {effect}: one of the two gradients is zero here."
     return (
-        f"loss_weight={weight['weight']:.3g} puts {aim}, on this output; as SR changes in training, so does the ratio."
+        f"loss_weight={weight['weight']:.3g} makes {effect} on this output. The ratio changes as SR changes during "
+        "training."
     )
 
 
@@ -70,7 +73,8 @@ def _on_few_patches(gradients: Gradients) -> list[str]:
     if strongest is None or median is None or strongest < 0.5:
         return []
     return [
-        f"But {STRONGEST:.0%} of the patches hold {strongest:.1%} of DECLoss's squared gradient norm, and the weight "
-        f"follows them. A patch's gradient has the factor 1 / |q|, so near-black patches of SR pull hardest. In the "
-        f"median patch DEC / L1 is {median:.3g}, over the whole batch {gradients['dec_over_l1']:.3g}."
+        f"But {STRONGEST:.0%} of the patches hold {strongest:.1%} of the squared norm of DECLoss's gradient, so they "
+        f"determine the suggested weight. The gradient of a patch has the factor 1 / |q|, so near-black SR patches "
+        f"have the largest gradients. DEC / L1 is {median:.3g} in the median patch and {gradients['dec_over_l1']:.3g} "
+        "over the whole batch."
     ]

@@ -1,4 +1,4 @@
-"""Pairs of any sizes -> one batch of crops, as a training step sees them."""
+"""Cuts pairs of images of any size into one batch of crops, as a training step gets them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import Tensor
 
-from dec_kernels.doctor.arguments import WHOLE
-from dec_kernels.doctor.read import Pair, Source
+from dec_kernels.doctor.options import WHOLE
+from dec_kernels.doctor.pairs import Pair, Source
 from dec_kernels.spec import Spec
 
-# For image files; saved tensors are batches already.
+# Defaults for image files. Saved tensors are a batch already.
 CROP, CROPS = (128, 128), 32
 
 
 class Input(TypedDict):
-    """What was read and what became of it.
+    """What was read and how it was cut.
 
     Attributes:
-        pairs, pairs_used: that were found, and that crops come from.
-        sizes: "H x W" -> number of pairs, as found.
-        crop: (H, W) of the crops, pixels.
-        patches, patch_values: n and D of the batch.
-        notes: sentences on what was changed or left out, and on what looks odd.
+        pairs: number of pairs that were found.
+        pairs_used: number of pairs that were cut into crops.
+        sizes: "H x W" of the images -> number of pairs.
+        crops: number of crops.
+        crop: (H, W) of the crops, in pixels.
+        patches: n of the batch.
+        patch_values: D of the batch.
+        notes: sentences about what was changed or left out, and about unusual values.
     """
 
     pairs: int
@@ -38,29 +41,36 @@ class Input(TypedDict):
     notes: list[str]
 
 
-class Batch(NamedTuple):
-    """sr, hr: (B, C, H, W) float32."""
+class Crops(NamedTuple):
+    """Crops at the same places of SR and HR images.
+
+    Attributes:
+        sr, hr: (B, C, H, W) float32, contiguous.
+        facts: where they come from.
+    """
 
     sr: Tensor
     hr: Tensor
     facts: Input
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Crops:
+        """The same crops with both tensors on `device`."""
         return self._replace(sr=self.sr.to(device), hr=self.hr.to(device))
 
 
-def cut(source: Source, crop: tuple[int, int] | None, crops: int | None, seed: int, spec: Spec) -> Batch:
-    """Crops of the pairs, taken from them in turn, no two of which overlap; deterministic in `seed`.
+def cut(source: Source, crop: tuple[int, int] | None, crops: int | None, seed: int, spec: Spec) -> Crops:
+    """Cuts crops that do not overlap, one from each pair in turn; deterministic in `seed`.
 
     Args:
-        source: what was found.
-        crop: (H, W) in pixels, `WHOLE` for whole images; None for the default, `CROP`, or whole saved tensors.
-        crops: how many at most; None for the default, `CROPS`, or all saved tensors.
-        seed: of the positions, and of the choice among more pairs than crops.
-        spec: says what a patch is.
+        source: the pairs.
+        crop: (H, W) in pixels, or `WHOLE` for whole images. None means `CROP` for image files and `WHOLE` for saved
+            tensors.
+        crops: the largest number of crops. None means `CROPS` for image files, all of them for saved tensors.
+        seed: of the positions, and of the choice among the pairs if there are more pairs than crops.
+        spec: the arguments of the loss: patch_size, scope and max_val are used.
 
     Raises:
-        ValueError: whole images of several sizes, or fewer than two patches to compare.
+        ValueError: whole images have several sizes, or there are fewer than two patches to compare.
     """
     pairs, notes = source.pairs, list(source.notes)
     sizes = Counter(pair.size for pair in pairs)
@@ -73,24 +83,21 @@ def cut(source: Source, crop: tuple[int, int] | None, crops: int | None, seed: i
     used = pairs
     if len(pairs) > crops:
         used = [pairs[i] for i in sorted(torch.randperm(len(pairs), generator=generator)[:crops].tolist())]
-        notes.append(f"{crops} of {len(pairs)} pairs were drawn, one crop of each (seed {seed}).")
+        notes.append(f"{crops} of {len(pairs)} pairs were drawn at random, with one crop of each (seed {seed}).")
     window = _window(crop, sizes, notes)
     counts = _in_turn([(p.size[0] // window[0]) * (p.size[1] // window[1]) for p in used], crops)
-    cut_pairs = [
-        both
-        for pair, count in zip(used, counts, strict=True)
-        for both in _crops(pair, window, count, generator)
-    ]  # fmt: skip
-    sr, hr = (torch.stack(side).contiguous() for side in zip(*cut_pairs, strict=True))
+    cuts = [cut for pair, count in zip(used, counts, strict=True) for cut in _cut(pair, window, count, generator)]
+    sr, hr = (torch.stack(side).contiguous() for side in zip(*cuts, strict=True))
     notes += _leftover_notes(window, spec.patch_size) + _value_notes(sr, hr, spec.max_val)
     patches = patches_of(sr, spec.patch_size)
     compared = patches // (len(sr) if spec.scope == "image" else 1)
     if compared < 2:
         raise ValueError(
-            f"the loss compares patches with each other, and patch_size={spec.patch_size} leaves {compared} of them "
-            f"{'in each image' if spec.scope == 'image' else 'in all'}: {len(sr)} crops of {window[0]} x {window[1]}"
+            f"the loss compares at least 2 patches with each other, but patch_size={spec.patch_size} leaves {compared} "
+            f"{'in each image' if spec.scope == 'image' else 'in all'}, with {len(sr)} crops of {window[0]} x "
+            f"{window[1]} pixels (H x W)"
         )
-    return Batch(
+    return Crops(
         sr,
         hr,
         {
@@ -107,18 +114,18 @@ def cut(source: Source, crop: tuple[int, int] | None, crops: int | None, seed: i
 
 
 def patches_of(images: Tensor, patch_size: int) -> int:
-    """How many patches images (B, C, H, W) have."""
+    """The number of patches of images (B, C, H, W)."""
     return images.shape[0] * (images.shape[2] // patch_size) * (images.shape[3] // patch_size)
 
 
-def window_of(sr: Tensor, hr: Tensor, patch_size: int, most: int) -> tuple[Tensor, Tensor]:
-    """The first images of a batch, or a window of the first, with at most `most` patches; at least one."""
+def window_of(sr: Tensor, hr: Tensor, patch_size: int, max_patches: int) -> tuple[Tensor, Tensor]:
+    """The first images of a batch, or a window of the first image, with 1 to `max_patches` patches."""
     height, width = (side // patch_size for side in sr.shape[2:])
-    if height * width <= most:
-        images = most // (height * width)
+    if height * width <= max_patches:
+        images = max_patches // (height * width)
         return sr[:images], hr[:images]
-    rows = min(height, int(most**0.5))
-    columns = min(width, most // rows)
+    rows = min(height, int(max_patches**0.5))
+    columns = min(width, max_patches // rows)
     inside = (slice(1), slice(None), slice(rows * patch_size), slice(columns * patch_size))
     return sr[inside], hr[inside]
 
@@ -127,16 +134,18 @@ def _window(crop: tuple[int, int], sizes: Counter[tuple[int, int]], notes: list[
     if crop == WHOLE:
         if len(sizes) > 1:
             listed = ", ".join(f"{height} x {width}" for height, width in sizes)
-            raise ValueError(f"crop=whole takes images of one size, got {listed} (H x W)")
+            raise ValueError(f"--crop whole needs images of one size, got {listed} (H x W)")
         return next(iter(sizes))
     height, width = (min(wanted, *(size[axis] for size in sizes)) for axis, wanted in enumerate(crop))
     if (height, width) != crop:
-        notes.append(f"Crops are {height} x {width} instead of {crop[0]} x {crop[1]}: the smallest image has no more.")
+        notes.append(
+            f"Crops are {height} x {width} instead of {crop[0]} x {crop[1]}, as the smallest image is no larger."
+        )
     return height, width
 
 
 def _in_turn(room: list[int], total: int) -> list[int]:
-    """How many of `total` go to each, one at a time in turn, to none more than it has room for."""
+    """Deals out `total` one at a time in turn, to each no more than its room."""
     counts = [0] * len(room)
     while sum(counts) < min(total, sum(room)):
         for index, limit in enumerate(room):
@@ -145,10 +154,10 @@ def _in_turn(room: list[int], total: int) -> list[int]:
     return counts
 
 
-def _crops(
+def _cut(
     pair: Pair, window: tuple[int, int], count: int, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """`count` cells of a grid of windows that is moved at random within the image, cells drawn at random."""
+    """SR and HR in `count` random cells of a grid of windows, whose origin in the image is random."""
     sr, hr = pair.load()
     cells = [side // step for side, step in zip(pair.size, window, strict=True)]
     slack = [side % step for side, step in zip(pair.size, window, strict=True)]
@@ -164,8 +173,8 @@ def _leftover_notes(window: tuple[int, int], patch_size: int) -> list[str]:
     if not (rows or columns):
         return []
     return [
-        f"Of each crop {rows} rows and {columns} columns of pixels are outside of all patches: "
-        f"patch_size={patch_size} does not divide {window[0]} x {window[1]}."
+        f"No patch covers {rows} rows and {columns} columns of pixels of each crop, because patch_size={patch_size} "
+        f"does not divide {window[0]} x {window[1]}."
     ]
 
 
@@ -174,9 +183,9 @@ def _value_notes(sr: Tensor, hr: Tensor, max_val: float) -> list[str]:
     for name, images in (("SR", sr), ("HR", hr)):
         low, high = images.min().item(), images.max().item()
         if low < 0 or high > max_val:
-            notes.append(f"{name} has values from {low:.4g} to {high:.4g}, outside of [0, max_val={max_val:g}].")
+            notes.append(f"{name} has values from {low:.4g} to {high:.4g}, outside [0, max_val={max_val:g}].")
     if hr.max().item() < max_val / 50:
-        notes.append(f"No value of HR is above {hr.max().item():.3g}: is max_val={max_val:g} right?")
+        notes.append(f"The largest value of HR is {hr.max().item():.3g}: check that max_val={max_val:g} is right.")
     if torch.equal(sr, hr):
-        notes.append("SR and HR are identical in every pixel, so L1 and MSE have no gradient to compare with.")
+        notes.append("SR and HR are identical, so L1 and MSE have no gradient to compare with.")
     return notes

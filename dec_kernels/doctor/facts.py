@@ -1,31 +1,39 @@
-"""All that the doctor finds out about a batch, computed once: what the tables, the JSON and the plot show."""
+"""All that the doctor finds out about a batch, computed once; the tables, the JSON and the plot show it."""
 
 from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from dec_kernels.doctor import advice, examine
-from dec_kernels.doctor.backends import Check, Cost, checks, costs
-from dec_kernels.doctor.crops import Batch, Input
+from dec_kernels.doctor import advice, examine, positives
+from dec_kernels.doctor.checks import Check, checks
+from dec_kernels.doctor.costs import Cost, costs
+from dec_kernels.doctor.crops import Crops, Input
 from dec_kernels.environment import device_name
 from dec_kernels.spec import Spec
 
 
 class Facts(TypedDict):
-    """Attributes:
-    input: what was read and cut.
-    settings: the loss's arguments.
-    device: its name.
-    terms, positives, gradients, weight, sweep: see `dec_kernels.doctor.examine`.
-    backends, checks: of each backend, see `dec_kernels.doctor.backends`.
-    advice: sentences.
+    """What the doctor found.
+
+    Attributes:
+        input: what was read and how it was cut.
+        settings: the arguments of the loss.
+        device: name of the device.
+        terms: the loss and its terms.
+        positives: positives per row at the chosen threshold.
+        gradients: the gradients of DECLoss, L1 and MSE.
+        weight: the suggested loss_weight.
+        sweep: the curves over the threshold.
+        backends: the cost of each backend.
+        checks: the errors of each backend that can run.
+        advice: sentences about the threshold and the weight.
     """
 
     input: Input
     settings: dict[str, Any]
     device: str
     terms: examine.Terms
-    positives: examine.Positives
+    positives: positives.Positives
     gradients: examine.Gradients
     weight: examine.Weight
     sweep: examine.Sweep
@@ -34,11 +42,18 @@ class Facts(TypedDict):
     advice: list[str]
 
 
-def gather(batch: Batch, spec: Spec, *, share: float, l1_weight: float, seed: int) -> Facts:
-    """Examines a batch with the loss's arguments in `spec`; `share` and `l1_weight` as in `examine.weight`."""
+def gather(batch: Crops, spec: Spec, *, share: float, l1_weight: float, seed: int) -> Facts:
+    """Examines a batch.
+
+    Args:
+        batch: the crops.
+        spec: the arguments of the loss.
+        share, l1_weight: as in `examine.weight`.
+        seed: of the sample of rows whose positives are counted.
+    """
     sr, hr, read = batch
     terms = examine.terms(sr, hr, spec)
-    positives, counts = examine.neighbours(hr, spec, seed)
+    found, counts = positives.examine(hr, spec, examine.THRESHOLDS, seed)
     gradients = examine.gradients(sr, hr, spec)
     weight = examine.weight(gradients, share, l1_weight)
     sweep = examine.sweep(sr, hr, spec, counts)
@@ -47,11 +62,11 @@ def gather(batch: Batch, spec: Spec, *, share: float, l1_weight: float, seed: in
         "settings": dict(vars(spec)),
         "device": device_name(sr.device),
         "terms": terms,
-        "positives": positives,
+        "positives": found,
         "gradients": gradients,
         "weight": weight,
         "sweep": sweep,
         "backends": costs(sr, hr, spec),
         "checks": checks(sr, hr, spec),
-        "advice": advice.sentences(spec, read["patch_values"], terms, positives, sweep, gradients, weight),
+        "advice": advice.sentences(spec, read["patch_values"], terms, found, sweep, gradients, weight),
     }

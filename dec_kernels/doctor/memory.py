@@ -1,4 +1,4 @@
-"""The extra memory of one call, at its peak."""
+"""The peak extra memory of one call."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 
 
 def peak_extra_bytes(call: Callable[[], object]) -> int:
-    """How far the resident set of this process rises while `call` runs, at its peak. Linux only."""
-    ctypes.CDLL(None).malloc_trim(0)  # what is free already must not hide what the call asks for
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is resident now
+    """How many bytes the resident set of this process grows by while `call` runs, at its peak. Linux only."""
+    ctypes.CDLL(None).malloc_trim(0)  # memory that is free already would hide what the call asks for
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to what is resident now
     before = _high_water_bytes()
     call()
     return _high_water_bytes() - before
 
 
 def peak_extra_bytes_on_cuda(call: Callable[[], object]) -> int:
-    """How far PyTorch's allocator rises while `call` runs on the current CUDA device, at its peak."""
+    """How many bytes PyTorch allocates on the current CUDA device while `call` runs, at its peak."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()

@@ -1,4 +1,4 @@
-"""The sweep over thresholds as a picture."""
+"""Draws the curves over the threshold."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"l2": "#0072B2", "rmse": "#D55E00"}  # of Okabe and Ito's palette, which the colour-blind tell apart
 TITLES = {
-    "alone": "Rows whose only positive is themselves",
-    "positives": "Positives per row, mean",
+    "alone": "Rows that are their own only positive",
+    "positives": "Mean positives per row",
     "loss": "Loss L",
     "gradient_ratio": "Gradient norm, DECLoss / L1",
 }
@@ -53,7 +53,7 @@ def draw(facts: Facts, path: Path) -> None:
     alone.legend(frameon=False, title="distance")
     chosen = f"{settings['threshold']:g} dB, {settings['distance']}"
     figure.suptitle(
-        f"DECLoss over thresholds (dashed: chosen, {chosen})", x=0.01, ha="left", fontsize=13, fontweight="bold"
+        f"DECLoss over the threshold (dashed: {chosen}, as chosen)", x=0.01, ha="left", fontsize=13, fontweight="bold"
     )
     figure.supxlabel(_note(facts), fontsize=8, color="#666666", x=0.01, ha="left")
     figure.savefig(path, format="png")
@@ -71,5 +71,5 @@ def _note(facts: Facts) -> str:
     sweep, read = facts["sweep"], facts["input"]
     return (
         f"P = {facts['settings']['patch_size']}, D = {read['patch_values']}, n = {read['patches']:,} patches. "
-        f"Above: the positives of {sweep['rows']:,} of them. Below: the loss of the first {sweep['loss_patches']:,}."
+        f"Top: positives of {sweep['rows']:,} rows. Bottom: loss of the first {sweep['loss_patches']:,} patches."
     )

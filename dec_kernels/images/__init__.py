@@ -1,7 +1,7 @@
-"""Image files in: which of them a source names, and what they hold. One way for the trainer, predict and the doctor.
+"""Finds and reads image files, in the same way for the trainer, `predict` and the doctor.
 
-``find`` lists files, ``header`` says all there is to know of a file before its pixels, ``read`` decodes them, and
-``profile`` says what an ICC profile means.
+`find` lists files, `header` reads what is known of a file before its pixels are decoded, `read` decodes the pixels, and
+`icc` interprets ICC profiles.
 """
 
 from dec_kernels.images.find import SKIMAGE, SUFFIXES, Listing, find_images, list_images, printable, some_of
@@ -15,7 +15,7 @@ from dec_kernels.images.header import (
     max_pixels,
     read_header,
 )
-from dec_kernels.images.profile import is_for_rgb, other_than_srgb
+from dec_kernels.images.icc import is_for_rgb, other_than_srgb
 from dec_kernels.images.read import READER, read_image
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""Adapters that put DECLoss into other people's trainers.
+"""Adapters that make DECLoss available in other training frameworks.
 
-Each module here imports the framework that it is for; `import dec_kernels` imports none of them.
+Each adapter imports its framework, so `import dec_kernels` does not import the adapters.
 """
 
 import functools
@@ -9,31 +9,36 @@ from typing import Any
 
 
 def missing(framework: str, install: str, error: ImportError) -> ImportError:
-    """What an adapter raises where importing its `framework` ended in `error`; `install` says how."""
-    return ImportError(
-        f"this adapter needs {framework}, and importing that failed: {error}. {install} "
-        "dec_kernels itself does not need it."
-    )
+    """The error that an adapter raises if its framework cannot be imported.
+
+    Args:
+        framework: its name.
+        install: a sentence that says how to install it.
+        error: the exception that the import raised.
+    """
+    return ImportError(f"this adapter needs {framework}, but importing it failed: {error}. {install}")
 
 
 def register(registry: Any, *losses: type) -> None:
-    """Enter the `losses` under their class names. A name that is taken stays its owner's, with a warning."""
+    """Registers losses under their class names; warns of a name that is taken, and leaves that entry as it is."""
     for loss in losses:
         if loss.__name__ in registry:
-            warnings.warn(f"{loss.__name__} is registered already, by another package; it is left so", stacklevel=2)
+            warnings.warn(
+                f"the name {loss.__name__} is registered already, so dec_kernels does not register it", stacklevel=2
+            )
         else:
             registry.register(loss)
 
 
 def warn_where_ignored(base: Any, registry: Any) -> None:
-    """Let every model that derives from `base` and has no slot for `dec_opt` warn of one in its config.
+    """Makes every model warn if its config has `dec_opt` and the model does not use it.
 
     Args:
-        base: the class that all models of the framework derive from; it is made with the config. Models with the slot
-            have the attribute `takes_dec_opt`.
-        registry: the framework's models, from which the warning takes the names of those with the slot.
+        base: the base class of all models of the framework, whose first argument is the config. Models that use
+            `dec_opt` have the attribute `takes_dec_opt`.
+        registry: the registry of the framework's models; the warning lists those that use `dec_opt`.
     """
-    # The frameworks ignore options that they do not know: the training would run to its end without the loss.
+    # The frameworks ignore options that they do not know, so the training would run to its end without the loss.
     init = base.__init__
 
     @functools.wraps(init)
@@ -41,8 +46,8 @@ def warn_where_ignored(base: Any, registry: Any) -> None:
         if (opt.get("train") or {}).get("dec_opt") and not hasattr(self, "takes_dec_opt"):
             names = [name for name, model in registry if hasattr(model, "takes_dec_opt")]
             warnings.warn(
-                f"dec_opt has no effect: the model {type(self).__name__} ignores it and trains without DECLoss. Models "
-                f"that take it, as model_type: {', '.join(names)}",
+                f"dec_opt has no effect: {type(self).__name__} ignores it and trains without DECLoss. Set model_type "
+                f"to a model that uses it: {', '.join(names)}",
                 stacklevel=2,
             )
         init(self, opt)

@@ -1,9 +1,8 @@
-"""DECLoss for BasicSR: registers the loss, and models that have a slot for it, `dec_opt` in the `train:` section.
+"""DECLoss for BasicSR: registers the loss, and models that use it if the `train:` section has `dec_opt`.
 
     python -m dec_kernels.integrations.basicsr -opt train.yml
 
-is BasicSR's own training after these registrations, with the same arguments; `experiments/` comes into the folder where
-it is started.
+registers them and runs BasicSR's own training with the same arguments. It writes `experiments/` to the current folder.
 """
 
 import os
@@ -29,7 +28,7 @@ except ImportError as error:
 
 
 class DetailEnhancedContrastiveLoss(DECLoss):
-    """The same loss, for where the name DECLoss is taken."""
+    """The same loss, for use if the name DECLoss is taken."""
 
 
 register(LOSS_REGISTRY, DECLoss, DetailEnhancedContrastiveLoss)
@@ -37,18 +36,18 @@ register(LOSS_REGISTRY, DECLoss, DetailEnhancedContrastiveLoss)
 
 @MODEL_REGISTRY.register()
 class DECSRModel(SRModel):
-    """BasicSR's SRModel with a loss more, built from `dec_opt` and logged as `l_g_dec`.
+    """BasicSR's SRModel with one more loss, which is built from `dec_opt` and logged as `l_g_dec`.
 
-    In front of another model it does the same there: ``class Mine(DECSRModel, TheirModel)``.
+    Any other model gets the loss in the same way: `class Mine(DECSRModel, TheirModel)`.
 
     Raises:
         ValueError: the `train:` section has no `dec_opt`.
     """
 
-    # BasicSR's optimize_parameters sums fixed slots in a local variable and takes the step itself. A copy with one loss
-    # more would have to follow each model in each version. But the gradient of a sum is the sum of the gradients: where
-    # that of the other losses arrives at the network's output, DEC's is added. So DEC takes part wherever they do, and
-    # costs nothing in iterations that train the discriminator alone.
+    # BasicSR's optimize_parameters adds up fixed losses in a local variable and takes the step itself. A copy with one
+    # more loss would have to follow every model in every version. But the gradient of a sum is the sum of the
+    # gradients: when the gradient of the other losses arrives at the network's output, that of DECLoss is added there.
+    # So DECLoss is used whenever the others are, and costs nothing in iterations that train only the discriminator.
 
     takes_dec_opt = True
 
@@ -65,7 +64,7 @@ class DECSRModel(SRModel):
         self.net_g.register_forward_hook(self._add_dec)
 
     def dec_target(self) -> Tensor:
-        """The images that the network's output is compared with, (B, C, H, W)."""
+        """The target of DECLoss, (B, C, H, W)."""
         return self.gt
 
     def reduce_loss_dict(self, loss_dict: dict[str, Tensor]) -> dict[str, float]:
@@ -77,7 +76,7 @@ class DECSRModel(SRModel):
     def _add_dec(self, net_g: torch.nn.Module, inputs: Any, output: Tensor) -> None:
         if not output.requires_grad:  # validation
             return
-        # A hook that held the output itself would keep it alive: the output holds its hooks.
+        # The output holds its hooks, so a hook that held the output would keep it alive.
         sr = output.detach().requires_grad_()
 
         def add(gradient: Tensor) -> Tensor:
@@ -108,7 +107,7 @@ warn_where_ignored(BaseModel, MODEL_REGISTRY)
 
 
 def main() -> None:
-    """BasicSR's training, as the arguments of the process say, with the current folder as its root."""
+    """Runs BasicSR's training with the arguments of the process, in the current folder."""
     train_pipeline(os.getcwd())
 
 

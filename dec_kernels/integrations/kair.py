@@ -1,8 +1,8 @@
-"""DECLoss for KAIR: gives its models a slot for it, `dec_opt` in the "train" section, logged as `DEC_loss`.
+"""DECLoss for KAIR: makes its models use the loss if the "train" section has "dec_opt".
 
     python -m dec_kernels.integrations.kair main_train_psnr.py --opt options/train.json
 
-is that script of KAIR's after this, in the folder of its checkout, with the script's own arguments.
+changes the models and runs that script of KAIR with its own arguments; start it in the folder of KAIR's checkout.
 """
 
 import functools
@@ -25,7 +25,7 @@ except ImportError as error:
 
 
 class PixelAndDEC(torch.nn.Module):
-    """A model's pixel loss plus `share` times DECLoss, whose value goes into the model's log."""
+    """A model's pixel loss plus `share` times DECLoss, whose value is logged as `DEC_loss`."""
 
     def __init__(self, pixel: torch.nn.Module, dec: DECLoss, share: float, model: Any) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class PixelAndDEC(torch.nn.Module):
         return self.pixel(sr, hr) + self.share * dec
 
 
-def add_slot(model_class: Any) -> None:
-    """Let `model_class.define_loss` add what `dec_opt` in the train section says to the pixel loss.
+def add_dec_opt(model_class: Any) -> None:
+    """Makes `model_class.define_loss` add DECLoss to the pixel loss if the train section has `dec_opt`.
 
-    KAIR has no registries: which classes a config can name is written in its select_model.py, and the losses of each in
-    its `define_loss`. So the classes are changed where they are, and those that derive from them with them.
+    KAIR has no registries: its select_model.py lists the classes that a config can name, and the `define_loss` of each
+    class lists its losses. So this changes the class itself, and with it the classes that derive from it.
     """
     define_loss: Callable[[Any], None] = model_class.define_loss
 
@@ -53,19 +53,19 @@ def add_slot(model_class: Any) -> None:
             return
         weight = self.opt_train["G_lossfn_weight"]
         if not weight > 0:
-            raise ValueError(f"dec_opt needs G_lossfn_weight above 0, since it goes with the pixel loss; got {weight}")
-        # The trainer multiplies the result by G_lossfn_weight, which is the pixel loss's alone.
+            raise ValueError(f"dec_opt is added to the pixel loss, so G_lossfn_weight must be above 0, got {weight}")
+        # KAIR multiplies the sum by G_lossfn_weight, which is meant for the pixel loss alone.
         self.G_lossfn = PixelAndDEC(self.G_lossfn, DECLoss(**options).to(self.device), 1 / weight, self)
 
     model_class.define_loss = define
 
 
-add_slot(ModelPlain)
-add_slot(ModelGAN)
+add_dec_opt(ModelPlain)
+add_dec_opt(ModelGAN)
 
 
 def main() -> None:
-    """Run a script of KAIR's, the first argument of the process, with the arguments after it."""
+    """Runs the script of KAIR that the first argument of the process names, with the other arguments."""
     if len(sys.argv) < 2:
         sys.exit("usage: python -m dec_kernels.integrations.kair main_train_psnr.py --opt options/train.json")
     del sys.argv[0]

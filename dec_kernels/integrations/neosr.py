@@ -1,7 +1,7 @@
-"""DECLoss for neosr: importing this module registers `type = "dec_loss"` for the loss slots of a TOML config.
+"""DECLoss for neosr: importing this module registers `type = "dec_loss"` for the losses of a TOML config.
 
-neosr imports only the losses in its own folder: ``dec-kernels install-shim neosr PATH`` writes a file there that
-imports this module.
+neosr imports only the losses in its own folder. `dec-kernels install-shim neosr PATH` writes a file there that imports
+this module.
 """
 
 from dec_kernels import DECLoss
@@ -14,11 +14,11 @@ except ImportError as error:
 
 
 class dec_loss(DECLoss):
-    """`dec_kernels.DECLoss` under a name of neosr's style; the arguments are the same, loss_weight included."""
+    """`dec_kernels.DECLoss` under a name in neosr's style, with the same arguments, including `loss_weight`."""
 
 
 class detail_enhanced_contrastive_loss(DECLoss):
-    """The same loss, for where the name dec_loss is taken."""
+    """The same loss, for use if the name dec_loss is taken."""
 
 
 register(LOSS_REGISTRY, dec_loss, detail_enhanced_contrastive_loss)

@@ -1,7 +1,7 @@
-"""Models for neosr with a slot for DECLoss, `[train.dec_opt]`: importing this module registers `dec_image`, `dec_otf`.
+"""Models for neosr that use DECLoss, `[train.dec_opt]`: importing this module registers `dec_image` and `dec_otf`.
 
-neosr imports only the models in its own folder: ``dec-kernels install-shim neosr PATH`` writes a file there that
-imports this module.
+neosr imports only the models in its own folder. `dec-kernels install-shim neosr PATH` writes a file there that imports
+this module.
 """
 
 from typing import Any
@@ -18,20 +18,20 @@ try:
 except ImportError as error:
     raise missing("neosr", "Clone https://github.com/neosr-project/neosr and run in that folder.", error) from error
 
-# Slots that neosr calls with the output and the target, and whose presence changes nothing else.
+# Losses of neosr that are called with the output and the target, and whose presence changes nothing else.
 SLOTS = ("kl", "ncc", "ff", "ldl")
 
 
 @MODEL_REGISTRY.register()
 class dec_image(image):
-    """neosr's `image` with a loss more, built from `dec_opt` and logged as `l_g_dec`.
+    """neosr's `image` with one more loss, which is built from `dec_opt` and logged as `l_g_dec`.
 
     Raises:
         ValueError: the `train` section has no `dec_opt`, or all of `SLOTS` are in use.
     """
 
-    # neosr sums fixed slots in a local variable, scales the sum for AMP and divides it for gradient accumulation. A
-    # slot that the config leaves free gets all of that as it is.
+    # neosr adds up fixed losses in a local variable, scales the sum for AMP and divides it for gradient accumulation. A
+    # loss in the place of one that the config does not use gets the same treatment.
 
     takes_dec_opt = True
 
@@ -45,8 +45,8 @@ class dec_image(image):
         free = [slot for slot in SLOTS if not train.get(f"{slot}_opt")]
         if not free:
             raise ValueError(
-                f"{type(self).__name__} puts dec_opt into a free slot for losses, and "
-                f"{', '.join(f'{slot}_opt' for slot in SLOTS)} are all in use: one of them has to go"
+                f"{type(self).__name__} puts dec_opt in the place of an unused loss, but "
+                f"{', '.join(f'{slot}_opt' for slot in SLOTS)} are all in use: remove one of them"
             )
         train[f"{free[0]}_opt"] = train["dec_opt"]
         self.dec_name = f"l_g_{free[0]}"

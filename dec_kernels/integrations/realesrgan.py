@@ -1,17 +1,18 @@
-"""DECLoss for Real-ESRGAN: registers its two models with a slot for it, `dec_opt` in the `train:` section.
+"""DECLoss for Real-ESRGAN: registers versions of its two models that use the loss, `dec_opt` in the `train:` section.
 
     python -m dec_kernels.integrations.realesrgan -opt train.yml
 
-is Real-ESRGAN's own training after these registrations, with the same arguments; `experiments/` comes into the folder
-where it is started.
+registers them and runs Real-ESRGAN's own training with the same arguments. It writes `experiments/` to the current
+folder.
 """
 
 from torch import Tensor
 
 from dec_kernels.integrations import missing
-from dec_kernels.integrations.basicsr import MODEL_REGISTRY, DECSRModel, main
+from dec_kernels.integrations.basicsr import DECSRModel, main
 
 try:
+    from basicsr.utils.registry import MODEL_REGISTRY
     from realesrgan.models.realesrgan_model import RealESRGANModel
     from realesrgan.models.realesrnet_model import RealESRNetModel
 except ImportError as error:
@@ -22,8 +23,8 @@ except ImportError as error:
 class DECRealESRGANModel(DECSRModel, RealESRGANModel):
     """Real-ESRGAN's RealESRGANModel with `dec_opt`.
 
-    At the top of the config, `dec_gt_usm` beside l1_gt_usm, percep_gt_usm and gan_gt_usm says whether DEC's target is
-    the sharpened one; without it DEC takes the same target as L1.
+    The option `dec_gt_usm` at the top of the config, beside l1_gt_usm, percep_gt_usm and gan_gt_usm, says whether the
+    target of DECLoss is sharpened. Without it, DECLoss has the same target as L1.
     """
 
     def dec_target(self) -> Tensor:

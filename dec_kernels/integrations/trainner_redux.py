@@ -1,6 +1,6 @@
 """DECLoss for traiNNer-redux: importing this module registers `type: decloss` for the list `train: losses:`.
 
-traiNNer-redux imports only the losses in its own folder: ``dec-kernels install-shim traiNNer-redux PATH`` writes a file
+traiNNer-redux imports only the losses in its own folder. `dec-kernels install-shim traiNNer-redux PATH` writes a file
 there that imports this module.
 """
 
@@ -22,17 +22,18 @@ except ImportError as error:
 
 
 class DECLoss(dec_kernels.DECLoss):
-    """`dec_kernels.DECLoss` in traiNNer-redux's convention: the trainer multiplies by abs(loss_weight), not the loss.
+    """`dec_kernels.DECLoss` in traiNNer-redux's convention, where the trainer multiplies the loss by abs(loss_weight).
 
-    The arguments are those of `dec_kernels.DECLoss`, as a config can hold them. traiNNer-redux makes the JSON schema of
-    its configs from this signature, so each stands here with its type and its default.
+    The arguments are those of `dec_kernels.DECLoss` that a config can hold. traiNNer-redux derives the JSON schema of
+    its configs from this signature, so all types and defaults are repeated here.
 
     Args:
-        loss_weight: the factor that the trainer applies; below 0, it passes the upscaled input as the target.
-        process_group: "world" takes negatives from all processes.
+        loss_weight: the factor that the trainer applies. If it is negative, the trainer passes the upscaled input as
+            the target.
+        process_group: "world" takes negatives from all ranks.
 
     Raises:
-        TypeError, ValueError: those of `dec_kernels.DECLoss`.
+        TypeError, ValueError: as `dec_kernels.DECLoss`.
     """
 
     def __init__(
@@ -71,21 +72,21 @@ class DECLoss(dec_kernels.DECLoss):
 
     @property
     def loss_weight(self) -> float:
-        """The trainer's factor, which can be set; it is no part of the loss."""
+        """The factor that the trainer applies; the loss itself does not use it."""
         return self._loss_weight
 
     @loss_weight.setter
     def loss_weight(self, loss_weight: float) -> None:
-        self._loss_weight = Spec(loss_weight=loss_weight).loss_weight  # checks it: YAML reads 1e-2 as a string
+        self._loss_weight = Spec(loss_weight=loss_weight).loss_weight  # raises: YAML reads 1e-2 as a string
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """The loss without its weight; images and errors as in `dec_kernels.DECLoss`."""
-        # A teacher, or a weight below 0, makes the target in inference mode. A compiled graph cannot ask for that.
+        """The loss without its weight; images and errors are those of `dec_kernels.DECLoss`."""
+        # A teacher, or a negative weight, makes the target in inference mode. A compiled graph cannot detect that.
         return super().forward(sr, hr.clone() if torch.compiler.is_dynamo_compiling() else hr)
 
 
 class DetailEnhancedContrastiveLoss(DECLoss):
-    """The same loss, for where the name DECLoss is taken."""
+    """The same loss, for use if the name DECLoss is taken."""
 
 
 register(LOSS_REGISTRY, DECLoss, DetailEnhancedContrastiveLoss)

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -23,7 +26,10 @@ def test_agrees_with_reference(name, copies):
     expected = dec_loss(truth, hr.double(), backend="reference")
     expected.backward()
 
-    loss, grad = COMPETITORS[name].step(sr.clone().requires_grad_(), hr, 8)
+    competitor = COMPETITORS[name]
+    if name == "compile":  # with Inductor it would compile for half a minute; Inductor's code is PyTorch's to test
+        competitor = replace(competitor, loss=partial(competitor.loss, compiler="aot_eager"))
+    loss, grad = competitor.step(sr.clone().requires_grad_(), hr, 8)
 
     error = 1e-2 if "bf16" in name else 1e-5
     assert loss.item() == pytest.approx(expected.item(), rel=error)

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,11 +41,11 @@ def test_follows_links_and_passes_over_hidden_files(photographs: Path, tmp_path:
 
 
 def test_names_what_it_cannot_find(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"ships no image 'nobody'; it ships .*astronaut"):
+    with pytest.raises(FileNotFoundError, match=r"'nobody'.*astronaut"):
         find_images("skimage:nobody")
-    with pytest.raises(FileNotFoundError, match=r"no file or folder 'astronaut'.*skimage:NAME"):
+    with pytest.raises(FileNotFoundError, match=r"'astronaut'.*skimage:NAME"):
         find_images("astronaut")
-    with pytest.raises(FileNotFoundError, match=r"holds no image; looked for \.bmp"):
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(repr(str(tmp_path)))} holds no image: looked for \.bmp"):
         find_images(str(tmp_path))
 
 
@@ -90,7 +91,7 @@ def test_links_that_lead_nowhere_are_left_to_the_reader(tmp_path: Path) -> None:
     (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
     assert found(tmp_path) == ["gone.png", "round.png"]
     for path in find_images(str(tmp_path)):
-        with pytest.raises(UnreadableImageError, match=f"cannot read .*{path.name} as an image: .+"):
+        with pytest.raises(UnreadableImageError, match=path.name):
             image_size(path)
 
 
@@ -107,7 +108,7 @@ def test_counts_the_formats_that_are_not_read(tmp_path: Path) -> None:
     assert some_of(listing.passed_over[:1]) == f"1 file, {tmp_path}/deeper/y.GIF"
     for path in listing.images:
         path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"holds no image; .*passed over 3 files, .*y\.GIF first"):
+    with pytest.raises(FileNotFoundError, match=r"3 files, .*y\.GIF"):
         find_images(str(tmp_path))
 
 
@@ -135,5 +136,5 @@ def test_a_name_that_begins_as_a_home_does(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "~old pictures").mkdir()
     (tmp_path / "~old pictures" / "a.png").touch()
     assert find_images("~old pictures") == [Path("~old pictures/a.png")]
-    with pytest.raises(FileNotFoundError, match="no file or folder '~older pictures'"):
+    with pytest.raises(FileNotFoundError, match="'~older pictures'"):
         find_images("~older pictures")

@@ -1,3 +1,4 @@
+import errno
 import os
 import struct
 import threading
@@ -25,7 +26,7 @@ from dec_kernels.images.header import opened
 
 
 def png(path: Path, height: int, width: int, bits: int = 8, chunks: tuple[tuple[bytes, bytes], ...] = ()) -> Path:
-    """A gray PNG whose pixels are damaged; ``chunks`` stand behind them."""
+    """A gray PNG whose pixels are damaged, followed by `chunks`."""
     header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n"
     for kind, body in ((b"IHDR", header), (b"IDAT", b"no pixels"), *chunks, (b"IEND", b"")):
@@ -41,7 +42,7 @@ def test_pixels_are_not_decoded(tmp_path: Path) -> None:
     path = png(tmp_path / "x.png", 20, 30, bits=16, chunks=((b"eXIf", body),))
     assert read_header(path) == ((20, 30), 6, 16, False, None)
     assert image_size(path) == (30, 20)
-    with pytest.raises(UnreadableImageError, match=r"cannot read .*x\.png as an image"):
+    with pytest.raises(UnreadableImageError, match=r"x\.png"):
         read_image(path)
 
 
@@ -85,7 +86,7 @@ def test_the_limit_on_pixels_is_a_setting(tmp_path: Path, monkeypatch: pytest.Mo
     large, before = png(tmp_path / "large.png", 14_000, 14_000), Image.MAX_IMAGE_PIXELS
     with pytest.raises(
         UnreadableImageError,
-        match=r"cannot read .*large\.png as an image: .*14000 x 14000 .*178956970: DEC_KERNELS_MAX_PIXELS=196000000 ",
+        match=r"large\.png.*14000 x 14000.*178956970.*DEC_KERNELS_MAX_PIXELS=196000000$",
     ):
         image_size(large)
     with warnings.catch_warnings():
@@ -94,7 +95,7 @@ def test_the_limit_on_pixels_is_a_setting(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv(MAX_PIXELS, "196000000")
         assert image_size(large) == (14_000, 14_000)
     monkeypatch.setenv(MAX_PIXELS, "99")
-    with pytest.raises(UnreadableImageError, match=r"10 x 10 pixels, and the limit is 99: DEC_KERNELS_MAX_PIXELS=100 "):
+    with pytest.raises(UnreadableImageError, match=r"x\.png.*10 x 10.*99.*DEC_KERNELS_MAX_PIXELS=100$"):
         read_image(png(tmp_path / "x.png", 10, 10))
     assert before == Image.MAX_IMAGE_PIXELS
 
@@ -103,7 +104,7 @@ def test_16_bits_have_the_limit_of_opencv_too(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv(MAX_PIXELS, str(2**40))
     assert image_size(png(tmp_path / "x.png", 2**15, 2**15 + 1, bits=8)) == (2**15, 2**15 + 1)
     assert image_size(png(tmp_path / "x.png", 2**15, 2**15, bits=16)) == (2**15, 2**15)
-    with pytest.raises(UnreadableImageError, match=r"x\.png .*32768 x 32769 pixels.* OpenCV.* 1073741824"):
+    with pytest.raises(UnreadableImageError, match=r"x\.png.*32768 x 32769.*1073741824"):
         image_size(png(tmp_path / "x.png", 2**15, 2**15 + 1, bits=16))
 
 
@@ -148,13 +149,13 @@ def test_names_the_reason(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "signed8.tif", np.zeros((4, 4), np.int8))
     cv2.imwrite(str(tmp_path / "float.tif"), np.zeros((4, 4, 3), np.float32))
     for name, reason in (
-        ("gif.png", "none of BMP, JPEG, PNG, TIFF, WEBP"),
-        ("pipe.png", "it is no file"),
-        ("folder.png", "it is no file"),
-        ("nowhere.png", "No such file or directory"),
-        ("signed.tif", "unsigned whole numbers"),
-        ("signed8.tif", "unsigned whole numbers"),
-        ("float.tif", "of a kind that Pillow does not read"),
+        ("gif.png", "BMP, JPEG, PNG, TIFF, WEBP"),
+        ("pipe.png", "not a file"),
+        ("folder.png", "not a file"),
+        ("nowhere.png", os.strerror(errno.ENOENT)),
+        ("signed.tif", "unsigned"),
+        ("signed8.tif", "unsigned"),
+        ("float.tif", "Pillow"),
     ):
         for function in (image_size, read_image):
             with pytest.raises(UnreadableImageError) as error:

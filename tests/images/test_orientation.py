@@ -1,4 +1,4 @@
-"""Size and pixels agree, and are turned, wherever a file of whatever kind says how it is to be turned."""
+"""Size and pixels agree, with the orientation that any kind of file asks for: cuts across header.py and read.py."""
 
 import struct
 import zlib

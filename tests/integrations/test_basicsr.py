@@ -130,7 +130,7 @@ def test_validation_computes_no_dec(make: Callable[..., Any], stock: str) -> Non
 
 @pytest.mark.parametrize("stock", MODELS)
 def test_a_model_that_ignores_dec_opt_warns(make: Callable[..., Any], stock: str) -> None:
-    with pytest.warns(UserWarning, match=f"dec_opt has no effect: the model {stock} ignores it.*DEC{stock}"):
+    with pytest.warns(UserWarning, match=f"dec_opt.*{stock}.*DEC{stock}"):
         make(stock, {"dec_opt": DEC})
     for model_type, train in ((stock, {}), (f"DEC{stock}", {"dec_opt": DEC})):
         with warnings.catch_warnings(record=True) as caught:
@@ -164,7 +164,7 @@ def test_the_target_of_real_esrgan(make: Callable[..., Any], switches: dict[str,
 
 @pytest.mark.parametrize("stock", MODELS)
 def test_without_dec_opt_the_model_says_what_it_needs(make: Callable[..., Any], stock: str) -> None:
-    with pytest.raises(ValueError, match=f"DEC{stock} needs dec_opt in the train section"):
+    with pytest.raises(ValueError, match=f"DEC{stock} .*dec_opt"):
         make(f"DEC{stock}", {})
 
 

@@ -1,4 +1,4 @@
-"""What all adapters have in common."""
+"""What the adapters have in common. These tests cut across all adapters and `integrations/__init__.py`."""
 
 import importlib
 import inspect
@@ -60,9 +60,9 @@ def test_every_argument_comes_from_the_config(
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"loss_weight": "1e-2"}, TypeError, "loss_weight must be a real number, got '1e-2'"),
-        ({"patch_size": 0}, ValueError, "patch_size must be at least 1, got 0"),
-        ({"distance": "l1"}, ValueError, "distance must be one of 'l2', 'rmse', got 'l1'"),
+        ({"loss_weight": "1e-2"}, TypeError, "loss_weight.*'1e-2'"),
+        ({"patch_size": 0}, ValueError, "patch_size.*0"),
+        ({"distance": "l1"}, ValueError, "distance.*'l1'"),
         ({"patchsize": 8}, TypeError, "patchsize"),
     ],
 )
@@ -91,9 +91,7 @@ def test_without_its_framework_an_adapter_names_it(
     for module in [framework, *(module for module in sys.modules if module.startswith(f"{framework}."))]:
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f"dec_kernels.integrations.{name}", raising=False)
-    with pytest.raises(
-        ImportError, match=rf"needs {title}, .*{framework}.*dec_kernels itself does not need it"
-    ) as caught:
+    with pytest.raises(ImportError, match=rf"{title}.*{framework}") as caught:
         importlib.import_module(f"dec_kernels.integrations.{name}")
     assert re.search("pip install|Clone https://github.com/", str(caught.value))
 
@@ -102,7 +100,7 @@ def test_a_name_that_is_taken_stays_its_owners() -> None:
     registry = Registry("test")
     theirs, ours, alias = (type(name, (), {}) for name in ("DECLoss", "DECLoss", "DetailEnhancedContrastiveLoss"))
     registry.register(theirs)
-    with pytest.warns(UserWarning, match="DECLoss is registered already"):
+    with pytest.warns(UserWarning, match="DECLoss"):
         register(registry, ours, alias)
     assert registry.get("DECLoss") is theirs
     assert registry.get("DetailEnhancedContrastiveLoss") is alias

@@ -56,12 +56,14 @@ def test_dec_has_its_own_weight_and_not_that_of_the_pixel_loss(make: Callable[..
 
 @pytest.mark.parametrize("name", ["ModelPlain", "ModelGAN"])
 def test_without_a_pixel_loss_there_is_nothing_to_add_to(make: Callable[..., Any], name: str) -> None:
-    with pytest.raises(ValueError, match=r"dec_opt needs G_lossfn_weight above 0.*got 0"):
+    with pytest.raises(
+        ValueError, match=r"dec_opt is added to the pixel loss, so G_lossfn_weight must be above 0, got 0"
+    ):
         make(name, dec_opt=DEC, G_lossfn_weight=0)
 
 
 def test_a_wrong_option_is_DECLoss_error(make: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="distance must be one of 'l2', 'rmse', got 'l1'"):
+    with pytest.raises(ValueError, match=r"distance.*'l1'"):
         make("ModelPlain", dec_opt={"distance": "l1"})
 
 
@@ -80,5 +82,5 @@ def test_without_a_script_the_entry_point_says_what_it_takes(
     adapter: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["kair.py"])
-    with pytest.raises(SystemExit, match=r"usage: .*integrations\.kair main_train_psnr\.py"):
+    with pytest.raises(SystemExit, match=r"integrations\.kair main_train_psnr\.py"):
         adapter("kair").main()

@@ -73,18 +73,18 @@ def test_slots_that_are_in_use_stay_so(make: Callable[..., Any]) -> None:
 
 def test_without_a_free_slot_it_says_which_there_are(make: Callable[..., Any]) -> None:
     used = dict.fromkeys(("kl_opt", "ncc_opt", "ff_opt", "ldl_opt"), PIXEL)
-    with pytest.raises(ValueError, match="kl_opt, ncc_opt, ff_opt, ldl_opt are all in use"):
+    with pytest.raises(ValueError, match="kl_opt, ncc_opt, ff_opt, ldl_opt"):
         make("dec_image", {"dec_opt": DEC, **used})
 
 
 def test_without_dec_opt_the_model_says_what_it_needs(make: Callable[..., Any]) -> None:
-    with pytest.raises(ValueError, match="dec_image needs dec_opt in the train section"):
+    with pytest.raises(ValueError, match=r"dec_image .*dec_opt"):
         make("dec_image", {})
 
 
 @pytest.mark.parametrize("stock", ["image", "otf"])
 def test_a_model_that_ignores_dec_opt_warns(make: Callable[..., Any], stock: str) -> None:
-    with pytest.warns(UserWarning, match=f"dec_opt has no effect: the model {stock} ignores it.*dec_{stock}"):
+    with pytest.warns(UserWarning, match=f"dec_opt.*{stock}.*dec_{stock}"):
         make(stock, {"dec_opt": DEC})
     for model_type, train in ((stock, {}), (f"dec_{stock}", {"dec_opt": DEC})):
         with warnings.catch_warnings():

@@ -85,7 +85,7 @@ def test_the_weight_can_be_set_and_stays_the_trainers(images: tuple[Tensor, Tens
     criterion.loss_weight = 0.5
     assert criterion.loss_weight == 0.5
     torch.testing.assert_close(criterion(*images), dec_loss(*images, patch_size=4))
-    with pytest.raises(TypeError, match="loss_weight must be a real number, got '1e-2'"):
+    with pytest.raises(TypeError, match=r"loss_weight.*'1e-2'"):
         criterion.loss_weight = "1e-2"
 
 

@@ -1,4 +1,4 @@
-"""What an ICC profile means."""
+"""Interprets ICC profiles."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms
 
-_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC's colour spaces as Pillow calls them
-_TOLERANCE = 3  # of 255: profiles of sRGB differ by so much in how they are rounded and cut off near black
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # ICC's colour spaces -> Pillow's modes
+_TOLERANCE = 3  # of 255: sRGB profiles differ by as much in their rounding and near black
 
 
-@lru_cache(maxsize=256)  # files of one camera have one profile
+@lru_cache(maxsize=256)  # the files of one camera share a profile
 def other_than_srgb(profile: bytes | None) -> str | None:
-    """The name of an ICC profile by which colours differ from those of sRGB; None if there is none, or it is sRGB's."""
+    """The name of an ICC profile that gives other colours than sRGB; None for sRGB, and for None."""
     if profile is None:
         return None
     try:
@@ -24,15 +24,15 @@ def other_than_srgb(profile: bytes | None) -> str | None:
         image = _all_colours().convert(mode)
         srgb = ImageCms.createProfile("sRGB")
         shown = ImageCms.profileToProfile(image, found, srgb, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
-    except Exception:  # a damaged one, or one of another colour space
+    except Exception:  # the profile is damaged, or has another colour space
         return "one that cannot be read"
     difference = np.abs(np.asarray(shown).astype(int) - np.asarray(image.convert("RGB")))
     return None if difference.max() <= _TOLERANCE else name
 
 
 def is_for_rgb(profile: bytes | None) -> bool:
-    """Whether there is an ICC profile, and the pixels that it is for are RGB."""
-    return profile is not None and profile[16:20] == b"RGB "  # ICC's header has the kind of pixels there
+    """Whether there is an ICC profile and it describes RGB pixels."""
+    return profile is not None and profile[16:20] == b"RGB "  # the header's field for the colour space
 
 
 def _all_colours() -> Image.Image:

@@ -1,4 +1,4 @@
-"""Image files, folders of them or saved tensors -> pairs of an SR and an HR image, each read when it is needed."""
+"""Finds pairs of an SR and an HR image in image files, folders or saved tensors; files are read when needed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dec_kernels.doctor.arguments import MOST
+from dec_kernels.doctor.options import MAX_VALUE
 from dec_kernels.images import (
     SUFFIXES,
     Header,
@@ -29,9 +29,9 @@ class Pair(NamedTuple):
     """An SR image and its HR image.
 
     Attributes:
-        name: what messages call it.
-        size: (H, W) of both, pixels.
-        load: -> sr, hr, (C, H, W) float32 each, in [0, max_val].
+        name: its name in messages.
+        size: (H, W) of both images, in pixels.
+        load: returns sr and hr, (C, H, W) float32 each, in [0, max_val].
     """
 
     name: str
@@ -40,10 +40,12 @@ class Pair(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The pairs that were found, in the order of their names; and in words what was left out or changed.
+    """The pairs that were found.
 
     Attributes:
-        saved: whether they are saved tensors, which are a batch already.
+        pairs: in the order of their names.
+        notes: sentences about what was left out or changed.
+        saved: whether the pairs are saved tensors, which are a batch already.
     """
 
     pairs: list[Pair]
@@ -52,17 +54,22 @@ class Source(NamedTuple):
 
 
 def find(sr: Path, hr: Path | None, max_val: float) -> Source:
-    """The pairs of two image files, two folders (matched by their place there, without suffix), or saved tensors.
+    """Finds the pairs of two image files, of two folders, or of saved tensors.
 
-    Image files are listed and read as for a training, see :func:`dec_kernels.images.find_images` and
-    :func:`dec_kernels.images.read_image`, and scaled to [0, max_val]; saved tensors are taken as they are, in float32.
-    A saved file holds a tensor (C, H, W) or (B, C, H, W), or where it comes alone {"sr": tensor, "hr": tensor} or a
-    pair of tensors.
+    Files of two folders are a pair if their paths in the folders are the same without the suffix. Image files are
+    listed and read as for training (`dec_kernels.images.find_images`, `dec_kernels.images.read_image`) and scaled to
+    [0, max_val]. Saved tensors keep their values, in float32. A saved file holds a tensor (C, H, W) or (B, C, H, W); if
+    `hr` is None, it holds {"sr": tensor, "hr": tensor} or a pair of tensors.
+
+    Args:
+        sr: an image file, a folder of them, or a saved file.
+        hr: in the same form as `sr`; None if `sr` holds both.
+        max_val: the largest value of a pixel.
 
     Raises:
-        OSError: a file or folder is not there, or cannot be read.
-        TypeError: a saved file holds something else than floating-point tensors.
-        ValueError: a file is no image, the two sides do not match, a tensor holds NaN or infinity.
+        OSError: a file or folder does not exist or cannot be read.
+        TypeError: a saved file holds something other than floating-point tensors.
+        ValueError: a file is not an image, SR and HR do not match, or a tensor holds NaN or infinity.
     """
     for path in (sr, hr):
         if path is not None and not path.exists():
@@ -70,7 +77,7 @@ def find(sr: Path, hr: Path | None, max_val: float) -> Source:
     if sr.suffix in SAVED and (hr is None or hr.suffix in SAVED):
         return _saved(sr, hr)
     if hr is None:
-        raise ValueError(f"HR is missing: only one of {', '.join(SAVED)} can hold both SR and HR, and SR is {sr}")
+        raise ValueError(f"HR is missing: only a saved file ({', '.join(SAVED)}) can hold both SR and HR, got {sr}")
     if sr.is_dir() and hr.is_dir():
         paths, notes = _matched(sr, hr)
     elif sr.is_file() and hr.is_file():
@@ -88,26 +95,28 @@ def _matched(sr: Path, hr: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     common = sorted(sides[0].keys() & sides[1].keys())
     if not common:
         examples = " and ".join(f"{next(iter(side.values()))}" for side in sides)
-        raise ValueError(f"no image in {sr} has the name of one in {hr} (without its suffix): there are {examples}")
+        raise ValueError(f"no image in {sr} has the same name as one in {hr} (without the suffix), got {examples}")
     for folder, side in zip((sr, hr), sides, strict=True):
         if alone := sorted(side.keys() - set(common)):
             notes.append(
-                f"{len(alone)} images of {printable(folder)} have no counterpart and are left out, "
-                f"{printable(alone[0])} first."
+                f"{len(alone)} images of {printable(folder)} have no counterpart and are left out; the first is "
+                f"{printable(alone[0])}."
             )
     return [(sides[0][name], sides[1][name]) for name in common], notes
 
 
 def _images_in(folder: Path, notes: list[str]) -> dict[Path, Path]:
-    """Place in the folder, without suffix -> image file."""
+    """Path in the folder, without the suffix -> image file."""
     listing = list_images(str(folder))
     if listing.passed_over:
-        notes.append(f"Passed over: {some_of(listing.passed_over)}; only {', '.join(SUFFIXES)} are read.")
+        notes.append(f"Skipped {some_of(listing.passed_over)}; only {', '.join(SUFFIXES)} are read.")
     found: dict[Path, Path] = {}
     for path in listing.images:
         name = path.relative_to(folder).with_suffix("")
         if name in found:
-            raise ValueError(f"{path} and {found[name]} have the same name: which of them is meant?")
+            raise ValueError(
+                f"{path} and {found[name]} have the same name without the suffix, so only one can be there"
+            )
         found[name] = path
     return found
 
@@ -123,7 +132,7 @@ def _image_pair(sr: Path, hr: Path, headers: Mapping[Path, Header], max_val: flo
 
 
 def _header_notes(paths: Sequence[tuple[Path, Path]], headers: Mapping[Path, Header]) -> list[str]:
-    """A sentence on each thing that was left out or changed, with the number of files and the first one."""
+    """A sentence for each kind of change, with the number of files and the first file."""
     profiles = {path: other_than_srgb(header.profile) for path, header in headers.items()}
     transparent = [path for path, header in headers.items() if header.alpha]
     turned = [path for path, header in headers.items() if header.orientation != 1]
@@ -131,15 +140,15 @@ def _header_notes(paths: Sequence[tuple[Path, Path]], headers: Mapping[Path, Hea
     differing = [hr for sr, hr in paths if profiles[sr] != profiles[hr]]
     notes = []
     if transparent:
-        notes.append(f"{some_of(transparent)}: the alpha channel is left out.")
+        notes.append(f"{some_of(transparent)}: the alpha channel is dropped.")
     if turned:
-        notes.append(f"{some_of(turned)}: turned as EXIF or XMP says.")
+        notes.append(f"{some_of(turned)}: rotated or mirrored as EXIF or XMP says.")
     if named:
-        what = f"an ICC profile other than sRGB ({profiles[named[0]]})"
-        notes.append(f"{some_of(named)}: {what}. Values are taken as they are stored.")
+        what = f"the ICC profile is not sRGB ({profiles[named[0]]})"
+        notes.append(f"{some_of(named)}: {what}. It is not applied; the stored values are used.")
     if differing:
         notes.append(
-            f"{some_of(differing)}: the ICC profile is not that of SR, so one colour has different values in the two."
+            f"{some_of(differing)}: the ICC profile differs from that of SR, so equal colours have different values."
         )
     return notes
 
@@ -154,11 +163,11 @@ def _saved(sr: Path, hr: Path | None) -> Source:
     content = (_load(sr), _load(hr)) if hr is not None else _load(sr)
     if isinstance(content, dict):
         if not {"sr", "hr"} <= content.keys():
-            raise ValueError(f"{sr} must hold 'sr' and 'hr', got the keys {', '.join(map(repr, content))}")
+            raise ValueError(f"{sr} must hold the keys 'sr' and 'hr', got {', '.join(map(repr, content))}")
         content = content["sr"], content["hr"]
     if not isinstance(content, tuple | list) or len(content) != 2:
         what = type(content).__name__
-        raise TypeError(f"{sr} alone must hold {{'sr': tensor, 'hr': tensor}} or a pair of tensors, got {what}")
+        raise TypeError(f"{sr} must hold {{'sr': tensor, 'hr': tensor}} or a pair of tensors, got {what}")
     notes: list[str] = []
     images = [_batch(name, value, notes) for name, value in zip(("SR", "HR"), content, strict=True)]
     if images[0].shape != images[1].shape:
@@ -184,17 +193,19 @@ def _load(path: Path) -> object:
 def _batch(name: str, value: object, notes: list[str]) -> Tensor:
     if not isinstance(value, Tensor) or value.dtype not in DTYPES:
         what = value.dtype if isinstance(value, Tensor) else type(value).__name__
-        raise TypeError(f"{name} must be a floating-point tensor, got {what}; wanted are the values that the loss sees")
+        raise TypeError(f"{name} must be a floating-point tensor with the values that the loss gets, got {what}")
     if kind := foreign_kind(value) or ("on the device meta" if value.is_meta else None):
         raise TypeError(f"{name} must be a dense tensor with values, got a tensor that is {kind}")
     if value.dim() not in (3, 4) or not value.numel():
-        raise ValueError(f"{name} must be (B, C, H, W) or (C, H, W), and not empty, got {tuple(value.shape)}")
+        raise ValueError(f"{name} must be (B, C, H, W) or (C, H, W) and not empty, got {tuple(value.shape)}")
     if not value.isfinite().all():
-        raise ValueError(f"{name} holds NaN or infinity, which makes the loss NaN")
-    if (most := value.abs().max().item()) > MOST:
-        raise ValueError(f"{name} holds values up to {most:g}, and the doctor compares in float32, up to {MOST:g}")
+        raise ValueError(f"{name} must hold finite values, got NaN or infinity, which would make the loss NaN")
+    if (largest := value.abs().max().item()) > MAX_VALUE:
+        raise ValueError(
+            f"{name} must hold values up to {MAX_VALUE:g}, because the doctor computes in float32, got {largest:g}"
+        )
     if value.dtype != torch.float32:
-        notes.append(f"{name} is {value.dtype} and was examined in float32.")
+        notes.append(f"{name} is {value.dtype} and was converted to float32.")
     return value.detach().float().reshape(-1, *value.shape[-3:])
 
 

@@ -1,4 +1,4 @@
-"""The facts as tables for a terminal."""
+"""Prints the facts as tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MIB = 2**20
 
 
 def show(facts: Facts, plot: Path) -> None:
-    """Prints everything, and where the plot is."""
+    """Prints all facts, and the path of the plot."""
     console = Console(highlight=False)
     for title, rows in (
-        ("Read", _read(facts)),
+        ("Input", _input(facts)),
         ("Loss", _loss(facts)),
         (
             f"Positives per row at {facts['settings']['threshold']:g} dB, {facts['settings']['distance']}",
@@ -28,10 +28,10 @@ def show(facts: Facts, plot: Path) -> None:
         console.print(_titled(title, rows))
     console.print(_costs(facts))
     console.print(_checks(facts))
-    console.print("[bold]In words[/bold]")
+    console.print("[bold]Advice[/bold]")
     for sentence in facts["advice"]:
         console.print(f"- {sentence}", markup=False)
-    console.print(f"\nThe thresholds as a plot: {plot}", markup=False, soft_wrap=True)
+    console.print(f"\nThe curves over the threshold: {plot}", markup=False, soft_wrap=True)
 
 
 def _titled(title: str, rows: list[tuple[str, str]]) -> Table:
@@ -46,13 +46,13 @@ def _titled(title: str, rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _read(facts: Facts) -> list[tuple[str, str]]:
+def _input(facts: Facts) -> list[tuple[str, str]]:
     read = facts["input"]
     sizes = ", ".join(f"{size} ({count})" if len(read["sizes"]) > 1 else size for size, count in read["sizes"].items())
     settings = [f"{name}={value}" for name, value in facts["settings"].items()]
     return [
         ("pairs", f"{read['pairs']}; H x W: {sizes}"),
-        ("crops", f"{read['crops']}, of {read['crop'][0]} x {read['crop'][1]}; pairs cut: {read['pairs_used']}"),
+        ("crops", f"{read['crops']} of {read['crop'][0]} x {read['crop'][1]}, from {read['pairs_used']} pairs"),
         ("patches", f"n = {read['patches']}, D = {read['patch_values']}"),
         ("loss", ", ".join(settings)),
         ("device", facts["device"]),
@@ -81,13 +81,13 @@ def _positives(facts: Facts) -> list[tuple[str, str]]:
     sample = (
         "all"
         if found["rows"] == facts["terms"]["rows"]
-        else f"{found['rows']} drawn at random, of {facts['terms']['rows']}"
+        else f"{found['rows']} of {facts['terms']['rows']}, drawn at random"
     )
     return [
         *bars,
-        ("mean", f"{found['mean']:.2f}, the row itself among them"),
+        ("mean", f"{found['mean']:.2f}, including the row itself"),
         ("rows counted", sample),
-        ("tiles in the band", f"{found['band_share']:.1%} of those of {found['tile']} x {found['tile']} pairs"),
+        ("tiles in the band", f"{found['band_share']:.1%} of the tiles of {found['tile']} x {found['tile']} pairs"),
     ]
 
 
@@ -106,7 +106,7 @@ def _gradients(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _costs(facts: Facts) -> Table:
-    table = _grid("One forward and backward", "backend", "seconds", "MiB beside the images", "calls, or why not")
+    table = _grid("One forward and backward", "backend", "seconds", "extra MiB", "calls, or why it was not timed")
     for cost in facts["backends"]:
         if cost["seconds"] is None:
             table.add_row(cost["backend"], "", "", Text(cost["reason"] or ""))
@@ -118,7 +118,7 @@ def _costs(facts: Facts) -> Table:
 
 def _checks(facts: Facts) -> Table:
     table = _grid(
-        "Against the reference in float64: relative errors (allowed)",
+        "Relative errors against the reference in float64 (allowed)",
         "backend",
         "loss",
         "gradient",

@@ -3,11 +3,10 @@ import sys
 import pytest
 import torch
 
-from benchmarks.memory import measure_in_fresh_process, peak_extra_bytes
+from dec_kernels.doctor.memory import peak_extra_bytes
 
 MIB = 2**20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from Linux's /proc")
-
 
 # glibc maps blocks above 32 MiB one by one, and unmaps them when they are freed; smaller ones it may keep for later.
 BLOCK = 64 * MIB
@@ -19,20 +18,14 @@ def allocate(blocks: int) -> None:
     torch.ones(blocks * BLOCK, dtype=torch.uint8)
 
 
-def test_peak_sees_what_was_allocated_and_freed():
+def test_peak_sees_what_was_allocated_and_freed() -> None:
     assert BLOCK - SLACK < peak_extra_bytes(lambda: allocate(1)) < BLOCK + SLACK
 
 
-def test_peak_forgets_an_earlier_one():
+def test_peak_forgets_an_earlier_one() -> None:
     allocate(2)
-    assert peak_extra_bytes(lambda: allocate(1)) < BLOCK + SLACK
+    assert BLOCK - SLACK < peak_extra_bytes(lambda: allocate(1)) < BLOCK + SLACK
 
 
-def test_peak_is_the_highest_point_not_the_sum():
+def test_peak_is_the_highest_point_not_the_sum() -> None:
     assert peak_extra_bytes(lambda: [allocate(1) for _ in range(4)]) < BLOCK + SLACK
-
-
-def test_fresh_process_sees_n_times_n():
-    n = 2048
-    matrix = 4 * n * n
-    assert measure_in_fresh_process("eager", n, 8)["extra_bytes"] > 3 * matrix

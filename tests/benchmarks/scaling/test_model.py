@@ -1,18 +1,11 @@
-import json
-import sys
-
 import pytest
-import torch.distributed as dist
 
 from benchmarks import cycles
-from benchmarks.memory import MALLOC
-from benchmarks.scaling import __main__ as scaling
-from benchmarks.scaling import measure, model
-from benchmarks.scaling.measure import Plan
-from benchmarks.scaling.model import Batch, Costs, Kept, Links
+from benchmarks.scaling import model
+from benchmarks.scaling.model import Costs, Kept, Links, LocalBatch
 
 # 8 patches of 192 values: 2 * 2 * 3 * 16 * 16 * 4 bytes of images, 2 * 8 * 4 of alpha and beta.
-BATCH = Batch(images=2, channels=3, side=16, patch_size=8, itemsize=4)
+BATCH = LocalBatch(images=2, channels=3, side=16, patch_size=8, itemsize=4)
 SENT = 1024 + 12288 + 64
 
 
@@ -80,55 +73,3 @@ def test_prediction_of_the_papers_batch_on_sixteen_gpus():
     low, high = (sum(launches[kernel].seconds[end] for kernel in cycles.WALKS) for end in (0, 1))
     assert record["walk_seconds"] == pytest.approx((16 * low, 16 * high))
     assert 0 < low < high
-
-
-def test_bytes_that_nobody_counts_are_an_error():
-    with measure.received_bytes(), pytest.raises(AssertionError, match="allreduce"):
-        dist.ProcessGroup.allreduce()
-
-
-def bytes_and_memory(plan, rank):
-    return [record["received_bytes"] for record in measure.times_and_bytes(plan, rank)], measure.peak_memory(plan, rank)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from Linux's /proc")
-def test_two_processes_receive_and_keep_what_the_model_says(monkeypatch):
-    for name, value in MALLOC.items():
-        monkeypatch.setenv(name, value)
-    received, peaks = zip(*measure.run(bytes_and_memory, 2, Plan(patches=(64, 2048), rounds=1)), strict=True)
-    small, large = Batch(1, 3, 64, 8, itemsize=4), Batch(8, 3, 128, 8, itemsize=4)
-    by_hand = [1024 + 2 * 3 * 64**2 * 4 + 64 * 8, 1024 + 2 * 8 * 3 * 128**2 * 4 + 2048 * 8]
-    assert list(received) == [by_hand, by_hand]
-    assert [model.received_bytes(batch, 2) for batch in (small, large)] == by_hand
-    kept = sum(model.memory_bytes(large, 2, model.cpu_kept(192)).values())
-    assert all(0.9 * kept < peak < 1.4 * kept for _, peak in peaks)  # there is a workspace, too
-
-
-def canned(task, processes, plan):
-    """What two processes could have returned for 256 patches."""
-    steps = [{"received_bytes": 411648, "rounds": [(9.0, 9.0), (0.3 + rank, 0.1 + 0.2 * rank)]} for rank in (0, 1)]
-    return [[step] for step in steps] if task is measure.times_and_bytes else [[1000], [2000]]
-
-
-def test_writes_what_was_measured_and_what_is_predicted_apart(monkeypatch, tmp_path, capsys):
-    file, plot = tmp_path / "scaling.json", tmp_path / "scaling.png"
-    monkeypatch.setattr(measure, "run", canned)
-    arguments = ["--patches", "256", "--processes", "2", "--json", str(file), "--plot", str(plot)]
-    monkeypatch.setattr("sys.argv", ["scaling", *arguments])
-    scaling.main()
-    results = json.loads(file.read_text())
-
-    (step,) = results["measured"]["steps"]
-    assert (step["wall"]["first_call"], step["wall"]["median"]) == (9.0, 1.3)  # the slower process
-    assert step["cpu"]["median"] == pytest.approx(0.2)  # the mean
-    assert (step["received_bytes"], step["extra_bytes"]) == ([411648] * 2, [1000, 2000])
-    assert step["model"]["cpu_seconds"] == pytest.approx(0.2)
-    assert step["model"]["received_bytes"] == 1024 + 2 * 3 * 128 * 128 * 4 + 256 * 8
-
-    assert results["measured"]["what"].startswith("MEASURED")
-    assert results["predicted"]["what"].startswith("PREDICTED")
-    assert "H100" not in str(results["measured"])
-    output = capsys.readouterr().out
-    assert output.count("MEASURED on a CPU") == 2
-    assert output.count("PREDICTED from datasheets, nothing of it was measured") == 3
-    assert plot.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,44 @@
+import pytest
+
+from benchmarks.results import claims, curve, slope
+
+
+@pytest.mark.parametrize("exponent", [1.0, 2.0])
+def test_slope_is_the_exponent(exponent):
+    points = {n: 3e-9 * n**exponent for n in (2048, 4096, 8192)}
+    assert slope({512: 1.0} | points) == pytest.approx(exponent)
+    assert slope({512: 1.0, 2048: 1.0}) is None
+
+
+@pytest.fixture
+def measured():
+    """n -> seconds and MiB such that every claim is met, and none by much."""
+    seconds = {"cpp": 0.9, "cpp_bf16": 0.45, "torch": 2.0, "eager": 2.0, "compile": 1.4, "products_six": 0.8}
+    return {
+        "labels": {name: name for name in seconds},
+        "claims_at": {"speed": 8192, "memory": 32768},
+        "time": [{"competitor": name, "n": 8192, "dim": 192, "median": s} for name, s in seconds.items()],
+        "memory": [
+            {"competitor": "cpp", "n": 32768, "dim": 192, "extra_bytes": 63 * 2**20},
+            *({"competitor": "cpp", "n": n, "dim": 48, "extra_bytes": 600 * n} for n in (16384, 32768, 65536)),
+        ],
+    }
+
+
+def test_claims_met(measured):
+    assert [claim["met"] for claim in claims(measured)] == [True] * 5
+    assert curve(measured, "memory", "cpp") == {32768: 63 * 2**20}
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "missed"), [("products_six", 0.6, [0]), ("compile", 1.3, [2]), ("eager", 1.1, [1, 2])]
+)
+def test_claims_about_time_missed(measured, name, seconds, missed):
+    next(r for r in measured["time"] if r["competitor"] == name)["median"] = seconds
+    assert [i for i, claim in enumerate(claims(measured)) if not claim["met"]] == missed
+
+
+def test_claims_about_memory_missed(measured):
+    for record in measured["memory"]:
+        record["extra_bytes"] = record["n"] ** 2
+    assert [claim["met"] for claim in claims(measured)] == [True, True, True, False, False]
