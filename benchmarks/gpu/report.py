@@ -303,8 +303,8 @@ def _kernels(results: Results, n: int, dim: int, precision: str) -> Table:
 
 
 def _predicted_name(kernel: str) -> str:
-    """As predictions call it: "rows", where the function is `_rows_kernel`."""
-    return kernel.removeprefix("_").removesuffix("_kernel")
+    """As predictions call it: "rows", where the function is `rows_kernel`."""
+    return kernel.removesuffix("_kernel")
 
 
 def _short(kernel: str) -> str:
