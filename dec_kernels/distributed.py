@@ -16,21 +16,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import weakref
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dec_kernels.spec import NUMBERS
+from dec_kernels.agreement import Call, difference_of
+from dec_kernels.private_torch import group_named, store_of, timeout_of
 
 # They stand where the name of a group stands: this process by itself, and all processes that there are at a call.
 ALONE = ""
 WORLD = "world"
-_CALL_BYTES = 1024  # of an encoded call; a longer one is cut off
 
 _log = logging.getLogger(__name__)
 
@@ -82,90 +79,12 @@ def gather(x: Tensor, group: str) -> Tensor:
         return x.clone(memory_format=torch.contiguous_format)
     # As bytes, since gloo knows few dtypes.
     everything = torch.empty(size_of(group) * x.nbytes, dtype=torch.uint8, device=x.device)
-    _all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=group_of(group))
+    all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=group_of(group))
     return everything.view(x.dtype).view(-1, *x.shape[1:])
 
 
 # PyTorch 2.13 gave it a new name and warns of the old one.
-_all_gather_bytes: Any = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
-
-
-@dataclass(frozen=True)
-class Call:
-    """What one rank calls the loss with, or the error that it met before: what ranks tell each other at first.
-
-    Attributes:
-        fields: name -> value of all that has to be the same on every rank.
-        error: the type and the text of the error; None if there was none.
-    """
-
-    fields: Mapping[str, str]
-    error: str | None = None
-
-    @classmethod
-    def of(cls, images: Tensor, settings: str, numbers: Sequence[float]) -> Call:
-        """The call with such images (B, C, H, W) on this rank, its `settings` as `listed`, and `spec.NUMBERS`."""
-        values = {name: repr(float(x)).removesuffix(".0") for name, x in zip(NUMBERS, numbers, strict=True)}
-        kind = {"shape": str(tuple(images.shape)), "dtype": str(images.dtype), "device": images.device.type}
-        return cls(kind | values | _unlisted(settings))
-
-    def encode(self) -> str:
-        return f"{_CALL}{listed(self.fields)}" if self.error is None else f"{_ERROR}{self.error}"
-
-    @classmethod
-    def decode(cls, text: str) -> Call | None:
-        """The call that another rank has encoded; None if the text is something else."""
-        if text.startswith(_ERROR):
-            return cls({}, text.removeprefix(_ERROR))
-        return cls(_unlisted(text.removeprefix(_CALL))) if text.startswith(_CALL) else None
-
-    @staticmethod
-    def difference(calls: Sequence[Call | None], ranks: Sequence[int]) -> str | None:
-        """Says in what the calls of these ranks differ, or who has failed or is not at a call; None if all are alike."""
-        failed = [f"on rank {rank} DECLoss failed: {call.error}" for rank, call in _zip(ranks, calls) if call.error]
-        if failed:
-            return "; ".join(failed)
-        elsewhere = [str(rank) for rank, call in zip(ranks, calls, strict=True) if call is None]
-        if elsewhere:
-            return (
-                "every rank of process_group must call DECLoss, and then backward, equally often; "
-                f"this rank begins a call, and these ranks do not: {', '.join(elsewhere)}"
-            )
-        names = list(dict.fromkeys(name for _, call in _zip(ranks, calls) for name in call.fields))
-        values = {name: [call.fields.get(name, "missing") for _, call in _zip(ranks, calls)] for name in names}
-        differing = [f"{name} is {_by_value(found, ranks)}" for name, found in values.items() if len(set(found)) > 1]
-        if not differing:
-            return None
-        return (
-            "every rank of process_group must call DECLoss with the same arguments and with images of one shape and "
-            f"dtype, got: {'; '.join(differing)}"
-        )
-
-
-_CALL, _ERROR = "DECLoss: ", "DECLoss failed: "
-
-
-def listed(fields: Mapping[str, object]) -> str:
-    """ "name=value; name=value", for `Call`; the values hold no semicolon."""
-    return "; ".join([f"{name}={value}" for name, value in fields.items()])
-
-
-def _unlisted(text: str) -> dict[str, str]:
-    return {name: value for name, _, value in (field.partition("=") for field in text.split("; "))}
-
-
-def _zip(ranks: Sequence[int], calls: Sequence[Call | None]) -> list[tuple[int, Call]]:
-    return [(rank, call) for rank, call in zip(ranks, calls, strict=True) if call is not None]
-
-
-def _by_value(values: Sequence[str], ranks: Sequence[int]) -> str:
-    """ "8 on ranks 0, 2 and 4 on rank 1"."""
-    where = defaultdict(list)
-    for rank, value in zip(ranks, values, strict=True):
-        where[value].append(str(rank))
-    return " and ".join(
-        f"{value} on {'rank' if len(ranks) == 1 else 'ranks'} {', '.join(ranks)}" for value, ranks in where.items()
-    )
+all_gather_bytes: Any = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
 
 
 def compare(call: Call, group: str) -> None:
@@ -176,8 +95,7 @@ def compare(call: Call, group: str) -> None:
     """
     if size_of(group) == 1:
         return
-    calls = [Call.decode(text) for text in _exchange(call.encode(), group)]
-    if difference := Call.difference(calls, dist.get_process_group_ranks(group_of(group))):
+    if difference := difference_of(exchange(call, group), dist.get_process_group_ranks(group_of(group))):
         raise ValueError(difference)
 
 
@@ -201,27 +119,26 @@ class announcing:
 def _announce(error: Exception, group: str) -> None:
     if size_of(group) == 1:
         return
-    call = Call({}, f"{type(error).__name__}: {error}")
+    call = Call.failed(error)
     _log.error("DECLoss failed: %s; telling the other ranks", call.error)
     with contextlib.suppress(RuntimeError):  # should they not come, the error itself says more
-        _exchange(call.encode(), group)
+        exchange(call, group)
 
 
-def _exchange(text: str, group: str) -> list[str]:
-    """The texts of all ranks. Of a fixed size and between the hosts, so that it cannot go wrong with the images."""
-    content = text.encode()[:_CALL_BYTES].ljust(_CALL_BYTES, b"\0")
-    ours = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+def exchange(call: Call, group: str) -> list[Call | None]:
+    """The calls of all ranks. They travel between the hosts, and not in the way of the images."""
+    ours = torch.frombuffer(bytearray(call.encode()), dtype=torch.uint8)
     theirs = [torch.empty_like(ours) for _ in range(size_of(group))]
-    _between_hosts(group_of(group)).allgather([theirs], [ours]).wait()
-    return [bytes(text.tolist()).rstrip(b"\0").decode(errors="replace") for text in theirs]
+    between_hosts(group_of(group)).allgather([theirs], [ours]).wait()
+    return [Call.decode(bytes(content.tolist())) for content in theirs]
 
 
 def group_of(group: str) -> dist.ProcessGroup:
     """The process group of that name."""
-    return dist.distributed_c10d._resolve_process_group(group)  # type: ignore[arg-type]
+    return group_named(group)
 
 
-def _between_hosts(group: dist.ProcessGroup) -> Any:
+def between_hosts(group: dist.ProcessGroup) -> Any:
     """What sends CPU tensors between the ranks of `group`."""
     if "cpu:" in dist.get_backend_config(group):
         return group
@@ -235,9 +152,9 @@ _gloo_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, Any] = weakref.WeakKe
 
 def _gloo(group: dist.ProcessGroup) -> Any:
     # Not by `dist.new_group`: all ranks of the world would have to be here, or to be in equally many groups.
-    store = dist.PrefixStore("dec_kernels", dist.distributed_c10d._get_process_group_store(group))
+    store = dist.PrefixStore("dec_kernels", store_of(group))
     device = torch.device(dist.get_backend_config(group).split(":")[0])
-    timeout = group._get_backend(device).options._timeout
+    timeout = timeout_of(group, device)
     try:
         return dist.ProcessGroupGloo(store, group.rank(), group.size(), timeout)
     except RuntimeError as error:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from dec_kernels.agreement import listed
 from dec_kernels.backends import resolve
-from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, group_of, listed, name_of, size_of
+from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, group_of, name_of, size_of
 from dec_kernels.op import gather_images, row_losses
 from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
@@ -256,7 +257,8 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
         batch, channels, height, width = sr.shape
         per_image = spec.scope == "image"
         dim = channels * spec.patch_size**2
-        columns = (height // spec.patch_size) * (width // spec.patch_size) * (1 if per_image else batch * size_of(group))
+        images = 1 if per_image else batch * size_of(group)
+        columns = images * (height // spec.patch_size) * (width // spec.patch_size)
         run = resolve(spec.backend, spec.precision, sr.device, sr.dtype, dim, columns)
     if not torch.compiler.is_dynamo_compiling() and hr.is_inference() and sr.requires_grad:
         hr = hr.clone()  # as autograd can save it

@@ -33,8 +33,10 @@ import torch
 from torch import Tensor
 
 from dec_kernels import distributed
+from dec_kernels.agreement import Call
 from dec_kernels.backends import BACKENDS
 from dec_kernels.patches import MAX_PIXEL, Batch, largest
+from dec_kernels.private_torch import BelowAutograd, not_compiled
 from dec_kernels.spec import Constants
 
 _LIBRARY = torch.library.Library("dec_kernels", "FRAGMENT")
@@ -50,7 +52,7 @@ def _operator(function: Callable[..., Any]) -> Any:
     name = function.__name__.removeprefix("_")
     schema = torch.library.infer_schema(function, mutates_args=())
     _LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-    _LIBRARY.impl(name, torch._disable_dynamo(function), "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, not_compiled(function), "CompositeExplicitAutograd")
     return getattr(torch.ops.dec_kernels, name).default
 
 
@@ -147,12 +149,12 @@ def _gather_images(
     Args:
         sr, hr: this rank's, (B, C, H, W).
         group: its name.
-        settings, numbers: the rest of the call, for comparison, as `dec_kernels.distributed.Call.of` takes them.
+        settings, numbers: the rest of the call, for comparison, as `dec_kernels.agreement.Call.of` takes them.
 
     Raises:
         ValueError: the ranks differ in shapes, dtypes or arguments, or another rank has failed.
     """
-    distributed.compare(distributed.Call.of(sr, settings, numbers), group)
+    distributed.compare(Call.of(sr, settings, numbers), group)
     return distributed.gather(sr, group), distributed.gather(hr, group)
 
 
@@ -222,7 +224,7 @@ def _(weights, group):
 class _RowLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx, own, sr, hr, group, *constants):
-        with torch._C._AutoDispatchBelowAutograd():
+        with BelowAutograd():
             losses, sums, kept = row_losses(own, sr, hr, group, *constants)
         ctx.group, ctx.constants = group, constants
         ctx.save_for_backward(own, sums, kept, *((None, None) if kept.shape[0] else (sr, hr)))
@@ -244,7 +246,7 @@ class _RowLosses(torch.autograd.Function):
 class _NoSecondDerivative(torch.autograd.Function):
     @staticmethod
     def forward(ctx, *arguments):
-        with torch._C._AutoDispatchBelowAutograd():
+        with BelowAutograd():
             return row_losses_backward(*arguments)
 
     @staticmethod
@@ -258,11 +260,11 @@ class _NoSecondDerivative(torch.autograd.Function):
 def _recorded_by(function: type[torch.autograd.Function], operator: Any) -> Callable[..., Any]:
     """What the operator is above autograd: `function` where there may be a backward, and otherwise itself."""
 
-    @torch._disable_dynamo
+    @not_compiled
     def call(*arguments: Any) -> Any:
         if torch.is_grad_enabled():
             return function.apply(*arguments)
-        with torch._C._AutoDispatchBelowAutograd():
+        with BelowAutograd():
             return operator(*arguments)
 
     return call

@@ -63,7 +63,7 @@ class Patches:
         p: HR columns, (G, m, D), same dtype.
         p_scale: 1 / |p|, (G, m); 0 for a norm of zero.
         column_order: (G, m) int64: column j is patch column_order[j] of its group, counted in image order.
-        rows: (r,) int64, ascending: row i is column rows[i].
+        column_of_row: (r,) int64, ascending: row i is column column_of_row[i].
         z_scale: 1 / |q| of the rows, (G, r); 0 for a norm of zero.
         first, last: the band, (G, r) int64: positives of row i are columns first[i] <= j < last[i].
         order: (G, r) int64: row i is patch order[i] of its group, counted in the order of this process's images.
@@ -73,7 +73,7 @@ class Patches:
     p: Tensor
     p_scale: Tensor
     column_order: Tensor
-    rows: Tensor
+    column_of_row: Tensor
     z_scale: Tensor
     first: Tensor
     last: Tensor
@@ -86,7 +86,7 @@ class Patches:
 
     def of_rows(self, columns: Tensor) -> Tensor:
         """(G, m, ...) -> (G, r, ...); the same tensor where all columns are rows."""
-        return of_rows(columns, self.rows)
+        return of_rows(columns, self.column_of_row)
 
     def sort(self, values: Tensor) -> Tensor:
         """(k, G * m) values of all patches in image order -> (k, G, m) in the order of the columns."""
@@ -106,9 +106,11 @@ class Patches:
         return dz
 
 
-def of_rows(columns: Tensor, rows: Tensor) -> Tensor:
+def of_rows(columns: Tensor, column_of_row: Tensor) -> Tensor:
     """As `Patches.of_rows`."""
-    return columns if rows.shape[0] == columns.shape[1] else columns.index_select(1, rows)
+    if column_of_row.shape[0] == columns.shape[1]:
+        return columns
+    return columns.index_select(1, column_of_row)
 
 
 def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Patches:
@@ -118,19 +120,19 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     means = F.avg_pool2d(batch.hr.to(dtype), patch_size).mean(1)
     means, column_order = means.reshape(batch.groups(per_image), -1).sort(dim=1, stable=True)
     p, z = _gather(hr_tiles, column_order, dtype), _gather(sr_tiles, column_order, dtype)
-    rows, order = rows_among(column_order, batch)
-    first, last = _band(means, of_rows(means, rows), p, constants.radius)
+    column_of_row, order = _rows_among(column_order, batch)
+    first, last = _band(means, of_rows(means, column_of_row), p, constants.radius)
     p_norm, z_norm = _norms(p), _norms(z)
     p_norm = torch.where(p_norm > MAX_NORM[dtype], math.nan, p_norm)
     if dtype == torch.float64:
         z_norm = torch.where(z_norm > MAX_NORM[dtype], math.nan, z_norm)
     _divide_(z, torch.where(z_norm == 0, 1, z_norm))
-    p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, rows), dtype)
-    return Patches(z, p, p_scale, column_order, rows, z_scale, first, last, order)
+    p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, column_of_row), dtype)
+    return Patches(z, p, p_scale, column_order, column_of_row, z_scale, first, last, order)
 
 
-def rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """`Patches.rows` and `Patches.order`, from `Patches.column_order`; without a look at the data."""
+def _rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`Patches.column_of_row` and `Patches.order`, from `Patches.column_order`; without a look at the data."""
     m = column_order.shape[1]
     position = torch.arange(m, device=column_order.device)
     if batch.own.shape[0] == batch.sr.shape[0]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dec_kernels import DECLoss, dec_loss, distributed
+from dec_kernels.agreement import Call
 from dec_kernels.backends import BACKENDS
 from dec_kernels.backends.triton import tiles
 from dec_kernels.backends.triton.tiles import Tile, Tiles
@@ -341,7 +342,8 @@ def collectives(group: dist.ProcessGroup) -> list[list[tuple[str, int]]]:
 
     def recorded(name: str) -> Callable[..., Any]:
         def call(self: dist.ProcessGroup, *arguments: Any, **options: Any) -> Any:
-            tensors = [x for x in torch.utils._pytree.tree_leaves(arguments) if isinstance(x, Tensor)]
+            leaves = torch.utils._pytree.tree_leaves(arguments)
+            tensors = [x for x in leaves if isinstance(x, Tensor)]
             found[phase].append((name, min(x.nbytes for x in tensors)))
             return originals[name].__get__(self)(*arguments, **options)
 
@@ -485,7 +487,7 @@ def test_a_rank_that_does_not_come_is_an_error_within_the_group_s_timeout(pool: 
 def without_cpu_tensors(group: dist.ProcessGroup) -> float:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dist, "get_backend_config", lambda group: "cuda:nccl")
-        assert isinstance(distributed._between_hosts(group), dist.ProcessGroupGloo)
+        assert isinstance(distributed.between_hosts(group), dist.ProcessGroupGloo)
         return loss_of(group, other_threshold if group.size() == 3 else unchanged)
 
 
@@ -610,11 +612,11 @@ def test_nccl_gathers_without_waiting_for_the_device() -> None:
         sr, _ = (x.cuda() for x in batch(1, torch.bfloat16))
         everything = torch.empty_like(sr)
         arguments = everything.view(-1).view(torch.uint8), sr.view(-1).view(torch.uint8), distributed.group_of(group)
-        distributed._all_gather_bytes(*arguments)  # connects
-        distributed._exchange("", group)
+        distributed.all_gather_bytes(*arguments)  # connects
+        distributed.exchange(Call({}), group)
         torch.cuda.set_sync_debug_mode("error")
-        assert distributed._exchange("a call", group) == ["a call"]
-        distributed._all_gather_bytes(*arguments)
+        assert distributed.exchange(Call({"a": "b"}), group) == [Call({"a": "b"})]
+        distributed.all_gather_bytes(*arguments)
         torch.cuda.set_sync_debug_mode("default")
         assert torch.equal(everything, sr)
     finally:

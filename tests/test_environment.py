@@ -37,7 +37,9 @@ def test_settings_are_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("named", ["", "torch", "reference", "auto"])
 def test_auto_is_the_backend_that_a_call_takes(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backends.ENVIRONMENT, named)
-    expected = named if named in ("torch", "reference") else "torch" if backends.cpp.BACKEND.reasons(CPU, None, 3) else "cpp"
+    expected = (
+        named if named in ("torch", "reference") else "torch" if backends.cpp.BACKEND.reasons(CPU, None, 3) else "cpp"
+    )
     taken, _, why = next(iter(environment.automatic(CPU).values())).partition(", ")
     assert taken == expected
     assert (backends.ENVIRONMENT in why) == (named in ("torch", "reference"))

@@ -38,7 +38,9 @@ def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> N
     sr = sr.contiguous(memory_format=memory_format)
     *_, kept = row_losses(sr, sr, hr, *arguments(backend, torch.float32))
     columns = (None, None) if kept.nbytes else (sr, hr)
-    torch.library.opcheck(row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, *arguments(backend, torch.float32)))
+    torch.library.opcheck(
+        row_losses_backward, (torch.rand(2, 24), sr, kept, *columns, *arguments(backend, torch.float32))
+    )
 
 
 @pytest.mark.parametrize("inside", [False, True])

@@ -9,8 +9,9 @@ from torch import float32, float64
 
 # Here `torch` and `triton` are the backends beside this file; PyTorch's own names come by themselves.
 from dec_kernels.backends import cpp, reference, torch, triton
-from dec_kernels.backends.precision import constant_in_graphs, preset_of
+from dec_kernels.backends.precision import preset_of
 from dec_kernels.backends.protocol import Backend
+from dec_kernels.private_torch import constant_in_graphs
 from dec_kernels.spec import CHOICES
 
 ENVIRONMENT = "DEC_KERNELS_BACKEND"
@@ -64,8 +65,9 @@ def resolve(backend: str, precision: str, device: Device, dtype: Dtype, dim: int
     width = _padded(dim)
     ready = _ready(name, device, dtype, width)
     if not ready:
-        reasons = "\n".join(f"  {each}: {'; '.join(why) or 'ready'}" for each, why in reasons_of_each(device, dtype, dim))
-        raise RuntimeError(f"backend={name!r} cannot run rows of {dim} values, {dtype}, on {device}.\n{reasons}")
+        lines = [f"backend={name!r} cannot run rows of {dim} values, {dtype}, on {device}."]
+        lines += [f"  {each}: {'; '.join(why) or 'ready'}" for each, why in reasons_of_each(device, dtype, dim).items()]
+        raise RuntimeError("\n".join(lines))
     taken = ready[0]
     if taken == "triton" and "cpp" in ready:
         crossover = _crossover(device, width, preset)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.backends.on_patches import OnPatches
+from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.patches import Patches
 from dec_kernels.spec import Constants
 
@@ -30,9 +30,9 @@ class Cpp(OnPatches):
         found = []
         if extension is None:
             found.append(
-                f"the extension dec_kernels._C cannot be loaded ({load_error}); it is built at installation where PyTorch "
-                "and a C++ compiler are present: pip install --no-build-isolation --force-reinstall --no-deps . in a "
-                "checkout of dec-kernels"
+                f"the extension dec_kernels._C cannot be loaded ({load_error}); it is built at installation where "
+                "PyTorch and a C++ compiler are present; in a checkout of dec-kernels: "
+                "pip install --no-build-isolation --force-reinstall --no-deps ."
             )
         elif device.type == "cuda" and not hasattr(extension, "forward_cuda"):
             found.append("the extension was built without CUDA; it takes nvcc and a CUDA build of PyTorch")

@@ -9,19 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def constant_in_graphs(function: _Function) -> _Function:
-    """Lets torch.compile call `function` while it compiles, and take the answer for a constant."""
-    # What torch.compiler.assume_constant_result does, which would import the compiler along with this package.
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
+from dec_kernels.private_torch import constant_in_graphs
 
 
 def preset_of(precision: str, device: torch.device) -> str:

@@ -93,7 +93,7 @@ def host_of(device: torch.device) -> Host:
 
 
 def crossover(device: torch.device, width: int, precision: str) -> int | None:
-    """The columns of a group from which the C++ backend was measured to be faster; None where there are none."""
+    """The number of columns in a group from which C++ was measured to be faster; None if there is no such number."""
     return tiles.CROSSOVER.get((architecture(device), width, precision))
 
 
