@@ -1,12 +1,11 @@
 """The fused Triton kernels: nothing of size n x n is ever stored, and every row's results have one owner: no atomics.
 
-__init__         what runs without Triton: the backend, its reasons, versions, architectures
-layout           where prepared rows lie in memory
-host             plans, allocates, launches
-kernels/         what runs on the device
-tiles            in which blocks the kernels run
-tune             measures such blocks
-aot              compiles all of the table without a device; sass and hazards read the machine code
+- `__init__` runs without Triton: the backend, its reasons, versions, architectures.
+- `layout` says where prepared rows lie in memory.
+- `host` plans, allocates and launches.
+- `kernels` run on the device.
+- `tiles` says in which blocks they run, and `tune` measures such blocks.
+- `aot` compiles the whole table without a device; `sass` and `hazards` read the machine code.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dec_kernels.backends.protocol import Backend
 from dec_kernels.backends.triton import layout, tiles
 from dec_kernels.backends.triton.layout import PreparedRows, Size
 from dec_kernels.patches import Batch
@@ -30,9 +30,14 @@ if TYPE_CHECKING:
     from dec_kernels.backends.triton.host import Host
 
 WIDTHS = tiles.WIDTHS
+# With "1" in the environment, the first call of each architecture, width and precision measures candidates, at its own
+# number of rows, instead of trusting the table.
+AUTOTUNE = "DEC_KERNELS_AUTOTUNE"
 
 
 class Triton:
+    """The backend itself, as `dec_kernels.backends.protocol.Backend` says."""
+
     def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
         found = []
         if not installed():
@@ -81,7 +86,7 @@ class Triton:
         return host_of(own.device).to_images(gradients, order, own, patch_size)
 
 
-BACKEND = Triton()
+BACKEND: Backend[PreparedRows] = Triton()
 
 
 @functools.cache

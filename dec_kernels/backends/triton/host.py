@@ -18,7 +18,7 @@ import torch
 import triton
 from torch import Tensor
 
-from dec_kernels.backends.triton import layout, tiles, tune
+from dec_kernels.backends.triton import AUTOTUNE, layout, tiles, tune
 from dec_kernels.backends.triton.kernels.backward import backward_band, backward_plain
 from dec_kernels.backends.triton.kernels.forward import forward_band, forward_plain
 from dec_kernels.backends.triton.kernels.prepare import (
@@ -31,10 +31,6 @@ from dec_kernels.backends.triton.kernels.prepare import (
 from dec_kernels.backends.triton.layout import PreparedRows, Size, patches_in
 from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants
-
-# With "1" in the environment, the first call of each architecture, width and precision measures candidates, at its own
-# number of rows, instead of trusting the table.
-AUTOTUNE = "DEC_KERNELS_AUTOTUNE"
 
 
 class Host:

@@ -6,7 +6,7 @@ import pytest
 
 from dec_kernels.backends import triton
 from dec_kernels.backends.triton import tiles, tune
-from dec_kernels.backends.triton.host import AUTOTUNE, Host
+from dec_kernels.backends.triton.host import Host
 from dec_kernels.backends.triton.tiles import Tile, Tiles
 from dec_kernels.spec import Spec
 from tests.backends.triton.cases import gradient_ramp, prepared
@@ -25,7 +25,7 @@ def test_tuning_finds_tiles_that_work(monkeypatch: pytest.MonkeyPatch, capsys: p
     # The last one tried is the fastest, and 48 rows are no power of two.
     speeds = itertools.count(1000.0, -1.0)
     monkeypatch.setattr(tune, "_on_cpu", lambda call: [next(speeds)])
-    monkeypatch.setenv(AUTOTUNE, "1")
+    monkeypatch.setenv(triton.AUTOTUNE, "1")
     host = Host(tiles.INTERPRETER, multiprocessors=2)
     monkeypatch.setattr(triton, "host_of", lambda device: host)
     sr, hr = gradient_ramp(6, 8, 4)
@@ -36,7 +36,7 @@ def test_tuning_finds_tiles_that_work(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "left out" in capsys.readouterr().out
     row = tune.row("sm_90", 16, "ieee", Tiles(plain[0], band[0], one_program, band[0]))
     assert row == '("sm_90", 16, "ieee", (32, 32, 4, 1), (16, 16, 4, 1), (32, 32, 4, 1, 1, False), (16, 16, 4, 1))'
-    monkeypatch.delenv(AUTOTUNE)
+    monkeypatch.delenv(triton.AUTOTUNE)
     assert error(tuned.gradient, evaluate(sr, hr, **arguments).gradient) < 1e-6
 
 

@@ -1,12 +1,12 @@
 """The kernels, in Triton's language; `host` launches them.
 
-    prepare      images to rows, and the way back
-    forward      row sums of Eqs. 40 and 41
-    backward     dL/dz
-    walk         which tiles of columns a program meets
-    products     chunks of rows, and their products on the tensor cores
-    mask         the exact mask of Eq. 37
-    arithmetic   single numbers
+- `prepare`: images to rows, and the way back.
+- `forward`: the row sums of Eqs. 40 and 41.
+- `backward`: dL/dz.
+- `walk`: which tiles of columns a program meets.
+- `products`: chunks of rows, and their products on the tensor cores.
+- `mask`: the exact mask of Eq. 37.
+- `arithmetic`: functions of single numbers.
 
 All of it works on base-2 exponents: rows are prepared as z' = c z and h' = c h with c^2 = log2(e), or log2(e) / t_neg
 with the temperature inside, so that

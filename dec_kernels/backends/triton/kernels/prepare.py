@@ -1,10 +1,10 @@
 """The kernels around the walks: images to prepared rows, and sums and gradients back to the order of the images.
 
-    means_kernel      HR images -> the mean of each patch, by which the host sorts
-    rows_kernel       images, sorted order -> rows z' and h' for the products, p and its square for the mask, the band
-    sums_kernel       sums over exponentials -> Qpos and Qneg in image order
-    weights_kernel    alpha and beta in image order -> alpha / t_pos and beta / t_neg in sorted order
-    images_kernel     dL/dz -> dL/dq, in the place of its patch in the images
+- `means_kernel`: HR images -> the mean of each patch, by which the host sorts.
+- `rows_kernel`: images in sorted order -> z' and h' for the products, p and its square for the mask, and the band.
+- `sums_kernel`: sums over exponentials -> Qpos and Qneg in image order.
+- `weights_kernel`: alpha and beta in image order -> alpha / t_pos and beta / t_neg in sorted order.
+- `images_kernel`: dL/dz -> dL/dq, in the place of its patch in the images.
 
 What `dec_kernels.patches` does in some thirty PyTorch calls takes the first two and the sort between them.
 """
