@@ -47,7 +47,7 @@ def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
     )
     twice, once = output.splitlines()
     assert all(number in twice for number in ("2621440", "1572864"))
-    assert len(json.loads(twice.replace("'", '"'))) == 2  # results of products move between warps, too
+    assert "between warps" in twice
     assert once == "[]"
 
 
