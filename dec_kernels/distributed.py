@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from dec_kernels.agreement import Call, difference_of
-from dec_kernels.private_torch import group_named, store_of, timeout_of
+from dec_kernels.private_torch import constant_in_graphs, group_named, store_of, timeout_of
 
 # They stand where the name of a group stands: this process by itself, and all processes that there are at a call.
 ALONE = ""
@@ -45,7 +45,7 @@ def name_of(process_group: dist.ProcessGroup | str | None) -> str:
         if process_group != WORLD:
             raise ValueError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
         return WORLD
-    if dist.is_available() and process_group == dist.GroupMember.NON_GROUP_MEMBER:
+    if dist.is_available() and process_group == dist.GroupMember.NON_GROUP_MEMBER:  # type: ignore[comparison-overlap]
         raise ValueError("process_group must be a group that this process is in, got one that it is not in")
     if not (dist.is_available() and isinstance(process_group, dist.ProcessGroup)):
         raise TypeError(f"process_group must be a process group, {WORLD!r} or None, got {process_group!r}")
@@ -59,13 +59,14 @@ def found_now(group: str) -> str:
     # torch.compile watches whether the first of these changes, and knows what the second one means.
     world = dist.group.WORLD if dist.is_available() else None
     others = dist.is_available() and dist.is_initialized() and world is not None and world.size() > 1
-    return world.group_name if others else ALONE
+    return world.group_name if others else ALONE  # type: ignore[union-attr]
 
 
 def rank_in(group: str) -> int:
     return 0 if group == ALONE else group_of(group).rank()
 
 
+@constant_in_graphs
 def size_of(group: str) -> int:
     return 1 if group == ALONE else group_of(group).size()
 
@@ -152,7 +153,7 @@ _gloo_groups: weakref.WeakKeyDictionary[dist.ProcessGroup, Any] = weakref.WeakKe
 
 def _gloo(group: dist.ProcessGroup) -> Any:
     # Not by `dist.new_group`: all ranks of the world would have to be here, or to be in equally many groups.
-    store = dist.PrefixStore("dec_kernels", store_of(group))
+    store = dist.PrefixStore("dec_kernels", store_of(group))  # type: ignore[attr-defined]
     device = torch.device(dist.get_backend_config(group).split(":")[0])
     timeout = timeout_of(group, device)
     try:

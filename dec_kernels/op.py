@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -196,34 +196,44 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
     return torch.float64 if sr.dtype == torch.float64 else torch.float32
 
 
-@torch.library.register_fake("dec_kernels::row_losses", lib=_LIBRARY)
-def _(own, sr, hr, group, patch_size, per_image, radius, t_pos, t_neg, inside, precision, backend, dtype):
-    constants = Constants(radius, t_pos, t_neg, inside, precision)
+def _fake_row_losses(
+    own: Tensor, sr: Tensor, hr: Tensor, group: str, patch_size: int, per_image: bool, *numbers_and_backend: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    *numbers, backend, _ = numbers_and_backend
+    constants = Constants(*numbers)
     patches = (own.shape[2] // patch_size) * (own.shape[3] // patch_size)
     kept = BACKENDS[backend].kept_bytes(own, sr.shape[0] * patches, patch_size, per_image, constants)
     losses = own.new_empty(own.shape[0] * patches, dtype=_result_dtype(own))
     return losses, losses.new_empty((2, *losses.shape)), own.new_empty(kept, dtype=torch.uint8)
 
 
-@torch.library.register_fake("dec_kernels::row_losses_backward", lib=_LIBRARY)
-def _(weights, own, *others):
+def _fake_row_losses_backward(weights: Tensor, own: Tensor, *others: Any) -> Tensor:
     return torch.empty_like(own)
 
 
-@torch.library.register_fake("dec_kernels::gather_images", lib=_LIBRARY)
-def _(sr, hr, group, *call):
+def _fake_gather_images(sr: Tensor, hr: Tensor, group: str, *call: Any) -> tuple[Tensor, ...]:
     size = distributed.size_of(group)
     return tuple(x.new_empty((size * x.shape[0], *x.shape[1:])) for x in (sr, hr))
 
 
-@torch.library.register_fake("dec_kernels::gather_weights", lib=_LIBRARY)
-def _(weights, group):
+def _fake_gather_weights(weights: Tensor, group: str) -> Tensor:
     return weights.new_empty((2, distributed.size_of(group) * weights.shape[1]))
+
+
+for _name, _fake in (
+    ("row_losses", _fake_row_losses),
+    ("row_losses_backward", _fake_row_losses_backward),
+    ("gather_images", _fake_gather_images),
+    ("gather_weights", _fake_gather_weights),
+):
+    torch.library.register_fake(f"dec_kernels::{_name}", _fake, lib=_LIBRARY)
 
 
 class _RowLosses(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, own, sr, hr, group, *constants):
+    def forward(
+        ctx: Any, own: Tensor, sr: Tensor, hr: Tensor, group: str, *constants: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
         with BelowAutograd():
             losses, sums, kept = row_losses(own, sr, hr, group, *constants)
         ctx.group, ctx.constants = group, constants
@@ -233,7 +243,7 @@ class _RowLosses(torch.autograd.Function):
         return losses, sums, kept
 
     @staticmethod
-    def backward(ctx, g, *nothing):
+    def backward(ctx: Any, g: Tensor | None, *nothing: None) -> tuple[Tensor | None, ...]:
         own, sums, *columns = ctx.saved_tensors
         # Not left out: with ranks the others wait for these weights.
         weights = _weights(torch.zeros_like(sums[0]) if g is None else g, sums)
@@ -245,12 +255,12 @@ class _RowLosses(torch.autograd.Function):
 
 class _NoSecondDerivative(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, *arguments):
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
         with BelowAutograd():
             return row_losses_backward(*arguments)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> NoReturn:
         raise NotImplementedError(
             "DECLoss has no second derivative: its gradient cannot be differentiated again. "
             "Gradient penalties and other uses of create_graph=True have to leave this loss out."
@@ -281,7 +291,7 @@ def _weights(g: Tensor, sums: Tensor) -> Tensor:
     return torch.where(sums.all(0), weights, 0)
 
 
-def _refuse_vmap(info, in_dims, *inputs):
+def _refuse_vmap(info: object, in_dims: object, *inputs: object) -> NoReturn:
     raise NotImplementedError(
         "DECLoss is no function of one sample that torch.vmap could batch: it compares all patches with each other. "
         "scope='image' takes each image of a batch by itself."

@@ -12,7 +12,7 @@ import torch.distributed as dist
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # `torch.compiler.disable` would import the compiler along with this package. Both are at home in `torch` itself.
-not_compiled: Callable[[_Function], _Function] = torch._disable_dynamo
+not_compiled: Callable[[_Function], _Function] = torch._disable_dynamo  # type: ignore[assignment, attr-defined]
 
 # What PyTorch's own operators do within an autograd function; public in C++ alone, as `at::AutoDispatchBelowAutograd`.
 BelowAutograd = torch._C._AutoDispatchBelowAutograd
@@ -27,10 +27,10 @@ def constant_in_graphs(function: _Function) -> _Function:
 
 def group_named(name: str) -> dist.ProcessGroup:
     """The process group of that name, as functional collectives look it up."""
-    return dist.distributed_c10d._resolve_process_group(name)  # type: ignore[arg-type]
+    return dist.distributed_c10d._resolve_process_group(name)  # type: ignore[arg-type, attr-defined]
 
 
-def store_of(group: dist.ProcessGroup) -> dist.Store:
+def store_of(group: dist.ProcessGroup) -> Any:
     """The store by which the ranks of a group found each other."""
     return dist.distributed_c10d._get_process_group_store(group)
 

@@ -102,7 +102,7 @@ def test_remainder_crop_is_the_cropped_image_and_error_refuses(backend: str) -> 
     assert torch.equal(ours.loss, cropped.loss)
     assert torch.equal(ours.gradient[:, :, :20, :28], cropped.gradient)
     assert ours.gradient[:, :, 20:].count_nonzero() == ours.gradient[:, :, :, 28:].count_nonzero() == 0
-    with pytest.raises(ValueError, match="patch_size=4 does not divide images of 23 x 29"):
+    with pytest.raises(ValueError, match="patch_size=4.* 23 x 29"):
         dec_loss(sr, hr, 4, remainder="error")
     dec_loss(sr[:, :, :20, :28], hr[:, :, :20, :28], 4, remainder="error")
 
@@ -121,13 +121,13 @@ def test_arguments_are_attributes_that_can_be_set(backend: str) -> None:
         assert getattr(criterion, name) == value
     expected = dec_loss(sr, hr, 4, backend=backend, loss_weight=0.5, **changed)
     assert torch.equal(criterion(sr, hr), expected)
-    with pytest.raises(ValueError, match="t_pos must be greater than 0, got -1"):
+    with pytest.raises(ValueError, match="t_pos .*-1"):
         criterion.t_pos = -1
-    with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
+    with pytest.raises(ValueError, match="process_group .*scope='image'"):
         criterion.process_group = "world"
     everywhere = DECLoss(process_group="world")
     assert everywhere.process_group == "world"
-    with pytest.raises(ValueError, match="process_group must be None with scope='image'"):
+    with pytest.raises(ValueError, match="process_group .*scope='image'"):
         everywhere.scope = "image"
     assert criterion.t_pos == 0.5
     assert criterion.process_group is None
@@ -158,7 +158,7 @@ def test_an_argument_cannot_be_set_before_the_module_is_made() -> None:
             self.loss_weight = 2.0
             super().__init__()
 
-    with pytest.raises(AttributeError, match="loss_weight cannot be set before"):
+    with pytest.raises(AttributeError, match="loss_weight"):
         Early()
 
 
@@ -202,7 +202,7 @@ def test_under_autocast_the_loss_runs_in_float32_with_the_preset_of_its_dtype(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_result_and_gradient_dtypes(backend: str, dtype: torch.dtype) -> None:
     if backend == "triton" and dtype == torch.float64:
-        with pytest.raises(RuntimeError, match="triton: it computes in float32"):
+        with pytest.raises(RuntimeError, match="triton: .*float64"):
             dec_loss(*pair(dtype=dtype), 4, ETA, backend=backend)
         return
     ours = evaluate(*pair(dtype=dtype), patch_size=4, threshold=ETA, backend=backend)
@@ -251,27 +251,27 @@ IMAGES = torch.rand(2, 3, 16, 16)
 @pytest.mark.parametrize(
     ("sr", "hr", "kind", "message"),
     [
-        (IMAGES, IMAGES[:1], ValueError, r"same shape, got sr \(2, 3, 16, 16\) and hr \(1, 3, 16, 16\)"),
+        (IMAGES, IMAGES[:1], ValueError, r"shape.*sr \(2, 3, 16, 16\).*hr \(1, 3, 16, 16\)"),
         (IMAGES, IMAGES[..., 1:], ValueError, "same shape"),
-        (IMAGES, IMAGES.double(), TypeError, "same dtype, got sr torch.float32 and hr torch.float64"),
-        (IMAGES[0], IMAGES[0], ValueError, r"sr must be \(B, C, H, W\), got 3 dimensions: \(3, 16, 16\)"),
-        (IMAGES, IMAGES[0], ValueError, r"hr must be \(B, C, H, W\), got 3 dimensions"),
+        (IMAGES, IMAGES.double(), TypeError, "dtype.*sr torch.float32.*hr torch.float64"),
+        (IMAGES[0], IMAGES[0], ValueError, r"^sr must be \(B, C, H, W\), got 3 dimensions: \(3, 16, 16\)$"),
+        (IMAGES, IMAGES[0], ValueError, r"^hr .*\(3, 16, 16\)"),
         (IMAGES[..., :7], IMAGES[..., :7], ValueError, "patch_size=8 does not fit into images of 16 x 7"),
-        (IMAGES[:0], IMAGES[:0], ValueError, r"at least one image with one channel, got the shape \(0, 3, 16, 16\)"),
+        (IMAGES[:0], IMAGES[:0], ValueError, r"\(0, 3, 16, 16\)"),
         (IMAGES[:, :0], IMAGES[:, :0], ValueError, "at least one image with one channel"),
-        (IMAGES.byte(), IMAGES, TypeError, "sr must be a floating-point tensor.*torch.uint8.*sr.float"),
-        (IMAGES, IMAGES.long(), TypeError, "hr must be a floating-point tensor.*torch.int64"),
-        (IMAGES, IMAGES + 0j, TypeError, "hr must be a floating-point tensor.*torch.complex64"),
-        (IMAGES, IMAGES.to(torch.float8_e4m3fn), TypeError, "hr must be a floating-point tensor.*torch.float8_e4m3fn"),
+        (IMAGES.byte(), IMAGES, TypeError, "^sr .*torch.uint8.*sr.float"),
+        (IMAGES, IMAGES.long(), TypeError, "^hr .*torch.int64"),
+        (IMAGES, IMAGES + 0j, TypeError, "^hr .*torch.complex64"),
+        (IMAGES, IMAGES.to(torch.float8_e4m3fn), TypeError, "^hr .*torch.float8_e4m3fn"),
         (IMAGES.to("meta"), IMAGES.to("meta"), TypeError, "meta"),
-        (IMAGES.to_sparse(), IMAGES, TypeError, "sr must be a dense tensor.*sparse_coo"),
-        (IMAGES, IMAGES.to_mkldnn(), TypeError, "hr must be a dense tensor.*mkldnn"),
-        (torch.nested.nested_tensor(list(IMAGES)), IMAGES, TypeError, "sr must be a dense tensor.*nested"),
-        (torch.nested.nested_tensor(list(IMAGES), layout=torch.jagged), IMAGES, TypeError, "sr must be a .*nested"),
-        (torch.quantize_per_tensor(IMAGES, 0.1, 0, torch.quint8), IMAGES, TypeError, "sr must be a dense.*quantized"),
-        (IMAGES.numpy(), IMAGES, TypeError, "sr must be a tensor, got ndarray"),
-        (IMAGES, None, TypeError, "hr must be a tensor, got NoneType"),
-        (IMAGES, IMAGES.to("meta"), ValueError, "same device, got sr on cpu and hr on meta"),
+        (IMAGES.to_sparse(), IMAGES, TypeError, "^sr .*sparse_coo"),
+        (IMAGES, IMAGES.to_mkldnn(), TypeError, "^hr .*mkldnn"),
+        (torch.nested.nested_tensor(list(IMAGES)), IMAGES, TypeError, "^sr .*nested"),
+        (torch.nested.nested_tensor(list(IMAGES), layout=torch.jagged), IMAGES, TypeError, "^sr .*nested"),
+        (torch.quantize_per_tensor(IMAGES, 0.1, 0, torch.quint8), IMAGES, TypeError, "^sr .*quantized"),
+        (IMAGES.numpy(), IMAGES, TypeError, "^sr .*ndarray"),
+        (IMAGES, None, TypeError, "^hr .*NoneType"),
+        (IMAGES, IMAGES.to("meta"), ValueError, "device.*sr on cpu.*hr on meta"),
         (IMAGES, IMAGES.clone().requires_grad_(), ValueError, r"hr is the target.*hr.detach\(\)"),
     ],
 )  # fmt: skip
@@ -301,9 +301,9 @@ def test_forward_mode_derivatives_are_refused(which: str) -> None:
     def of(x: Tensor) -> Tensor:
         return dec_loss(**inputs | {which: x}, patch_size=4)
 
-    with pytest.raises(NotImplementedError, match=f"no forward-mode derivative.*{which} carries a tangent"):
+    with pytest.raises(NotImplementedError, match=f"forward-mode.*{which}"):
         torch.func.jvp(of, (inputs[which],), (tangent,))
-    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="no forward-mode derivative"):
+    with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="forward-mode"):
         of(forward_ad.make_dual(inputs[which], tangent))
 
 
@@ -416,7 +416,7 @@ def test_hr_may_have_any_scale_with_max_val_or_far_from_it(backend: str, scale: 
 
 def test_hr_at_the_end_of_float32_s_range_is_refused(backend: str) -> None:
     sr, hr = pair()
-    with pytest.raises(ValueError, match=r"hr holds values up to 1e\+38; beyond 1e\+34"):
+    with pytest.raises(ValueError, match=r"hr .*1e\+38.*1e\+34"):
         dec_loss(sr, hr * 1e38, 4, backend=backend)
 
 
@@ -425,7 +425,7 @@ def test_float64_images_may_go_beyond_float32_s_range(float64_backend: str) -> N
     plain = dec_loss(sr, hr, 4, 1000.0, backend=float64_backend)
     torch.testing.assert_close(dec_loss(1e100 * sr, 1e100 * hr, 4, 1000.0, backend=float64_backend), plain)
     for scales, name in (((1e160, 1), "sr"), ((1, 1e160), "hr")):
-        with pytest.raises(ValueError, match=rf"{name} holds values up to \S+e\+1\d\d; beyond 1e\+150"):
+        with pytest.raises(ValueError, match=rf"{name} .*\S+e\+1\d\d.*1e\+150"):
             dec_loss(scales[0] * sr, scales[1] * hr, 4, backend=float64_backend)
 
 

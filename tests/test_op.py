@@ -59,7 +59,7 @@ def test_second_derivatives_are_refused(backend: str) -> None:
     sr.requires_grad_()
     loss = dec_loss(sr, hr, 4, backend=backend)
     (gradient,) = torch.autograd.grad(loss, sr, create_graph=True)
-    with pytest.raises(NotImplementedError, match="no second derivative"):
+    with pytest.raises(NotImplementedError, match="second derivative"):
         gradient.square().sum().backward()
 
 
@@ -169,7 +169,7 @@ def test_a_change_of_the_images_before_the_backward(tiled: str) -> None:
             loss.backward()  # with the rows that were made of it before
             assert torch.equal(sr.grad, expected)
         else:
-            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            with pytest.raises(RuntimeError, match="inplace"):
                 loss.backward()
 
 

@@ -54,13 +54,13 @@ from dec_kernels.spec import NUMBERS, Spec
 )
 def test_a_bad_constant_is_refused_by_name_with_what_came(argument: str, value: object, kind: type[Exception]) -> None:
     came = repr(value) if isinstance(value, np.ndarray) else "inf" if isinstance(value, Fraction) else str(value)
-    with pytest.raises(kind, match=f"^{argument} must be .*{re.escape(came)}"):
+    with pytest.raises(kind, match=f"^{argument} .*{re.escape(came)}"):
         DECLoss(**{argument: value})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("argument", ["t_pos", "t_neg"])
 def test_inside_temperatures_below_what_float32_can_hold_are_refused(argument: str) -> None:
-    with pytest.raises(ValueError, match=f"^{argument} must be at least 0.02 with temperature='inside'.*0.019"):
+    with pytest.raises(ValueError, match=f"^{argument} .*0.02.*temperature='inside'.*0.019"):
         Spec(temperature="inside", **{argument: 0.019})  # type: ignore[arg-type]
     Spec(temperature="inside", **{argument: 0.02})  # type: ignore[arg-type]
     Spec(temperature="outside", **{argument: 0.019})  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_an_integer_may_be_as_large_as_a_float() -> None:
 
 
 def test_a_number_that_is_a_text_says_how_yaml_reads_it() -> None:
-    with pytest.raises(TypeError, match=r"^loss_weight must be a real number, got '1e-2'; .*1\.0e-2"):
+    with pytest.raises(TypeError, match=r"^loss_weight .*'1e-2'.*1\.0e-2"):
         DECLoss(loss_weight="1e-2")  # type: ignore[arg-type]
 
 

@@ -52,6 +52,8 @@ BACKEND = Cpp()
 
 def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:
     device = patches.z.device
+    if found := BACKEND.reasons(device, patches.z.dtype, patches.z.shape[-1]):  # a graph from another machine runs here
+        raise RuntimeError(f"backend='cpp' cannot run on {device}: {'; '.join(found)}")
     function = getattr(extension, f"{direction}_{device.type}")
     columns = (patches.z, patches.p, patches.p_scale)
     rows = tuple(patches.of_rows(x) for x in columns)
