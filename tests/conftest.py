@@ -16,17 +16,16 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
-# Compiles for minutes on both cores. So it begins with the first test, behind the tests, and is asked for last.
-GATE = "test_every_configuration_of_the_table"
-
-
 @pytest.fixture(scope="session", autouse=True)
 def compilations(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, tuple[subprocess.Popen, Path]]]:
-    """Lane -> the process that compiles the tile table with its Triton, and the file that it prints to, if its test is
-    to run."""
-    wanted = [item.callspec.params["lane"] for item in request.session.items if item.originalname == GATE]
+    """Lane -> the process that compiles the tile table with its Triton, and the file that it prints to.
+
+    It compiles for minutes on both cores. So it begins with the first test, behind all tests, if one of those that are
+    to run has the marker `compiles_table`; and these come last.
+    """
+    wanted = [item.callspec.params["lane"] for item in request.session.items if _compiles_table(item)]
     folder = tmp_path_factory.mktemp("aot")
     with contextlib.ExitStack() as stack:
         processes = {}
@@ -48,8 +47,12 @@ def _end(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
+def _compiles_table(item: pytest.Item) -> bool:
+    return item.get_closest_marker("compiles_table") is not None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.originalname == GATE)
+    items.sort(key=_compiles_table)
     if torch.cuda.is_available():
         return
     for item in items:

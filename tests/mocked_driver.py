@@ -25,6 +25,7 @@ from triton.runtime.jit import JITFunction
 
 from dec_kernels import dec_loss, op
 from dec_kernels.backends import triton as backend
+from dec_kernels.backends.triton.host import Host
 from dec_kernels.backends.triton.tiles import PRECISIONS
 from dec_kernels.distributed import ALONE
 from dec_kernels.spec import Spec
@@ -92,11 +93,13 @@ def install() -> Launches:
         return kernel
 
     triton.runtime.driver.set_active(Driver())
-    JITFunction._do_compile = compile_nothing
-    backend._interpreted = lambda: True  # takes CPU tensors
-    backend.architecture = lambda device: "sm_90"
-    backend._multiprocessors = lambda device: 132
-    op._check_range = lambda sr, hr: None  # which a CUDA device is spared
+    # Between binding and compiling, a launch has no step of a public name.
+    JITFunction._do_compile = compile_nothing  # noqa: SLF001
+    host = Host("sm_90", 132)
+    backend.host_of = lambda device: host
+    backend.architecture = lambda device: host.architecture
+    backend.BACKEND.reasons = lambda device, dtype, dim: []  # takes CPU tensors
+    op._check_range = lambda sr, hr: None  # noqa: SLF001  # of the CPU's images alone
     return launches
 
 
@@ -151,9 +154,9 @@ def step_of(ranks: int, sr: Tensor, hr: Tensor, spec: Spec, precision: str) -> i
     """A step of rank 0 by the operators; the bytes that it keeps. With ranks, all columns have come."""
     constants = (spec.patch_size, spec.scope == "image", *spec.constants(192, precision), "triton", torch.float32)
     own = sr[: sr.shape[0] // ranks]
-    _, sums, kept = op._row_losses(own, sr, hr, ALONE, *constants)
+    _, sums, kept = op.row_losses(own, sr, hr, ALONE, *constants)
     weights = torch.ones_like(sums).repeat(1, ranks)
-    gradient = op._row_losses_backward(weights, own, kept, None, None, ALONE, *constants)
+    gradient = op.row_losses_backward(weights, own, kept, None, None, ALONE, *constants)
     assert gradient.shape == own.shape
     return kept.nbytes
 

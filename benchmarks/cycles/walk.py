@@ -1,4 +1,4 @@
-"""How often the loops of the kernels turn: on the bands of photographs, as `backends.triton.walk` has them."""
+"""How often the loops of the kernels turn: on the bands of photographs, as `backends.triton.kernels.walk` has them."""
 
 import functools
 from collections.abc import Iterator

@@ -10,7 +10,7 @@ says which command to give when, and what to look at.
 FOLDER gets gpu.jsonl (every measurement and every test's outcome as it comes), gpu.log (what the parts print), gpu.json
 (after each step anew), gpu.txt (the tables), gpu_time.png and gpu_memory.png. A kill at any moment loses what is under
 way and nothing else: with --resume the next run goes on from the records in a folder, and `python -m
-benchmarks.gpu.report` makes everything else from them.
+benchmarks.gpu.tables` makes everything else from them.
 
 With --dry-run all of it is done at tiny sizes on the CPU, Triton's interpreter in place of its compiler. That tries the
 code; its figures mean nothing.
@@ -28,7 +28,7 @@ import torch
 
 from benchmarks import machine
 from benchmarks.compare import RESULTS
-from benchmarks.gpu import parts, report
+from benchmarks.gpu import findings, parts, tables
 from benchmarks.gpu.parts import PARTS, STEPS, Job
 from benchmarks.gpu.records import Records
 
@@ -110,10 +110,10 @@ def main() -> int:
     for index, name in enumerate(names):
         endings.append(run(job, name, names[index + 1 :]))
         try:
-            report.write(job.out)
+            findings.write(job.out)
         except Exception:  # the records have everything; a mistake in what is made of them must not end the run
             traceback.print_exc()
-    report.show(report.write(job.out), job.out)
+    tables.show(findings.write(job.out), job.out)
     return int(any(ending not in ENDED_WELL for ending in endings))
 
 

@@ -181,7 +181,7 @@ def test_it_runs_on_the_current_stream(on_cuda: str) -> None:
     late = torch.zeros_like(sr)
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
-        torch.cuda._sleep(50_000_000)  # on another stream the loss would read the zeros
+        torch.cuda._sleep(50_000_000)  # noqa: SLF001  # on another stream the loss would read the zeros
         late.copy_(sr)
         ours = evaluate(late, hr, patch_size=4, backend=on_cuda)
     torch.cuda.current_stream().wait_stream(stream)

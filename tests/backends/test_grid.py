@@ -146,7 +146,7 @@ def test_any_shape_and_arguments(data: st.DataObject) -> None:
     )
     sr, hr = images(batch, channels, height, width, patch_size, torch.float64, draw(st.integers(0, 99)))
     true = truth(sr, hr, spec)
-    for backend in ("reference", "torch", "cpp"):  # in float64; test_triton.py does the same in float32
+    for backend in ("reference", "torch", "cpp"):  # in float64; triton/test_precision.py does the same in float32
         ours = evaluate(sr, hr, **(vars(spec) | {"backend": backend}))
         torch.testing.assert_close(ours.loss, true.loss, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(ours.gradient, true.gradient, rtol=1e-8, atol=1e-12)

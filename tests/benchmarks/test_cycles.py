@@ -1,11 +1,9 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks import cycles
 from benchmarks.cycles import __main__ as command
@@ -14,11 +12,12 @@ from benchmarks.cycles.code import Cost, amounts, cost
 from benchmarks.cycles.gpus import GPUS, Gpu
 from benchmarks.cycles.model import Launch
 from benchmarks.cycles.walk import Band, Walk, band, banded, plain
-from dec_kernels.backends import triton as backend
-from dec_kernels.backends.triton import sass, tiles
+from dec_kernels.backends.triton import sass
 from dec_kernels.backends.triton.aot import Build
-from dec_kernels.backends.triton.rows import Size
-from dec_kernels.backends.triton.tiles import Tile
+from dec_kernels.backends.triton.host import backward_walks, forward_walks
+from dec_kernels.backends.triton.layout import Operand, Size
+from dec_kernels.backends.triton.tiles import Tile, Tiles
+from dec_kernels.spec import Spec
 from tests import lanes
 
 # Three loops in the one over tiles: two turns with a product and a copy of 16 bytes; under a condition, three turns of
@@ -89,7 +88,7 @@ def test_what_a_loop_asks_of_each_unit():
 
 
 def test_code_without_a_loop_over_tiles_is_an_error():
-    with pytest.raises(ValueError, match="no loop with exponentials"):
+    with pytest.raises(ValueError, match="loop"):
         cost(sass.parse("        /*0000*/ EXIT ;"), warps=4, registers=1, shared=0)
 
 
@@ -206,12 +205,18 @@ def test_photographs_have_a_band():
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1024, 128), (8192, 64), (65536, 64), (256, 128), (512, 64)])
-def test_walks_are_split_as_by_the_backend(monkeypatch, rows, columns):
-    monkeypatch.setattr(backend, "_multiprocessors", lambda device: GPU.multiprocessors)
-    prepared = SimpleNamespace(z=torch.empty(0, device="meta"), size=Size(1, rows, rows, 16, 16))
+def test_walks_are_split_as_by_the_backend(rows, columns):
     tile = Tile(128, columns, 8, 2)
-    expected = tiles.splits_of(tile, -(-rows // 128), rows, GPU.multiprocessors)
-    assert expected == backend._splits(prepared, tile, shares=1)
+    chosen, constants = Tiles(*4 * [tile]), Spec().constants(768, "bf16")
+    size = Size(1, rows, rows, 768, Operand.of(768, "bf16", GPU.sm))
+    none = np.zeros(rows, int)
+    for direction, walks in (("forward", forward_walks), ("backward", backward_walks)):
+        expected = walks(size, constants, GPU.sm, GPU.multiprocessors, chosen)
+        for kernel, launch in (("plain", expected.plain), ("band", expected.band)):
+            build = Build(GPU.sm, 768, "bf16", f"{direction}_{kernel}", tile, tile)
+            found = model.launch(GPU, build, COST, Band(none, none))
+            assert found.programs == launch.programs
+            assert found.splits == (expected.splits if kernel == "plain" else 1)
 
 
 COMPILED = """

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import parts, processes, report
+from benchmarks.gpu import findings, parts, processes, tables
 from benchmarks.gpu.competitors import LABELS
 from benchmarks.gpu.parts import PARTS, STEPS, Job, Step
 from benchmarks.gpu.plan import DRY
@@ -78,8 +78,8 @@ def results(folder):
 
 
 def test_what_a_kill_leaves_can_be_shown_at_once(killed, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["report", str(killed)])
-    report.main()
+    monkeypatch.setattr("sys.argv", ["tables", str(killed)])
+    tables.main()
     left = json.loads((killed / "gpu.json").read_text())
     assert left["parts"]["measurements"] == {"outcome": "cut off", "reason": "the run ended before it did"}
     assert {r["precision"] for r in left["time"]} == {DRY["measurements"].cases[0].precision}
@@ -228,7 +228,7 @@ def test_a_mistake_in_the_tables_does_not_end_the_run(tmp_path, monkeypatch, cap
     done = []
     for name in (*PARTS["C"], *PARTS["D"]):
         monkeypatch.setitem(STEPS, name, Step(lambda job, limit: done.append(1) or {"outcome": "done"}, 0, 1))
-    monkeypatch.setattr(report, "claims", lambda results: 1 / 0)
+    monkeypatch.setattr(findings, "claims", lambda results: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("--out", tmp_path, "--parts", "C", "D")
     assert len(done) == 4

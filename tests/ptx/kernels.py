@@ -1,6 +1,7 @@
 """The backend's own launches, on the emulator: the kernels of its modules are stood in for while a test runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,12 +9,11 @@ import torch
 from torch import Tensor
 
 from dec_kernels.backends import triton
-from dec_kernels.backends.triton import backward_kernels, forward_kernels, rows
+from dec_kernels.backends.triton import host
 from tests.ptx.compiler import Compiler, Request
 from tests.ptx.parse import parse
 from tests.ptx.run import Order, launch
 
-_MODULES = (forward_kernels, backward_kernels, rows)
 _TYPES = {
     torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.float64: "*fp64",
     torch.int32: "*i32", torch.int64: "*i64",
@@ -48,10 +48,23 @@ def _described(value: Any) -> Any:
     return [_TYPES[value.dtype], value.storage_offset() * value.element_size() % 16 == 0]
 
 
-def emulate(patch: pytest.MonkeyPatch, compiler: Compiler, order: Order, architecture: str = "sm_90") -> None:
+@contextmanager
+def emulated(compiler: Compiler, order: Order, architecture: str = "sm_90") -> Iterator[None]:
     """The backend launches its kernels on the emulator, in the tiles and with the operands that a GPU would get."""
-    for module in _MODULES:
-        for name, kernel in list(vars(module).items()):
-            if hasattr(kernel, "arg_names"):
-                patch.setattr(module, name, Emulated(kernel, compiler, order))
-    patch.setattr(triton, "architecture", lambda device: architecture)
+    device = host.Host(architecture, multiprocessors=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triton, "host_of", lambda _: device)
+        patch.setattr(triton, "architecture", lambda _: architecture)
+        kernels = {name: kernel for name, kernel in vars(host).items() if hasattr(kernel, "arg_names")}
+        for name, kernel in kernels.items():
+            patch.setattr(host, name, Emulated(kernel, compiler, order))
+        _forget_launches()
+        yield
+    _forget_launches()
+
+
+def _forget_launches() -> None:
+    """Those that are kept name the kernels that they start."""
+    for function in vars(host).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dec_kernels.backends.triton import tiles
-from dec_kernels.backends.triton.rows import bits_of
+from dec_kernels.backends.triton.host import bits_of
 from dec_kernels.backends.triton.tiles import Tile
 
 RADIUS = 0.2

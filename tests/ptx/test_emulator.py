@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from dec_kernels.backends.triton import tiles
-from dec_kernels.backends.triton.backward_kernels import backward_plain
-from dec_kernels.backends.triton.forward_kernels import forward_plain
+from dec_kernels.backends.triton.kernels.backward import backward_plain
+from dec_kernels.backends.triton.kernels.forward import forward_plain
 from tests.conftest import on_the_interpreter
 from tests.lanes import LANES
 from tests.oracle import error

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from dec_kernels.backends.triton import tiles
-from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
-from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+from dec_kernels.backends.triton.kernels.backward import backward_band, backward_plain
+from dec_kernels.backends.triton.kernels.forward import forward_band, forward_plain
 from dec_kernels.spec import Spec
 from tests.conftest import on_the_interpreter
 from tests.lanes import LANES
 from tests.oracle import error, evaluate, images, threshold, truth
 from tests.ptx.compiler import Compiler
-from tests.ptx.kernels import Emulated, emulate
+from tests.ptx.kernels import Emulated, emulated
 from tests.ptx.problem import Problem
 from tests.ptx.run import Order
 
@@ -77,15 +77,13 @@ def test_warps_one_by_one(compiler: Compiler, precision: str, direction: Directi
 
 
 @pytest.mark.parametrize(("precision", "scope"), [("bf16", "batch"), ("tf32", "image")])
-def test_from_images_to_a_gradient(
-    monkeypatch: pytest.MonkeyPatch, compiler: Compiler, precision: str, scope: str
-) -> None:
+def test_from_images_to_a_gradient(compiler: Compiler, precision: str, scope: str) -> None:
     """Every kernel, by the package's own launches; the bounds are those of the presets on photographs."""
-    emulate(monkeypatch, compiler, IN_STEP)
     sr, hr = images(2, 3, 5 * 8, 7 * 8, 8, torch.float32)
     spec = Spec(8, threshold("l2", 3, 8), scope=scope)
     true = truth(sr, hr, spec)
-    ours = evaluate(sr, hr, **(vars(spec) | {"backend": "triton", "precision": precision}))
+    with emulated(compiler, IN_STEP):
+        ours = evaluate(sr, hr, **(vars(spec) | {"backend": "triton", "precision": precision}))
     most = {"tf32": 5e-4, "bf16": 4e-3}[precision]
     assert error(ours.gradient, true.gradient) < most
     assert error(ours.loss, true.loss) < most / 8

@@ -31,18 +31,19 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dec_kernels.backends.triton import hazards, numbers_of, rows, sass, tiles
-from dec_kernels.backends.triton.backward_kernels import backward_band, backward_plain
-from dec_kernels.backends.triton.forward_kernels import forward_band, forward_plain
+from dec_kernels.backends.triton import hazards, host, numbers_of, sass, tiles
+from dec_kernels.backends.triton.kernels import prepare
+from dec_kernels.backends.triton.kernels.backward import backward_band, backward_plain
+from dec_kernels.backends.triton.kernels.forward import forward_band, forward_plain
 from dec_kernels.jsontext import to_json
 
 T = TypeVar("T")
 KERNELS = {
-    "means": rows._means_kernel,
-    "rows": rows._rows_kernel,
-    "sums": rows._sums_kernel,
-    "weights": rows._weights_kernel,
-    "images": rows._images_kernel,
+    "means": prepare.means_kernel,
+    "rows": prepare.rows_kernel,
+    "sums": prepare.sums_kernel,
+    "weights": prepare.weights_kernel,
+    "images": prepare.images_kernel,
     "forward_plain": forward_plain,
     "forward_band": forward_band,
     "backward_plain": backward_plain,
@@ -142,11 +143,11 @@ def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
     for (architecture, width, precision), row in table.items():
         if precision in ("tf32", "bf16"):  # the other presets' rows differ in nothing but their rounding
             for kernel in ("rows",) if precision == "bf16" else ("means", "rows", "images"):
-                tile = tiles.Tile(*rows.block_of(width if kernel == "rows" else DIMS[width]), 4, 3)
+                tile = tiles.Tile(*host.block_of(width if kernel == "rows" else DIMS[width]), 4, 3)
                 yield Build(architecture, width, precision, kernel, tile, tile)
             if (width, precision) == (tiles.WIDTHS[0], "tf32"):
                 for kernel in ("sums", "weights"):
-                    tile = tiles.Tile(rows.LONG_BLOCK, 1, 4, 3)
+                    tile = tiles.Tile(host.LONG_BLOCK, 1, 4, 3)
                     yield Build(architecture, width, precision, kernel, tile, tile)
         yield Build(architecture, width, precision, "forward_plain", row.forward, row.forward)
         yield Build(architecture, width, precision, "forward_band", row.forward_band, row.forward)
@@ -222,7 +223,7 @@ def compile_ahead(build: Build) -> Any:
         "D": DIMS[build.width],
         "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
         "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns, "POLYNOMIAL": build.tile.polynomial,
-        "P": PATCH_SIZES[build.width], "PADDED": build.width, "BLOCK": rows.LONG_BLOCK,
+        "P": PATCH_SIZES[build.width], "PADDED": build.width, "BLOCK": host.LONG_BLOCK,
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"
     types = dict.fromkeys(("z", "h", "row_z", "row_h"), operand)

@@ -100,6 +100,11 @@ def shape_of(width: int, precision: str, architecture: str, band: bool = False) 
     }
 
 
+def shares_of(shape: dict[str, int | str]) -> int:
+    """How many programs share the dz of a block of rows, by what `shape_of` says."""
+    return int(shape["CHUNKS"]) // int(shape["OWNED"])
+
+
 def width_of(dim: int) -> int:
     """What D is padded to."""
     return next(width for width in WIDTHS if width >= dim)

@@ -5,7 +5,7 @@
 The most promising candidates come first, and those that --seconds leave no time for are left out. What is timed is the
 replay of a CUDA graph of each, so that no work of the host is in the figures.
 
-With ``DEC_KERNELS_AUTOTUNE=1`` in the environment the first call of each kind in a process does the same for its own
+With `DEC_KERNELS_AUTOTUNE=1` in the environment the first call of each kind in a process does the same for its own
 rows, and keeps what it found until the process ends. It waits for the device, so no CUDA graph can capture it.
 """
 
@@ -17,16 +17,19 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dec_kernels.backends import triton as backend
 from dec_kernels.backends.triton import tiles
-from dec_kernels.backends.triton.rows import Rows
+from dec_kernels.backends.triton.layout import PreparedRows
 from dec_kernels.backends.triton.tiles import Tile, Tiles
 from dec_kernels.patches import Batch
 from dec_kernels.spec import Constants, Spec
+
+if TYPE_CHECKING:
+    from dec_kernels.backends.triton.host import Host
 
 ROUNDS = 7
 # Each has a reason to be the fastest on sm_90 at D = 192, where they compile without spills: more work between two
@@ -49,16 +52,17 @@ BAND = [
 ]
 
 
-def fastest(rows: Rows, constants: Constants, deadline: float = math.inf) -> Tiles:
+def fastest(host: Host, rows: PreparedRows, constants: Constants, deadline: float = math.inf) -> Tiles:
     """The best of the candidates for such rows, of those that are measured before `time.monotonic()` is `deadline`."""
-    ones = torch.ones_like(rows.mean)
+    ones, row_ones = torch.ones_like(rows.mean), torch.ones_like(rows.row_mean)
 
     def measured(role: str, option: Tiles) -> float:
         if role.startswith("forward"):
-            return seconds(lambda: backend.forward_in(option, rows, constants), rows.z.device)
-        return seconds(lambda: backend.backward_in(option, rows, constants, ones, ones), rows.z.device)
+            return seconds(lambda: host.forward_in(option, rows, constants), rows.z.device)
+        weights = (ones, ones), (row_ones, row_ones)
+        return seconds(lambda: host.backward_in(option, rows, constants, *weights), rows.z.device)
 
-    chosen = tiles.tiles_for(backend.architecture(rows.z.device), rows.z.shape[-1], constants.precision)
+    chosen = tiles.tiles_for(host.architecture, rows.size.operand.width, constants.precision)
     best = {direction: measured(direction, chosen) for direction in ("forward", "backward")}
     for role, change in changes(constants):
         if time.monotonic() > deadline:
@@ -138,10 +142,11 @@ def main() -> None:
     hr, sr = torch.rand((2, given.n, given.channels, given.patch_size, given.patch_size), device="cuda")
     # The means of patches are spread as in photographs, so that the band is about as wide.
     hr = 0.25 * hr + 0.75 * torch.rand((given.n, 1, 1, 1), device="cuda")
-    rows = backend.prepare(Batch.alone(sr, hr), given.patch_size, False, constants, torch.float32)
-    key = backend.architecture(rows.z.device), tiles.width_of(dim), given.precision
+    host = backend.host_of(sr.device)
+    rows = host.prepare(Batch.alone(sr, hr), given.patch_size, False, constants)
+    key = host.architecture, tiles.width_of(dim), given.precision
     print(f"{torch.cuda.get_device_name()}, n = {given.n}, for dec_kernels/backends/triton/tiles.py:")
-    print(f"    {row(*key, fastest(rows, constants, deadline))},")
+    print(f"    {row(*key, fastest(host, rows, constants, deadline))},")
 
 
 def row(architecture: str, width: int, precision: str, chosen: Tiles) -> str:

@@ -15,21 +15,17 @@ the other's sums.
 import triton
 import triton.language as tl
 
-from dec_kernels.backends.triton.walk import (
+from dec_kernels.backends.triton.kernels.mask import positives, subtract_centered_products
+from dec_kernels.backends.triton.kernels.products import (
     add_product,
-    band,
     fence,
     load_chunk,
     load_rows,
-    plain_tile,
-    plain_walk,
-    positives,
     similarities,
     similarities_from_memory,
-    subtract_centered_products,
-    without_band,
     zero_rows,
 )
+from dec_kernels.backends.triton.kernels.walk import band, plain_tile, plain_walk, without_band
 
 
 @triton.jit(do_not_specialize=["r", "m", "blocks", "splits"])

@@ -29,7 +29,7 @@ FREE = {
 def found(lane: str) -> Any:
     program = [sys.executable, "-m", "tests.mocked_driver"]
     variables = environment(lane) | {"OMP_NUM_THREADS": "1"}
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[3]
     return json.loads(subprocess.run(program, env=variables, cwd=root, stdout=subprocess.PIPE, check=True).stdout)
 
 
@@ -37,8 +37,8 @@ def found(lane: str) -> Any:
 def test_the_calls_of_a_step(lane: str) -> None:
     step = found(lane)["step"]
     forward, backward = step["forward"], step["backward"]
-    assert forward["launches"] == ["_means_kernel", "_rows_kernel", "forward_plain", "forward_band", "_sums_kernel"]
-    assert backward["launches"] == ["_weights_kernel", "backward_plain", "backward_band", "_images_kernel"]
+    assert forward["launches"] == ["means_kernel", "rows_kernel", "forward_plain", "forward_band", "sums_kernel"]
+    assert backward["launches"] == ["weights_kernel", "backward_plain", "backward_band", "images_kernel"]
     # Of the backward, one is the 1 that it begins with, one the mean's, and one the 0 of `torch.where`, which a device
     # is filled with as well.
     for phase, starting, all_calls in ((forward, 5, 27), (backward, 7, 28)):
@@ -52,11 +52,11 @@ def test_the_calls_of_a_step(lane: str) -> None:
 def test_kernels_are_compiled_once_for_any_data_and_number_of_images(lane: str) -> None:
     for case in found(lane)["variants"]:
         first, *same_height_and_width, ragged, small = case["compiled"]
-        rows = {"_rows_kernel": 2 if case["mode"] == "ranks" else 1}  # of columns, and of rows among them
+        rows = {"rows_kernel": 2 if case["mode"] == "ranks" else 1}  # of columns, and of rows among them
         assert all(count <= rows.get(kernel, 1) for kernel, count in first.items()), case
         assert not any(same_height_and_width), case
         # Strides that 16 does not divide: kernels that read or write images make narrower loads.
-        assert set(ragged) <= {"_means_kernel", "_rows_kernel", "_images_kernel"}, case
+        assert set(ragged) <= {"means_kernel", "rows_kernel", "images_kernel"}, case
         assert all(count <= rows.get(kernel, 1) for kernel, count in ragged.items()), case
         assert not small, case
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 import pytest
 from rich.console import Console
 
-from benchmarks.gpu import report
+from benchmarks.gpu import findings, tables
 from benchmarks.gpu.competitors import LABELS
 from benchmarks.results import MIB
 
@@ -54,7 +54,7 @@ def measured():
 
 
 def finished(results):
-    for derive in (report.shares, report.predictions, report.crossover, report.claims):
+    for derive in (findings.shares, findings.predictions, findings.crossover, findings.claims):
         results[derive.__name__] = derive(results)
     return results
 
@@ -79,7 +79,7 @@ def test_our_faster_backend_counts(measured):
     for r in measured["time"]:
         if r["competitor"] == "cpp":
             r["median"] /= 4
-    assert report.fastest(measured, ("triton", "cpp"), ["tf32"], 8192, 192, "graph").name == "cpp"
+    assert findings.fastest(measured, ("triton", "cpp"), ["tf32"], 8192, 192, "graph").name == "cpp"
 
 
 def test_claims_are_made_of_graphs_and_live_calls_stand_beside(measured):
@@ -122,8 +122,8 @@ def predicted(measured, monkeypatch):
     measured["kernels"] = [
         kernel("forward_plain", 0.3),
         kernel("void at::native::(anonymous namespace)::sort<int>(int)", 0.2),
-        kernel("_rows_kernel", 0.004, launches=2.0),
-        kernel("_means_kernel", 0.001),
+        kernel("rows_kernel", 0.004, launches=2.0),
+        kernel("means_kernel", 0.001),
     ]
 
     class Prediction(NamedTuple):
@@ -139,7 +139,7 @@ def predicted(measured, monkeypatch):
             "rows": Prediction((1e-6, 4e-6), "DRAM"),
         }
 
-    monkeypatch.setattr(report.cycles, "stored", stored)
+    monkeypatch.setattr(findings.cycles, "stored", stored)
     finished(measured)
     assert asked == [("made up", 8192, 192, "tf32")]
     return measured
@@ -147,7 +147,7 @@ def predicted(measured, monkeypatch):
 
 def test_predictions_stand_beside_the_seconds_of_a_launch(predicted):
     forward, rows = predicted["predictions"]
-    assert (forward["kernel"], rows["kernel"]) == ("forward_plain", "_rows_kernel")
+    assert (forward["kernel"], rows["kernel"]) == ("forward_plain", "rows_kernel")
     assert forward["measured"] == pytest.approx(3e-4)
     assert rows["measured"] == pytest.approx(2e-6)
     assert (rows["overlapped"], rows["added"], rows["limit"]) == (1e-6, 4e-6, "DRAM")
@@ -155,11 +155,11 @@ def test_predictions_stand_beside_the_seconds_of_a_launch(predicted):
 
 def test_the_table_of_kernels(predicted):
     out = io.StringIO()
-    report.print_tables(predicted, Console(file=out, width=160))
+    tables.print_tables(predicted, Console(file=out, width=160))
     assert "precision tf32, n = 8192, D = 192, at 1755 MHz" in " ".join(out.getvalue().split())
     lines = [line.split() for line in out.getvalue().splitlines()]
     assert ["forward_plain", "special", "functions", "1", "0.300", "0.300", "0.200", "to", "0.500", "1.50"] in lines
-    assert ["_rows_kernel", "DRAM", "2", "0.00400", "0.00200", "0.00100", "to", "0.00400", "2.00"] in lines
+    assert ["rows_kernel", "DRAM", "2", "0.00400", "0.00200", "0.00100", "to", "0.00400", "2.00"] in lines
     assert ["at::native::sort", "1", "0.200", "0.200"] in lines
     assert ["1", "shorter", "ones", "1", "0.00100"] in lines
     assert ["all", "5", "0.505"] in lines
@@ -182,7 +182,7 @@ def test_claims_missed(measured):
 def test_crossover(measured):
     for n, triton, cpp in ((1024, 1.0, 0.9), (2048, 1.0, 2.0), (4096, 1.0, 0.9), (16384, 1.0, 0.5)):
         measured["time"] += timed("triton", "bf16", triton, n, 48) + timed("cpp", "bf16", cpp, n, 48)
-    rows = {(r["dim"], r["precision"]): r["cpp_from_n"] for r in report.crossover(measured)}
+    rows = {(r["dim"], r["precision"]): r["cpp_from_n"] for r in findings.crossover(measured)}
     assert rows[48, "bf16"] == 4096  # at 1024 it is faster too, but then not at 2048
     assert rows[192, "tf32"] is None
 
@@ -197,7 +197,7 @@ def test_tables_can_be_made(measured):
         | {"gradient_error": "nan"}
     ]
     out = io.StringIO()
-    report.print_tables(finished(measured), Console(file=out, width=160))
+    tables.print_tables(finished(measured), Console(file=out, width=160))
     text = out.getvalue()
     shown = ("inf", "nan", "because", "3 passed", "never", "cuBLAS + Triton, 32 MiB as a graph", "1 is not 2")
     assert all(x in text for x in (*shown, "ninja is not there: a pity.", '("sm_90", 192)'))
@@ -210,7 +210,7 @@ def test_square_brackets_are_shown_as_they_are(measured):
     measured["tests"] = {name: {"outcome": "failed", "seconds": 1.0, "message": message}}
     measured["parts"]["build"] = {"outcome": "failed", "reason": message}
     out = io.StringIO()
-    report.print_tables(finished(measured), Console(file=out, width=160))
+    tables.print_tables(finished(measured), Console(file=out, width=160))
     assert name in out.getvalue()
     assert out.getvalue().count(message) == 2
 
@@ -219,6 +219,6 @@ def test_square_brackets_are_shown_as_they_are(measured):
 def test_lines_of_a_plot_go_up_in_n(measured, measure):
     measured["time"] += timed("triton", "tf32", 0.1, 1024)
     measured["memory"] += [{"competitor": "triton", "n": 1024, "dim": 192, "precision": "tf32", "extra_bytes": 1}]
-    line = next(line for line in report.lines(measured, measure) if line.label == LABELS["triton"])
+    line = next(line for line in tables.lines(measured, measure) if line.label == LABELS["triton"])
     assert list(line.points) == [1024, 8192]
-    assert "made up" in report.note(measured)
+    assert "made up" in tables.note(measured)

@@ -16,6 +16,7 @@ from tests import lanes
 BUILD = aot.Build("sm_90", 192, "bf16", "forward_plain", Tile(128, 64, 8, 2), Tile(128, 64, 8, 2))
 
 
+@pytest.mark.compiles_table
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("lane", lanes.LANES)
 def test_every_configuration_of_the_table(lane: str, compilations: dict[str, tuple[subprocess.Popen, Path]]) -> None:
@@ -34,7 +35,7 @@ def test_a_configuration_that_cannot_be_is_a_fault() -> None:
         "t = Tile(128, 64, 8, 2); b = aot.Build('sm_120', 192, 'bf16', 'forward_plain', t, t);"
         "print(aot.report([b])[0].faults(b))"
     )
-    assert "101376 are there" in output
+    assert "101376" in output
 
 
 def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
@@ -45,8 +46,8 @@ def test_eight_warps_that_share_64_rows_multiply_twice() -> None:
         "print(*(r.faults(b) for b, r in zip(builds, aot.report(builds))), sep='\\n')"
     )
     twice, once = output.splitlines()
-    assert "2621440 multiply-adds for a tile, 1.67 times the 1572864 of the algorithm" in twice
-    assert "2 results of products move between warps" in twice
+    assert all(number in twice for number in ("2621440", "1572864"))
+    assert "between warps" in twice
     assert once == "[]"
 
 
@@ -55,25 +56,26 @@ CLEAN = aot.Report(114, 0, 147456, ("wgmma",), Counter(HGMMA=24), multiply_adds=
 
 
 @pytest.mark.parametrize(
-    ("changes", "fault"),
+    ("changes", "names"),
     [
-        ({}, None),
-        ({"spills": 168}, "168 loads and stores of spilled registers"),
-        ({"shared": 232449}, "232449 bytes of shared memory, 232448 are there"),
-        ({"products": ("mma.sync",)}, "its products are not wgmma"),
-        ({"products": ("mma.sync", "wgmma")}, "its products are not wgmma"),
-        (
-            {"multiply_adds": (FORWARD, 2 * FORWARD)},
-            "6291456 multiply-adds for a tile, 2 times the 3145728 of the algorithm",
-        ),
-        ({"loop": Counter(), "multiply_adds": ()}, "no loop over tiles"),
-        ({"conversions": 2}, "2 results of products move between warps for every tile"),
-        ({"hazards": ("a race",)}, "a race"),
-        ({"error": "CompilationError: no"}, "CompilationError: no"),
+        ({"spills": 168}, ["168", "spilled"]),
+        ({"shared": 232449}, ["232449", "232448"]),
+        ({"products": ("mma.sync",)}, ["wgmma"]),
+        ({"products": ("mma.sync", "wgmma")}, ["wgmma"]),
+        ({"multiply_adds": (FORWARD, 2 * FORWARD)}, ["6291456", "3145728"]),
+        ({"loop": Counter(), "multiply_adds": ()}, ["loop"]),
+        ({"conversions": 2}, ["2", "warps"]),
+        ({"hazards": ("a race",)}, ["a race"]),
+        ({"error": "CompilationError: no"}, ["CompilationError: no"]),
     ],
 )
-def test_faults(changes: dict[str, Any], fault: str | None) -> None:
-    assert replace(CLEAN, **changes).faults(BUILD) == ([fault] if fault else [])
+def test_each_fault_is_one_and_names_its_numbers(changes: dict[str, Any], names: list[str]) -> None:
+    (fault,) = replace(CLEAN, **changes).faults(BUILD)
+    assert all(name in fault for name in names)
+
+
+def test_a_clean_build_has_no_fault() -> None:
+    assert CLEAN.faults(BUILD) == []
 
 
 def test_faults_of_other_kernels() -> None:
@@ -84,7 +86,7 @@ def test_faults_of_other_kernels() -> None:
     others = replace(CLEAN, products=("mma.sync",), multiply_adds=())
     assert [others.faults(build) for build in (band, exact, rows)] == [[], [], []]
     empty = replace(others, loop=Counter())
-    assert [empty.faults(build) for build in (band, exact)] == [["no loop over tiles"]] * 2
+    assert [len(empty.faults(build)) for build in (band, exact)] == [1, 1]
     assert empty.faults(rows) == []
 
 

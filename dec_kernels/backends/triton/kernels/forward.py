@@ -11,20 +11,16 @@ the other's sums.
 import triton
 import triton.language as tl
 
-from dec_kernels.backends.triton.walk import (
-    band,
+from dec_kernels.backends.triton.kernels.arithmetic import small_exp2
+from dec_kernels.backends.triton.kernels.mask import positives, subtract_centered_products
+from dec_kernels.backends.triton.kernels.products import (
     fence,
     load_chunk,
     load_rows,
-    plain_tile,
-    plain_walk,
-    positives,
     similarities,
     similarities_from_memory,
-    small_exp2,
-    subtract_centered_products,
-    without_band,
 )
+from dec_kernels.backends.triton.kernels.walk import band, plain_tile, plain_walk, without_band
 
 
 @triton.jit(do_not_specialize=["r", "m", "blocks", "splits"])
