@@ -342,7 +342,7 @@ def collectives(group: dist.ProcessGroup) -> list[list[tuple[str, int]]]:
 
     def recorded(name: str) -> Callable[..., Any]:
         def call(self: dist.ProcessGroup, *arguments: Any, **options: Any) -> Any:
-            leaves = torch.utils._pytree.tree_leaves(arguments)
+            leaves = torch.utils._pytree.tree_leaves(arguments)  # noqa: SLF001  PyTorch 2.6 has no public one
             tensors = [x for x in leaves if isinstance(x, Tensor)]
             found[phase].append((name, min(x.nbytes for x in tensors)))
             return originals[name].__get__(self)(*arguments, **options)
@@ -561,12 +561,12 @@ def test_world_is_this_process_where_there_are_no_others() -> None:
 
 @pytest.mark.parametrize(("process_group", "kind"), [("everyone", ValueError), (3, TypeError), ([0, 1], TypeError)])
 def test_what_is_no_group(process_group: Any, kind: type[Exception]) -> None:
-    with pytest.raises(kind, match="^process_group .*"):
+    with pytest.raises(kind, match=r"^process_group .*"):
         DECLoss(process_group=process_group)
 
 
 def test_no_group_within_an_image() -> None:
-    with pytest.raises(ValueError, match="process_group .*scope='image'"):
+    with pytest.raises(ValueError, match=r"process_group .*scope='image'"):
         DECLoss(scope="image", process_group="world")
 
 

@@ -102,7 +102,7 @@ def test_remainder_crop_is_the_cropped_image_and_error_refuses(backend: str) -> 
     assert torch.equal(ours.loss, cropped.loss)
     assert torch.equal(ours.gradient[:, :, :20, :28], cropped.gradient)
     assert ours.gradient[:, :, 20:].count_nonzero() == ours.gradient[:, :, :, 28:].count_nonzero() == 0
-    with pytest.raises(ValueError, match="patch_size=4.* 23 x 29"):
+    with pytest.raises(ValueError, match=r"patch_size=4.* 23 x 29"):
         dec_loss(sr, hr, 4, remainder="error")
     dec_loss(sr[:, :, :20, :28], hr[:, :, :20, :28], 4, remainder="error")
 
@@ -121,13 +121,13 @@ def test_arguments_are_attributes_that_can_be_set(backend: str) -> None:
         assert getattr(criterion, name) == value
     expected = dec_loss(sr, hr, 4, backend=backend, loss_weight=0.5, **changed)
     assert torch.equal(criterion(sr, hr), expected)
-    with pytest.raises(ValueError, match="t_pos .*-1"):
+    with pytest.raises(ValueError, match=r"t_pos .*-1"):
         criterion.t_pos = -1
-    with pytest.raises(ValueError, match="process_group .*scope='image'"):
+    with pytest.raises(ValueError, match=r"process_group .*scope='image'"):
         criterion.process_group = "world"
     everywhere = DECLoss(process_group="world")
     assert everywhere.process_group == "world"
-    with pytest.raises(ValueError, match="process_group .*scope='image'"):
+    with pytest.raises(ValueError, match=r"process_group .*scope='image'"):
         everywhere.scope = "image"
     assert criterion.t_pos == 0.5
     assert criterion.process_group is None
@@ -202,7 +202,7 @@ def test_under_autocast_the_loss_runs_in_float32_with_the_preset_of_its_dtype(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_result_and_gradient_dtypes(backend: str, dtype: torch.dtype) -> None:
     if backend == "triton" and dtype == torch.float64:
-        with pytest.raises(RuntimeError, match="triton: .*float64"):
+        with pytest.raises(RuntimeError, match=r"triton: .*float64"):
             dec_loss(*pair(dtype=dtype), 4, ETA, backend=backend)
         return
     ours = evaluate(*pair(dtype=dtype), patch_size=4, threshold=ETA, backend=backend)

@@ -182,7 +182,7 @@ def test_torch_compile_does_not_look_into_the_operators(tiled: str) -> None:
 
     def step(sr: Tensor, hr: Tensor) -> Tensor:
         with torch.random.fork_rng():  # a graph break in here, and the whole function runs as it is
-            torch._dynamo.graph_break()
+            torch._dynamo.graph_break()  # noqa: SLF001  there is no public one
             losses, *_ = row_losses(sr, sr.detach(), hr, *arguments(tiled, torch.float32))
         return losses
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import competitors, workload
-from dec_kernels import dec_loss, patches
+from dec_kernels import dec_loss, patches, reference
 from dec_kernels.backends import BACKENDS
 from dec_kernels.backends.on_patches import OnPatches
 from dec_kernels.patches import Batch
@@ -74,7 +74,7 @@ def test_the_loss_is_finite_where_eager_pytorch_gives_inf(compiled: str) -> None
     assert naive.isinf()
 
     # The truth a block of rows at a time: Eqs. 38-42 in float64 with the float64 mask.
-    q = competitors._rows(sr, PATCH_SIZE).double()[blank_rows().order[0]]
+    q = reference.patch_rows(sr, PATCH_SIZE).flatten(0, 1).double()[blank_rows().order[0]]
     z = torch.nn.functional.normalize(q)
     h = blank_rows().p[0].double() * (1 / blank_rows().p[0].double().norm(dim=1, keepdim=True)).nan_to_num(posinf=0)
     total = 0.0

@@ -116,7 +116,8 @@ def test_auto_writes_no_setting(compiled: str, monkeypatch: pytest.MonkeyPatch) 
     for how, value in [step for made, _, _ in STATES.values() for step in made]:
         how(value)
         with monkeypatch.context() as patch:
-            patch.setattr(torch._C, "_set_fp32_precision_setter", lambda *setting: pytest.fail(f"wrote {setting}"))
+            below = torch._C  # noqa: SLF001  where every setting goes through
+            patch.setattr(below, "_set_fp32_precision_setter", lambda *setting: pytest.fail(f"wrote {setting}"))
             dec_loss(sr.clone().requires_grad_(), hr, 4, ETA, backend=compiled).backward()
             if setting_of(CPU) != "bf16":  # the CPU may compute what "tf32" allows in float32
                 dec_loss(sr.clone().requires_grad_(), hr, 4, ETA, precision="tf32", backend=compiled).backward()
