@@ -94,7 +94,7 @@ def max_pixels() -> int:
     """
     text = os.environ.get(MAX_PIXELS, str(_DEFAULT_MAX_PIXELS))
     if not (text.isascii() and text.isdecimal() and int(text)):
-        raise ValueError(f"the environment variable {MAX_PIXELS} must be a positive integer, got {text!r}")
+        raise ValueError(f"{MAX_PIXELS} in the environment must be a positive integer, got {text!r}")
     return int(text)
 
 
@@ -122,8 +122,8 @@ def opened(path: Path) -> Iterator[tuple[Image.Image, Header]]:
             height, width = header.size
             if height * width > limit:
                 raise ValueError(
-                    f"it has {height} x {width} pixels, but the limit is {limit}; to allow it, set the environment "
-                    f"variable {MAX_PIXELS}={height * width}"
+                    f"it has {height} x {width} pixels, but the limit is {limit}: "
+                    f"{MAX_PIXELS}={height * width} in the environment allows it"
                 )
             if header.bits == 16 and height * width > _OPENCVS_LIMIT:
                 raise ValueError(

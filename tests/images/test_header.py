@@ -86,7 +86,7 @@ def test_the_limit_on_pixels_is_a_setting(tmp_path: Path, monkeypatch: pytest.Mo
     large, before = png(tmp_path / "large.png", 14_000, 14_000), Image.MAX_IMAGE_PIXELS
     with pytest.raises(
         UnreadableImageError,
-        match=r"large\.png.*14000 x 14000.*178956970.*DEC_KERNELS_MAX_PIXELS=196000000$",
+        match=r"large\.png.*14000 x 14000.*178956970.*DEC_KERNELS_MAX_PIXELS=196000000 ",
     ):
         image_size(large)
     with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def test_the_limit_on_pixels_is_a_setting(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv(MAX_PIXELS, "196000000")
         assert image_size(large) == (14_000, 14_000)
     monkeypatch.setenv(MAX_PIXELS, "99")
-    with pytest.raises(UnreadableImageError, match=r"x\.png.*10 x 10.*99.*DEC_KERNELS_MAX_PIXELS=100$"):
+    with pytest.raises(UnreadableImageError, match=r"x\.png.*10 x 10.*99.*DEC_KERNELS_MAX_PIXELS=100 "):
         read_image(png(tmp_path / "x.png", 10, 10))
     assert before == Image.MAX_IMAGE_PIXELS
 
