@@ -111,7 +111,7 @@ class DECLoss(nn.Module):
         TypeError: an argument is not of the kind above.
         ValueError: an argument is out of the range above, or a group comes with scope="image".
 
-    Example:
+    Examples:
         >>> criterion = DECLoss(loss_weight=1e-2)
         >>> sr = torch.rand(4, 3, 64, 64, requires_grad=True)
         >>> criterion(sr, torch.rand(4, 3, 64, 64)).backward()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from dec_kernels import DECLoss, dec_loss
+from dec_kernels.backends import cpp
 from dec_kernels.distributed import ALONE
 from dec_kernels.op import row_losses, row_losses_backward
 from tests.conftest import on_the_interpreter
@@ -111,6 +112,14 @@ def test_export() -> None:
     sr, hr = images(2, 3, 36, 44, 4, torch.float32)
     program = torch.export.export(DECLoss(4, ETA), (sr, hr))
     torch.testing.assert_close(program.module()(sr, hr), dec_loss(sr, hr, 4, ETA))
+
+
+def test_an_exported_loss_says_what_it_lacks_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sr, hr = images(2, 3, 12, 12, 4, torch.float32)
+    program = torch.export.export(DECLoss(4, ETA, backend="cpp"), (sr, hr))
+    monkeypatch.setattr(cpp, "extension", None)
+    with pytest.raises(RuntimeError, match=r"dec_kernels\._C"):
+        program.module()(sr, hr)
 
 
 def saved_by(loss: Callable[[], Tensor]) -> list[Tensor]:
