@@ -66,7 +66,7 @@ def _call(direction: str, patches: Patches, constants: Constants, *gradients: tu
 
 def _missing() -> str:
     return (
-        f"the extension dec_kernels._C cannot be loaded ({load_error}); it is built at installation where PyTorch and a "
-        "C++ compiler are present; in a checkout of dec-kernels: "
+        f"the extension dec_kernels._C cannot be loaded ({load_error}); it is built at installation where PyTorch and "
+        "a C++ compiler are present; in a checkout of dec-kernels: "
         "pip install --no-build-isolation --force-reinstall --no-deps ."
     )
