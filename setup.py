@@ -23,7 +23,7 @@ def extension() -> dict:
         from torch.version import cuda
     except ImportError:
         return without("PyTorch is not there while building; pip install --no-build-isolation lets it be seen")
-    compiler = os.environ.get("CXX", "c++").split()[0]
+    compiler = (os.environ.get("CXX") or "c++").split()[0]
     if shutil.which(compiler) is None:
         return without(f"there is no C++ compiler {compiler!r}")
 

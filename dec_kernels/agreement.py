@@ -56,30 +56,30 @@ class Call:
             return cls({}, text.removeprefix(_FAILURE))
         return cls(_unlisted(text.removeprefix(_CALL))) if text.startswith(_CALL) else None
 
+    @staticmethod
+    def difference(calls: Sequence[Call | None], ranks: Sequence[int]) -> str | None:
+        """Says in what the calls of ranks differ, or which rank failed or is elsewhere; None if all calls are alike.
 
-def difference_of(calls: Sequence[Call | None], ranks: Sequence[int]) -> str | None:
-    """Says in what the calls of ranks differ, or which rank failed or is elsewhere; None if all calls are alike.
-
-    Args:
-        calls: one for each rank; None for a rank that sent something else than a call.
-        ranks: their numbers in the world.
-    """
-    found = {rank: call for rank, call in zip(ranks, calls, strict=True) if call is not None}
-    if failures := [f"on rank {rank} DECLoss failed: {call.error}" for rank, call in found.items() if call.error]:
-        return "; ".join(failures)
-    if elsewhere := [str(rank) for rank in ranks if rank not in found]:
-        return (
-            "every rank of process_group must call DECLoss, and then backward, equally often; "
-            f"this rank begins a call, and these ranks do not: {', '.join(elsewhere)}"
-        )
-    names = dict.fromkeys(name for call in found.values() for name in call.fields)
-    values = {name: {rank: call.fields.get(name, "missing") for rank, call in found.items()} for name in names}
-    if differing := [f"{name} is {_by_value(of)}" for name, of in values.items() if len(set(of.values())) > 1]:
-        return (
-            "every rank of process_group must call DECLoss with the same arguments and with images of one shape and "
-            f"dtype, got: {'; '.join(differing)}"
-        )
-    return None
+        Args:
+            calls: one for each rank; None for a rank that sent something else than a call.
+            ranks: their numbers in the world.
+        """
+        found = {rank: call for rank, call in zip(ranks, calls, strict=True) if call is not None}
+        if failures := [f"on rank {rank} DECLoss failed: {call.error}" for rank, call in found.items() if call.error]:
+            return "; ".join(failures)
+        if elsewhere := [str(rank) for rank in ranks if rank not in found]:
+            return (
+                "every rank of process_group must call DECLoss, and then backward, equally often; "
+                f"this rank begins a call, and these ranks do not: {', '.join(elsewhere)}"
+            )
+        names = dict.fromkeys(name for call in found.values() for name in call.fields)
+        values = {name: {rank: call.fields.get(name, "missing") for rank, call in found.items()} for name in names}
+        if differing := [f"{name} is {_by_value(of)}" for name, of in values.items() if len(set(of.values())) > 1]:
+            return (
+                "every rank of process_group must call DECLoss with the same arguments and with images of one shape "
+                f"and dtype, got: {'; '.join(differing)}"
+            )
+        return None
 
 
 def listed(fields: Mapping[str, object]) -> str:

@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dec_kernels.agreement import Call, difference_of
+from dec_kernels.agreement import Call
 from dec_kernels.private_torch import constant_in_graphs, group_named, store_of, timeout_of
 
 # They stand where the name of a group stands: this process by itself, and all processes that there are at a call.
@@ -96,7 +96,7 @@ def compare(call: Call, group: str) -> None:
     """
     if size_of(group) == 1:
         return
-    if difference := difference_of(exchange(call, group), dist.get_process_group_ranks(group_of(group))):
+    if difference := Call.difference(exchange(call, group), dist.get_process_group_ranks(group_of(group))):
         raise ValueError(difference)
 
 

@@ -13,7 +13,7 @@ from dec_kernels.agreement import listed
 from dec_kernels.backends import resolve
 from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, group_of, name_of, size_of
 from dec_kernels.op import gather_images, row_losses
-from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
+from dec_kernels.spec import BackendName, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
 
 class _Argument:
@@ -29,7 +29,7 @@ class _Argument:
         if getattr(module, "spec", None) is None:
             raise AttributeError(f"{self._name} cannot be set before DECLoss.__init__() is called")
         spec = replace(module.spec, **{self._name: value})
-        _check_scope(spec, module.process_group)
+        _check_scope(spec, None if module.group == ALONE else module.group)
         module.spec = spec
 
 
@@ -146,7 +146,7 @@ class DECLoss(nn.Module):
         loss_weight: float = 1.0,
         reduction: Reduction = "mean",
         precision: Precision = "auto",
-        backend: Backend = "auto",
+        backend: BackendName = "auto",
         process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
@@ -226,7 +226,7 @@ def dec_loss(
     loss_weight: float = 1.0,
     reduction: Reduction = "mean",
     precision: Precision = "auto",
-    backend: Backend = "auto",
+    backend: BackendName = "auto",
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""

@@ -17,9 +17,9 @@ from forward to backward, in MiB at n = 8192 patches of a process and D = 192, w
     images instead              6.00        6.00          48.00        48.00
 
 The Triton backend keeps rows, since the host's share of its steps counts. With ranks they take the place of the
-gathered images. The others keep images: on a CPU, preparing takes a thirtieth of a step at n = 8192 (33 ms of 1.15 s;
-one thread, C++, bf16), and rows would take 48 MiB at n = 32768, where all of a step takes 54. So a change of `hr`
-before the backward is an error with them, and does not matter with Triton; one of `sr` is an error with all.
+gathered images. The others keep images: on a CPU, preparing is a small part of a step, and rows would double the memory
+that a step takes. So a change of `hr` before the backward is an error with them, and does not matter with Triton; one
+of `sr` is an error with all.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _row_losses(
     own: Tensor,
     sr: Tensor,
     hr: Tensor,
-    group: str,
+    process_group: str,
     patch_size: int,
     per_image: bool,
     radius: float,
@@ -77,17 +77,17 @@ def _row_losses(
 
     Args:
         own: SR images whose patches are rows, (B, C, H, W); the gradient goes here.
-        sr, hr: images whose patches are columns, (size * B, C, H, W) each, of every rank of the group in turn.
-        group: its name; `distributed.ALONE` for a process by itself, whose `sr` is `own`.
+        sr, hr: images whose patches are columns, (size * B, C, H, W) each, of every rank in turn.
+        process_group: the name of the group; `distributed.ALONE` for a process by itself, whose `sr` is `own`.
         patch_size: P, pixels.
-        per_image: whether each image is a group of its own.
+        per_image: whether each image is compared with itself alone.
         radius, t_pos, t_neg, inside, precision: as in `dec_kernels.spec.Constants`.
         backend, dtype: as `dec_kernels.backends.resolve` found them: never "auto", and the backward takes the same.
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     with _without_autocast(sr):
         _check_range(sr, hr)
-        batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
+        batch = Batch(own, sr, hr, distributed.rank_in(process_group) * own.shape[0])
         rows = BACKENDS[backend].prepare(batch, patch_size, per_image, constants, dtype)
         sums = BACKENDS[backend].forward(rows, constants).to(_result_dtype(sr))
         # Not the logarithm of a ratio: with temperatures far apart, float32 has no room for that. The logarithm of 0 is
@@ -106,7 +106,7 @@ def _row_losses_backward(
     kept: Tensor,
     sr: Tensor | None,
     hr: Tensor | None,
-    group: str,
+    process_group: str,
     patch_size: int,
     per_image: bool,
     radius: float,
@@ -123,7 +123,8 @@ def _row_losses_backward(
         weights: alpha and beta of every column, (2, N), in image order.
         kept: the last result of the forward.
         sr, hr: those of the forward where that is empty.
-        group, patch_size, per_image, radius, t_pos, t_neg, inside, precision, backend, dtype: those of the forward.
+        process_group, patch_size, per_image, radius, t_pos, t_neg, inside: those of the forward.
+        precision, backend, dtype: what the forward used.
     """
     constants = Constants(radius, t_pos, t_neg, inside, precision)
     with _without_autocast(own):
@@ -131,7 +132,7 @@ def _row_losses_backward(
         if sr is None or hr is None:
             rows = chosen.restore(kept, own, weights.shape[1], patch_size, per_image, constants)
         else:
-            batch = Batch(own, sr, hr, distributed.rank_in(group) * own.shape[0])
+            batch = Batch(own, sr, hr, distributed.rank_in(process_group) * own.shape[0])
             rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
         gradients, order = chosen.backward(rows, constants, weights.to(dtype).contiguous()), rows.order
         del rows  # the images of the gradient take its place
@@ -142,28 +143,28 @@ row_losses_backward = _operator(_row_losses_backward)
 
 
 def _gather_images(
-    sr: Tensor, hr: Tensor, group: str, settings: str, numbers: Sequence[float]
+    sr: Tensor, hr: Tensor, process_group: str, settings: str, numbers: Sequence[float]
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """SR and HR images of every rank of a group, (size * B, C, H, W) each, once all ranks are found to agree.
 
     Args:
         sr, hr: this rank's, (B, C, H, W).
-        group: its name.
+        process_group: the name of the group.
         settings, numbers: the rest of the call, for comparison, as `dec_kernels.agreement.Call.of` takes them.
 
     Raises:
         ValueError: the ranks differ in shapes, dtypes or arguments, or another rank has failed.
     """
-    distributed.compare(Call.of(sr, settings, numbers), group)
-    return distributed.gather(sr, group), distributed.gather(hr, group)
+    distributed.compare(Call.of(sr, settings, numbers), process_group)
+    return distributed.gather(sr, process_group), distributed.gather(hr, process_group)
 
 
 gather_images = _operator(_gather_images)
 
 
-def _gather_weights(weights: Tensor, group: str) -> Tensor:
+def _gather_weights(weights: Tensor, process_group: str) -> Tensor:
     """alpha and beta of every rank of a group: (2, n) -> (2, size * n)."""
-    everything = distributed.gather(weights, group)
+    everything = distributed.gather(weights, process_group)
     return everything.view(-1, *weights.shape).transpose(0, 1).reshape(2, -1)
 
 
@@ -197,7 +198,7 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
 
 
 def _fake_row_losses(
-    own: Tensor, sr: Tensor, hr: Tensor, group: str, patch_size: int, per_image: bool, *numbers_and_backend: Any
+    own: Tensor, sr: Tensor, hr: Tensor, process_group: str, patch_size: int, per_image: bool, *numbers_and_backend: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     *numbers, backend, _ = numbers_and_backend
     constants = Constants(*numbers)
@@ -211,13 +212,13 @@ def _fake_row_losses_backward(weights: Tensor, own: Tensor, *others: Any) -> Ten
     return torch.empty_like(own)
 
 
-def _fake_gather_images(sr: Tensor, hr: Tensor, group: str, *call: Any) -> tuple[Tensor, ...]:
-    size = distributed.size_of(group)
+def _fake_gather_images(sr: Tensor, hr: Tensor, process_group: str, *call: Any) -> tuple[Tensor, ...]:
+    size = distributed.size_of(process_group)
     return tuple(x.new_empty((size * x.shape[0], *x.shape[1:])) for x in (sr, hr))
 
 
-def _fake_gather_weights(weights: Tensor, group: str) -> Tensor:
-    return weights.new_empty((2, distributed.size_of(group) * weights.shape[1]))
+def _fake_gather_weights(weights: Tensor, process_group: str) -> Tensor:
+    return weights.new_empty((2, distributed.size_of(process_group) * weights.shape[1]))
 
 
 for _name, _fake in (
@@ -232,11 +233,11 @@ for _name, _fake in (
 class _RowLosses(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, own: Tensor, sr: Tensor, hr: Tensor, group: str, *constants: Any
+        ctx: Any, own: Tensor, sr: Tensor, hr: Tensor, process_group: str, *constants: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         with BelowAutograd():
-            losses, sums, kept = row_losses(own, sr, hr, group, *constants)
-        ctx.group, ctx.constants = group, constants
+            losses, sums, kept = row_losses(own, sr, hr, process_group, *constants)
+        ctx.process_group, ctx.constants = process_group, constants
         ctx.save_for_backward(own, sums, kept, *((None, None) if kept.shape[0] else (sr, hr)))
         ctx.mark_non_differentiable(sums, kept)
         ctx.set_materialize_grads(False)  # zeros as many as there are bytes kept
@@ -247,9 +248,9 @@ class _RowLosses(torch.autograd.Function):
         own, sums, *columns = ctx.saved_tensors
         # Not left out: with ranks the others wait for these weights.
         weights = _weights(torch.zeros_like(sums[0]) if g is None else g, sums)
-        if ctx.group != distributed.ALONE:
-            weights = gather_weights(weights, ctx.group)
-        gradient = row_losses_backward(weights, own, *columns, ctx.group, *ctx.constants)
+        if ctx.process_group != distributed.ALONE:
+            weights = gather_weights(weights, ctx.process_group)
+        gradient = row_losses_backward(weights, own, *columns, ctx.process_group, *ctx.constants)
         return gradient, *[None] * (3 + len(ctx.constants))
 
 

@@ -115,11 +115,11 @@ def of_rows(columns: Tensor, column_of_row: Tensor) -> Tensor:
 
 def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Patches:
     """Rows and columns of images of any strides and float dtype; computed in `dtype`."""
-    sr_tiles, hr_tiles = _tiles(batch.sr, patch_size), _tiles(batch.hr, patch_size)
+    sr_view, hr_view = _patch_view(batch.sr, patch_size), _patch_view(batch.hr, patch_size)
 
     means = F.avg_pool2d(batch.hr.to(dtype), patch_size).mean(1)
     means, column_order = means.reshape(batch.groups(per_image), -1).sort(dim=1, stable=True)
-    p, z = _gather(hr_tiles, column_order, dtype), _gather(sr_tiles, column_order, dtype)
+    p, z = _gather(hr_view, column_order, dtype), _gather(sr_view, column_order, dtype)
     column_of_row, order = _rows_among(column_order, batch)
     first, last = _band(means, of_rows(means, column_of_row), p, constants.radius)
     p_norm, z_norm = _norms(p), _norms(z)
@@ -150,42 +150,42 @@ def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Ten
     Pixels that no patch covers are zero.
     """
     images = torch.zeros_like(like)
-    tiles = _tiles(images, patch_size)
-    for block, where in zip(_blocks(rows), _locations(order, tiles), strict=True):
-        tiles[where] = block.to(like.dtype).view(-1, *tiles.shape[3:])
+    view = _patch_view(images, patch_size)
+    for block, where in zip(_blocks(rows), _locations(order, view), strict=True):
+        view[where] = block.to(like.dtype).view(-1, *view.shape[3:])
     return images
 
 
-def _tiles(images: Tensor, patch_size: int) -> Tensor:
+def _patch_view(images: Tensor, patch_size: int) -> Tensor:
     """A view of the patches: (B, C, H, W) -> (B, H // P, W // P, C, P, P)."""
     return images.unfold(2, patch_size, patch_size).unfold(3, patch_size, patch_size).permute(0, 2, 3, 1, 4, 5)
 
 
-def _gather(tiles: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
-    """The rows of `_tiles` in that order, (G, m, D) contiguous."""
-    rows = tiles.new_empty((*order.shape, math.prod(tiles.shape[3:])), dtype=dtype)
-    for block, where in zip(_blocks(rows), _locations(order, tiles), strict=True):
-        block.copy_(tiles[where].reshape(block.shape))
+def _gather(view: Tensor, order: Tensor, dtype: torch.dtype) -> Tensor:
+    """The rows of `_patch_view` in that order, (G, m, D) contiguous."""
+    rows = view.new_empty((*order.shape, math.prod(view.shape[3:])), dtype=dtype)
+    for block, where in zip(_blocks(rows), _locations(order, view), strict=True):
+        block.copy_(view[where].reshape(block.shape))
     return rows
 
 
-def _locations(order: Tensor, tiles: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """For each block of rows, where they lie in `_tiles`: indices of image, patch row and patch column."""
-    _, height, width = tiles.shape[:3]
+def _locations(order: Tensor, view: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """For each block of rows, where they lie in `_patch_view`: indices of image, patch row and patch column."""
+    _, height, width = view.shape[:3]
     group = torch.arange(order.shape[0], device=order.device)[:, None] * order.shape[1]
-    for patch in (order + group).flatten().split(_block_rows(math.prod(tiles.shape[3:]))):
+    for patch in (order + group).flatten().split(_block_rows(math.prod(view.shape[3:]))):
         yield patch // (height * width), patch // width % height, patch % width
 
 
-def _band(means: Tensor, own: Tensor, p: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """The bounds of rows with the means `own` (G, r) among columns with `means` (G, m)."""
+def _band(means: Tensor, row_means: Tensor, p: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """The bounds of rows with `row_means` (G, r) among columns with `means` (G, m)."""
     dim = p.shape[-1]
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
     margin = 2 * dim * torch.finfo(means.dtype).eps * largest(p)
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin
     # NaN or infinity somewhere: every column is in the band, so that the other rows keep their mask.
     width = width.nan_to_num(nan=math.inf)
-    return torch.searchsorted(means, own - width), torch.searchsorted(means, own + width, right=True)
+    return torch.searchsorted(means, row_means - width), torch.searchsorted(means, row_means + width, right=True)
 
 
 def largest(values: Tensor) -> Tensor:

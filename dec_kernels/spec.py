@@ -15,7 +15,7 @@ Scope = Literal["batch", "image"]
 Remainder = Literal["crop", "error"]
 Reduction = Literal["mean", "sum", "none"]
 Precision = Literal["auto", "ieee", "tf32x3", "tf32", "bf16"]
-Backend = Literal["auto", "reference", "torch", "cpp", "triton"]
+BackendName = Literal["auto", "reference", "torch", "cpp", "triton"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "distance": get_args(Distance),
@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "remainder": get_args(Remainder),
     "reduction": get_args(Reduction),
     "precision": get_args(Precision),
-    "backend": get_args(Backend),
+    "backend": get_args(BackendName),
 }
 NUMBERS = ("patch_size", "threshold", "t_pos", "t_neg", "max_val", "loss_weight")
 
@@ -53,7 +53,7 @@ class Constants(NamedTuple):
     precision: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """Every constant of the loss; the meaning of each is documented at `dec_kernels.DECLoss`."""
 

@@ -1,7 +1,7 @@
 """L1 and DECLoss with DistributedDataParallel: the patches of all processes are negatives of each other.
 
 `python examples/ddp_gathered.py` starts two processes, `torchrun --nproc-per-node=4 examples/ddp_gathered.py` four.
-They share a batch, and the figures are those of one process that has it whole.
+They share a batch of 16, and the figures are those of one process that has it whole, if their number divides 16.
 """
 
 import torch

@@ -2,9 +2,9 @@
 
     python -m tests.mocked_driver
 
-prints as JSON what steps call; tests/backends/test_calls.py says what of it is wanted. It is a process of its own,
-without TRITON_INTERPRET: `install` puts a driver in Triton that knows one device, and lets the package take CPU tensors
-for that device's. What the kernels would have written stays as it was allocated.
+prints as JSON what steps call; tests/backends/triton/test_calls.py says what of it is wanted. It is a process of its
+own, without TRITON_INTERPRET: `install` puts a driver in Triton that knows one device, and lets the package take CPU
+tensors for that device's. What the kernels would have written stays as it was allocated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dec_kernels.agreement import Call, difference_of, listed
+from dec_kernels.agreement import Call, listed
 from dec_kernels.spec import NUMBERS, Spec
 
 
@@ -32,7 +32,7 @@ def test_a_long_error_is_cut_off() -> None:
 
 
 def test_equal_calls_have_no_difference() -> None:
-    assert difference_of([call(threshold=30), call(threshold=30.0)], [0, 1]) is None
+    assert Call.difference([call(threshold=30), call(threshold=30.0)], [0, 1]) is None
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_equal_calls_have_no_difference() -> None:
     ],
 )
 def test_a_difference_names_values_and_ranks(calls: list[Call | None], parts: list[str]) -> None:
-    difference = difference_of(calls, [0, 3, 5])
+    difference = Call.difference(calls, [0, 3, 5])
     assert difference is not None
     assert all(part in difference for part in parts)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_every_number_is_compared(name: str) -> None:
-    difference = difference_of([call(), call(**{name: 7})], [0, 1])
+    difference = Call.difference([call(), call(**{name: 7})], [0, 1])
     assert difference is not None
     assert f"{name} is " in difference
     assert " and 7 on rank 1" in difference

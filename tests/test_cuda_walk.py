@@ -80,8 +80,10 @@ def case(
     dim: int, distance: str, temperature: str, scope: str, dtype: torch.dtype, precision: str = "ieee"
 ) -> tuple[Patches, Constants]:
     channels, patch_size = PATCHES[dim]
-    spec = Spec(patch_size, threshold(distance, channels, patch_size), 0.4, 1.3, distance=distance,
-                temperature=temperature)  # fmt: skip
+    eta = threshold(distance, channels, patch_size)
+    spec = Spec(
+        patch_size=patch_size, threshold=eta, t_pos=0.4, t_neg=1.3, distance=distance, temperature=temperature
+    )  # fmt: skip
     batch, height, width = SIZES[scope]
     sr, hr = images(batch, channels, height * patch_size, width * patch_size, patch_size, dtype)
     hr[0, :, :patch_size, :patch_size] = 0  # a row of norm zero
@@ -127,7 +129,7 @@ def test_bf16_rounds_operands_and_nothing_else(dim: int, temperature: str, scope
 def test_rows_of_one_rank_among_the_columns_of_all(dim: int, precision: str) -> None:
     channels, patch_size = PATCHES[dim]
     sr, hr = images(3, channels, 10 * patch_size, 14 * patch_size, patch_size, torch.float32)
-    constants = Spec(patch_size, threshold("l2", channels, patch_size)).constants(dim, precision)
+    constants = Spec(patch_size=patch_size, threshold=threshold("l2", channels, patch_size)).constants(dim, precision)
     own = prepare(Batch(sr[1:], sr, hr, 1), patch_size, False, constants, torch.float32)
     whole = prepare(Batch.alone(sr, hr), patch_size, False, constants, torch.float32)
     # Sums have another order where tiles begin elsewhere; bf16 products are summed in another order too.
@@ -158,7 +160,7 @@ def one_row(sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("change", [nan_in_hr, infinity_in_sr, all_equal, one_row])
 def test_degenerate_rows(change: Any, dtype: torch.dtype) -> None:
     sr, hr = change(*images(1, 3, 32, 32, 4, dtype))
-    constants = Spec(4).constants(48, "ieee")
+    constants = Spec(patch_size=4).constants(48, "ieee")
     rows = prepare(Batch.alone(sr, hr), 4, False, constants, dtype)
     for ours, theirs in zip(sums(cpp, rows, constants), sums(torch_backend, rows, constants), strict=True):
         torch.testing.assert_close(ours, theirs, equal_nan=True)

@@ -574,7 +574,7 @@ def sums_and_gradient(backend: str, part: Batch) -> tuple[Tensor, Tensor, Tensor
     """Qpos, Qneg and dL/dsr of the rows of a batch, for alpha and beta of all columns."""
     module = BACKENDS[backend]
     dtype = torch.float64 if backend == "reference" else torch.float32
-    constants = Spec(8, 20.0, 0.4, 1.3, temperature="inside").constants(192, "ieee")
+    constants = Spec(patch_size=8, threshold=20.0, t_pos=0.4, t_neg=1.3, temperature="inside").constants(192, "ieee")
     weights = torch.randn(2, 3 * 35, generator=torch.Generator().manual_seed(0)).to(part.sr.device, dtype)
     rows = module.prepare(part, 8, False, constants, dtype)
     qpos, qneg = module.forward(rows, constants)

@@ -28,7 +28,11 @@ def pair(
 
 def test_the_paper_s_settings_are_the_defaults() -> None:
     sr, hr = images(2, 3, 64, 64, 8, torch.float64)
-    expected = truth(sr, hr, Spec(8, 34.0, 0.5, 1.5, max_val=1.0, distance="l2", temperature="outside"))
+    expected = truth(
+        sr,
+        hr,
+        Spec(patch_size=8, threshold=34.0, t_pos=0.5, t_neg=1.5, max_val=1.0, distance="l2", temperature="outside"),
+    )
     assert DECLoss()(sr, hr).item() == pytest.approx(expected.loss.item(), rel=1e-12)
     assert dec_loss(sr, hr).item() == pytest.approx(expected.loss.item(), rel=1e-12)
 
@@ -64,7 +68,7 @@ def test_reductions(backend: str, scope: str) -> None:
 def test_none_keeps_image_order_and_honours_each_incoming_gradient(float64_backend: str, scope: str) -> None:
     sr, hr = pair(dtype=torch.float64)
     weights = torch.rand(105, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    spec = Spec(4, ETA, scope=scope, reduction="none")
+    spec = Spec(patch_size=4, threshold=ETA, scope=scope, reduction="none")
     ours = evaluate(
         sr, hr, weights, patch_size=4, threshold=ETA, scope=scope, reduction="none", backend=float64_backend
     )
@@ -330,7 +334,7 @@ def test_a_patch_of_norm_zero_has_no_similarity_and_no_gradient(backend: str) ->
     hr[1, :, 4:8] = 0
     hr[0, :, :4, :4] = 0  # black in both
     ours = evaluate(sr, hr, patch_size=4, threshold=ETA, backend=backend)
-    true = truth(sr, hr, Spec(4, ETA))
+    true = truth(sr, hr, Spec(patch_size=4, threshold=ETA))
     assert ours.gradient.isfinite().all()
     assert (ours.gradient[0, :, :8, :12] == 0).all()
     assert error(ours.loss, true.loss) < 1e-6
@@ -369,7 +373,7 @@ def test_duplicates_are_positives_at_any_threshold(backend: str) -> None:
     sr, hr = pair(1)
     sr, hr = sr.repeat(2, 1, 1, 1), hr.repeat(2, 1, 1, 1)
     ours = dec_loss(sr, hr, 4, 300.0, backend=backend)
-    assert error(ours, truth(sr, hr, Spec(4, 300.0)).loss) < 1e-6
+    assert error(ours, truth(sr, hr, Spec(patch_size=4, threshold=300.0)).loss) < 1e-6
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -409,7 +413,7 @@ def test_sr_may_have_any_scale(backend: str, scale: float) -> None:
 def test_hr_may_have_any_scale_with_max_val_or_far_from_it(backend: str, scale: float, max_val: float) -> None:
     sr, hr = pair()
     ours = evaluate(sr, hr * scale, patch_size=4, threshold=ETA, max_val=max_val, backend=backend)
-    true = truth(sr, hr * scale, Spec(4, ETA, max_val=max_val))
+    true = truth(sr, hr * scale, Spec(patch_size=4, threshold=ETA, max_val=max_val))
     assert error(ours.loss, true.loss) < 1e-5
     assert error(ours.gradient, true.gradient) < 1e-5
 
@@ -451,7 +455,7 @@ def test_numbers_at_the_ends_of_their_ranges(backend: str, arguments: dict) -> N
     sr, hr = pair()
     arguments = {"threshold": ETA} | arguments
     ours = evaluate(sr, hr, patch_size=4, backend=backend, **arguments)
-    true = truth(sr, hr, Spec(4, **arguments))
+    true = truth(sr, hr, Spec(patch_size=4, **arguments))
     assert abs(ours.loss.item() - true.loss.item()) <= 1e-5 * abs(true.loss.item())
     assert (ours.gradient.double() - true.gradient.double()).norm() <= 1e-4 * true.gradient.double().norm()
 
@@ -460,7 +464,7 @@ def test_the_coldest_inside_temperature_stays_finite(backend: str) -> None:
     sr, hr = pair()
     arguments = {"temperature": "inside", "t_pos": 0.02, "t_neg": 0.02}
     ours = evaluate(sr, hr, patch_size=4, threshold=ETA, backend=backend, **arguments)
-    true = truth(sr, hr, Spec(4, ETA, **arguments))
+    true = truth(sr, hr, Spec(patch_size=4, threshold=ETA, **arguments))
     # Similarities are off by float32's eps, and exp(x / 0.02) makes 50 of that.
     assert error(ours.loss, true.loss) < 1e-4
     assert error(ours.gradient, true.gradient) < 1e-4

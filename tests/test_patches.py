@@ -11,7 +11,7 @@ from tests.oracle import images, threshold
 
 
 def prepare(sr: torch.Tensor, hr: torch.Tensor, patch_size: int = 4, per_image: bool = False, **spec: object):
-    constants = Spec(patch_size, **spec).constants(hr.shape[1] * patch_size**2, "ieee")
+    constants = Spec(patch_size=patch_size, **spec).constants(hr.shape[1] * patch_size**2, "ieee")
     return patches.prepare(Batch.alone(sr, hr), patch_size, per_image, constants, hr.dtype), constants
 
 

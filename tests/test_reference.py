@@ -53,13 +53,13 @@ def by_hand(sr: torch.Tensor, hr: torch.Tensor, spec: Spec) -> list[float]:
 def test_the_dense_reference_equals_the_printed_equations(distance: str, temperature: str, scope: str) -> None:
     sr, hr = images(2, 3, 12, 20, 4, torch.float64)
     eta = threshold(distance, 3, 4)
-    spec = Spec(4, eta, max_val=1.0, distance=distance, temperature=temperature, scope=scope)
+    spec = Spec(patch_size=4, threshold=eta, max_val=1.0, distance=distance, temperature=temperature, scope=scope)
     assert reference.dec_loss(sr, hr, spec).tolist() == pytest.approx(by_hand(sr, hr, spec), rel=1e-12)
 
 
 def test_max_val_scales_the_images_away() -> None:
     sr, hr = images(2, 3, 12, 20, 4, torch.float64)
     eta = threshold("l2", 3, 4)
-    small = reference.dec_loss(sr, hr, Spec(4, eta))
-    large = reference.dec_loss(255 * sr, 255 * hr, Spec(4, eta, max_val=255))
+    small = reference.dec_loss(sr, hr, Spec(patch_size=4, threshold=eta))
+    large = reference.dec_loss(255 * sr, 255 * hr, Spec(patch_size=4, threshold=eta, max_val=255))
     torch.testing.assert_close(small, large, rtol=1e-12, atol=0)

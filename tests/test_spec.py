@@ -69,7 +69,7 @@ def test_inside_temperatures_below_what_float32_can_hold_are_refused(argument: s
 @pytest.mark.parametrize("of", [np.float32, np.float64, np.float16, np.int64, np.array, torch.tensor, Fraction, int])
 def test_numbers_of_any_library(of: Callable[[float], Any]) -> None:
     spec = Spec(patch_size=np.int64(4), threshold=of(30), t_pos=of(1), t_neg=of(2), max_val=of(1), loss_weight=of(3))
-    assert spec == Spec(4, 30, 1, 2, max_val=1, loss_weight=3)
+    assert spec == Spec(patch_size=4, threshold=30, t_pos=1, t_neg=2, max_val=1, loss_weight=3)
     assert all(type(getattr(spec, name)) in (int, float) for name in NUMBERS)
     assert Spec(patch_size=torch.tensor(4)).patch_size == Spec(patch_size=np.uint8(4)).patch_size == 4
 

@@ -31,7 +31,7 @@ class Cpp(OnPatches):
         if extension is None:
             found.append(_missing())
         elif device.type == "cuda" and not hasattr(extension, "forward_cuda"):
-            found.append("the extension was built without CUDA; it takes nvcc and a CUDA build of PyTorch")
+            found.append("the extension was built without CUDA, which needs nvcc and a CUDA build of PyTorch")
         if device.type not in ("cpu", "cuda"):
             found.append(f"it runs on the CPU and on CUDA devices, not on {device.type}")
         return found

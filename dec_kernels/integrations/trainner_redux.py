@@ -11,7 +11,7 @@ from torch import Tensor
 
 import dec_kernels
 from dec_kernels.integrations import missing, register
-from dec_kernels.spec import Backend, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
+from dec_kernels.spec import BackendName, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
 try:
     from traiNNer.utils.registry import LOSS_REGISTRY
@@ -50,7 +50,7 @@ class DECLoss(dec_kernels.DECLoss):
         remainder: Remainder = "crop",
         reduction: Reduction = "mean",
         precision: Precision = "auto",
-        backend: Backend = "auto",
+        backend: BackendName = "auto",
         process_group: Literal["world"] | None = None,
     ) -> None:
         super().__init__(

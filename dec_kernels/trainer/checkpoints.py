@@ -63,7 +63,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def require_checkpoint(path: Path, out: Path) -> None:
-    """See that a training can go on from the checkpoint `path`, before all else is prepared for it.
+    """Checks that a training can go on from the checkpoint `path`, before all else is prepared for it.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -221,13 +221,13 @@ def _config_path(name: str) -> str:
 
 
 def _require_mapping(config: Path) -> None:
-    """The parser's words for what is no config name no file, or are a traceback."""
+    """Raises ValueError where `config` is not a mapping: the parser would not name the file, or end in a traceback."""
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"the config {config} is no text in UTF-8: {error}") from error
+        raise ValueError(f"the config {config} is not text in UTF-8: {error}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"the config {config} is no YAML: {error}") from error
+        raise ValueError(f"the config {config} is not YAML: {error}") from error
     if not isinstance(content, dict):
         kind = "nothing" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"the config {config} must hold keys and their values, and it holds {kind}")
@@ -263,7 +263,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def fail(program: str, error: Exception) -> int:
-    """Say in a sentence on stderr what is wrong, and return the exit status; raise what needs its traceback."""
+    """Says in a sentence on stderr what is wrong, and returns the exit status; raises what needs its traceback."""
     sentence = explain(error)
     if sentence is None:
         raise error

@@ -6,7 +6,7 @@ import torch
 
 
 def require_at_least(least: int, **numbers: int) -> None:
-    """Raise ValueError if one of `numbers`, arguments by their names, is below `least`."""
+    """Raises ValueError if one of `numbers`, arguments by their names, is below `least`."""
     for name, number in numbers.items():
         if number < least:
             raise ValueError(f"{name} must be at least {least}, got {number}")

@@ -39,7 +39,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def require_folder(path: Path, name: str) -> None:
-    """See that `path`, which the user has named as `name`, is a folder to write into, or can be made; makes none.
+    """Checks that `path`, which the user has named as `name`, is a folder to write into, or can be made; makes none.
 
     Raises:
         ValueError: it is a file or lies in one, or cannot be written to.
@@ -52,7 +52,7 @@ def require_folder(path: Path, name: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write `content` by `replacing`.
+    """Writes `content` by `replacing`.
 
     Raises:
         OSError: the file cannot be written; nothing unfinished is left behind.
@@ -62,7 +62,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` by `dec_kernels.jsontext.to_json`: figures that are not finite become null.
+    """Writes `content` by `dec_kernels.jsontext.to_json`: figures that are not finite become null.
 
     Raises:
         OSError: as `write_file`.

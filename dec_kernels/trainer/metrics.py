@@ -57,7 +57,7 @@ def rgb_to_y(image: Tensor) -> Tensor:
 def measure(
     sr: Tensor, hr: Tensor, border: int, lpips: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> dict[str, float]:
-    """Compare an image with its ground truth.
+    """Compares an image with its ground truth.
 
     Args:
         sr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.

@@ -27,7 +27,7 @@ from dec_kernels.trainer.means import mean_figures, score
 from dec_kernels.trainer.metrics import METRICS, measure
 from dec_kernels.trainer.models import check_generator, load_weights
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_float, to_uint8
-from dec_kernels.trainer.ranges import Decay, NonNegative, NonNegativeInt, PositiveInt
+from dec_kernels.trainer.ranges import Decay, NonNegative, NonNegativeInt, PositiveInt, check_arguments
 from dec_kernels.trainer.sizes import check_crop, check_for_lpips
 from dec_kernels.trainer.tiles import check_tiles, upscale
 
@@ -116,6 +116,7 @@ class SuperResolution(LightningModule):
         lpips: LPIPS | None = None,
     ) -> None:
         super().__init__()
+        check_arguments(SuperResolution.__init__, locals())
         check_generator(generator)
         if tile is not None:
             check_tiles(generator, tile, overlap)

@@ -20,7 +20,7 @@ _ROWS = 64  # filtered and compressed at a time
 def write_png(
     file: BinaryIO, bands: Iterable[Tensor], height: int, width: int, dtype: torch.dtype, profile: bytes | None = None
 ) -> None:
-    """Write an RGB image of which a few rows at a time are at hand.
+    """Writes an RGB image of which a few rows at a time are at hand.
 
     Compression is OpenCV's by default, which is fast: what a Sub filter leaves, by runs and Huffman codes.
 

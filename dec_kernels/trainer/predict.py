@@ -45,7 +45,7 @@ from dec_kernels.trainer.models import (
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import NonFiniteImageError, quantize, to_float
 from dec_kernels.trainer.png import write_png
-from dec_kernels.trainer.ranges import NonNegativeInt
+from dec_kernels.trainer.ranges import NonNegativeInt, check_arguments
 from dec_kernels.trainer.tiles import check_tiles, upscale_bands
 from dec_kernels.trainer.wording import first_few
 
@@ -67,7 +67,7 @@ def predict(
     precision: Literal["32", "bf16", "fp16"] = "32",
     overwrite: bool = False,
 ) -> dict[Path, str]:
-    """Upscale image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
+    """Upscales image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
 
     Gray images become RGB. An ICC profile for RGB goes into the result. One for gray or CMYK pixels, which PNG does not
     allow beside RGB, is dropped, as alpha channels are. What was carried over and what was dropped is said.
@@ -104,6 +104,7 @@ def predict(
         ValueError: `output` cannot be written to, the weights are not the network's, or `tile` or `overlap` is not
             what it needs.
     """
+    check_arguments(predict, locals())
     weights, output = Path(weights), Path(output)
     targets = _targets(input, output)
     if existing := [target for target in targets.values() if target.exists() and not overwrite]:
@@ -238,7 +239,7 @@ def _upscale_file(
     overlap: int,
     dtype: torch.dtype | None,
 ) -> None:
-    """Upscale one image file into a PNG file of as many bits a channel."""
+    """Upscales one image file into a PNG file of as many bits a channel."""
     image = read_image(path)
 
     def start(window: Tensor) -> Tensor:

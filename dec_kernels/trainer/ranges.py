@@ -1,12 +1,13 @@
-"""Numbers within ranges, as types of arguments: the parsers of the command line and of configs check them.
+"""Numbers within ranges, as types of arguments: parsers check what comes from configs and the command line.
 
-To type checkers, and to who calls a function from Python, they are ordinary numbers, which nothing checks.
+To type checkers they are ordinary numbers. `check_arguments` does for calls from Python what the parsers do.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -23,4 +24,21 @@ else:
     NonNegative = restricted_number_type("NonNegative", float, [(">=", 0), ("<", math.inf)])  # and finite
     Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
-__all__ = ["Decay", "NonNegative", "NonNegativeInt", "PositiveInt", "Scale"]
+__all__ = ["Decay", "NonNegative", "NonNegativeInt", "PositiveInt", "Scale", "check_arguments"]
+_RANGES = (Decay, NonNegative, NonNegativeInt, PositiveInt, Scale)
+
+
+def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Checks arguments against the ranges and choices that the annotations of `function` name.
+
+    Raises:
+        ValueError: a number is out of its range, or a choice is not among those that there are.
+    """
+    for name, kind in get_type_hints(function).items():
+        if get_origin(kind) is Literal and arguments[name] not in get_args(kind):
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, got {arguments[name]!r}")
+        if kind in _RANGES:
+            try:
+                kind(arguments[name])
+            except ValueError as error:
+                raise ValueError(f"{name} is out of its range: {error}") from error

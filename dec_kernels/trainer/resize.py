@@ -23,7 +23,7 @@ _KERNEL_WIDTH = 4.0  # the cubic kernel is zero outside [-2, 2]
 
 
 def imresize(image: Tensor, scale: float) -> Tensor:
-    """Resize `image` by `scale` as MATLAB's `imresize(image, scale, "bicubic")` does.
+    """Resizes `image` by `scale` as MATLAB's `imresize(image, scale, "bicubic")` does.
 
     Resizing is linear and separable, so it is two matrix products: `rows @ image @ columns.T`.
 
@@ -68,7 +68,7 @@ def resize_matrix(size: int, scale: float) -> Tensor:
 
 
 def downscale(image: Tensor, scale: int, rows: range | None = None, columns: range | None = None) -> Tensor:
-    """Shrink `image` by the whole number `scale` with MATLAB's bicubic, rounded to the image's own whole values.
+    """Shrinks `image` by the whole number `scale` with MATLAB's bicubic, rounded to the image's own whole values.
 
     All sums are of whole numbers below 2^53 and so exact in float64, in whatever order: a window of the low-resolution
     image is bit for bit what the whole one holds there, and no rounding error decides a tie. Ties are rounded up, as

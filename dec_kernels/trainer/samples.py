@@ -49,7 +49,7 @@ def cut_sample(pair: Pair, outputs: Mapping[str, Tensor], top: int, left: int, s
 
 
 def draw_samples(path: Path, samples: Sequence[Sample]) -> None:
-    """Draw samples with the same headings one below the other, with the Y-PSNR of each tile under it."""
+    """Draws samples with the same headings one below the other, with the Y-PSNR of each tile under it."""
     titles = list(samples[0].tiles)
     figure = Figure(figsize=(2.3 * len(titles), 2.55 * len(samples) + 0.5), dpi=160)
     axes = figure.subplots(len(samples), len(titles), squeeze=False)
@@ -73,7 +73,7 @@ def draw_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Write `figure` as PNG."""
+    """Writes `figure` as PNG."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     write_file(path, picture.getvalue())

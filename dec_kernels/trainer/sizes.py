@@ -15,7 +15,7 @@ from dec_kernels.trainer.lpips import SMALLEST
 
 @torch.no_grad()
 def check_crop(generator: nn.Module, crop_size: int, scale: int) -> None:
-    """Raise ValueError if `generator` cannot make (3, crop_size, crop_size) of what is `scale` times smaller."""
+    """Raises ValueError if `generator` cannot make (3, crop_size, crop_size) of what is `scale` times smaller."""
     side = crop_size // scale
     wanted = (1, 3, crop_size, crop_size)
     lr = next(generator.parameters(), torch.empty(0)).new_zeros(1, 3, side, side)
@@ -55,7 +55,7 @@ def _evaluating(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def check_for_lpips(pairs: ImagePairs) -> None:
-    """Raise ValueError if an image to evaluate on is too small for LPIPS."""
+    """Raises ValueError if an image to evaluate on is too small for LPIPS."""
     for photo, size in zip(pairs.photos, pairs.sizes, strict=True):
         height, width = (pairs.scale * side for side in size)
         if min(height, width) < SMALLEST:

@@ -64,7 +64,7 @@ def metrics_table(
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """Write one line for each image, under a heading."""
+    """Writes one line for each image, under a heading."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, ["image", *next(iter(rows.values()))], lineterminator="\n")
     writer.writeheader()

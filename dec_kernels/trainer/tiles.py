@@ -20,7 +20,7 @@ def upscale(
     overlap: int,
     finish: Callable[[Tensor], Tensor] = torch.clone,
 ) -> Tensor:
-    """Upscale images of any size; see `upscale_bands`.
+    """Upscales images of any size; see `upscale_bands`.
 
     Args:
         lr: (B, C, h, w), any floating dtype, on the generator's device.
@@ -50,7 +50,7 @@ def upscale_bands(
     start: Callable[[Tensor], Tensor],
     finish: Callable[[Tensor], Tensor],
 ) -> Iterator[Tensor]:
-    """Upscale images of any size, if need be in tiles, one row of tiles after the other.
+    """Upscales images of any size, if need be in tiles, one row of tiles after the other.
 
     Each tile is computed with `overlap` pixels of its surroundings, which are then cut off. The result is that of the
     whole image where the network sees no further than that. At the image's own border a network sees the same in both
@@ -101,7 +101,7 @@ def upscale_bands(
 
 
 def check_tiles(generator: nn.Module, tile: int, overlap: int) -> None:
-    """Raise ValueError if `generator` cannot work in such tiles; see `upscale_bands`."""
+    """Raises ValueError if `generator` cannot work in such tiles; see `upscale_bands`."""
     multiple: int = generator.multiple  # type: ignore[assignment]
     if tile < 1 or tile % multiple:
         raise ValueError(f"tile must be a positive multiple of the network's {multiple}, got {tile}")

@@ -61,8 +61,8 @@ def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: py
     with pytest.raises(RuntimeError) as caught:
         dec_loss(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16), backend="cpp")
     message = str(caught.value)
-    assert "backend='cpp' cannot run rows of 192 values, torch.float32, on cpu" in message
-    assert "cpp: the extension dec_kernels._C cannot be loaded (undefined symbol)" in message
+    assert all(part in message.splitlines()[0] for part in ("backend='cpp'", "192", "torch.float32", "cpu"))
+    assert "(undefined symbol)" in message
     assert "torch: ready" in message
     assert "TRITON_INTERPRET=1" in message
 

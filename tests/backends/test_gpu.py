@@ -55,13 +55,21 @@ def test_auto_is_a_fused_backend_and_gives_its_result() -> None:
 def test_against_the_truth(on_cuda: str, distance: str, temperature: str, scope: str, dtype: torch.dtype) -> None:
     if on_cuda == "triton" and dtype == torch.float64:
         pytest.skip("the Triton kernels compute in float32")
-    spec = Spec(4, threshold(distance, 3, 4), 0.4, 1.3, distance=distance, temperature=temperature, scope=scope)
+    spec = Spec(
+        patch_size=4,
+        threshold=threshold(distance, 3, 4),
+        t_pos=0.4,
+        t_neg=1.3,
+        distance=distance,
+        temperature=temperature,
+        scope=scope,
+    )
     _compare(on_cuda, spec, *images(3, 3, 37, 45, 4, dtype), "ieee")
 
 
 @pytest.mark.parametrize(("channels", "patch_size", "precision"), SIZES)
 def test_every_size_in_every_preset(on_cuda: str, channels: int, patch_size: int, precision: str) -> None:
-    spec = Spec(patch_size, threshold("l2", channels, patch_size), 0.4, 1.3)
+    spec = Spec(patch_size=patch_size, threshold=threshold("l2", channels, patch_size), t_pos=0.4, t_neg=1.3)
     # 2 x 11 x 13 rows: whole tiles, a band and a ragged end.
     _compare(
         on_cuda, spec, *images(2, channels, 11 * patch_size, 13 * patch_size + 1, patch_size, torch.float32), precision

@@ -30,8 +30,11 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 def case(dim: int, distance: str, temperature: str, scope: str) -> Spec:
     channels, patch_size = DIMENSIONS[dim]
     # Temperatures that no binary float holds exactly.
-    return Spec(patch_size, threshold(distance, channels, patch_size), 0.4, 1.3, distance=distance,
-                temperature=temperature, scope=scope)  # fmt: skip
+    eta = threshold(distance, channels, patch_size)
+    return Spec(
+        patch_size=patch_size, threshold=eta, t_pos=0.4, t_neg=1.3, distance=distance, temperature=temperature,
+        scope=scope,
+    )  # fmt: skip
 
 
 LARGE = (9, 11)  # with 3 images n = 297 rows, 99 an image: tiles do not come out even
@@ -134,10 +137,10 @@ def test_any_shape_and_arguments(data: st.DataObject) -> None:
     height, width = (draw(st.integers(patch_size, 9 * patch_size)) for _ in "hw")
     distance = draw(st.sampled_from(["l2", "rmse"]))
     spec = Spec(
-        patch_size,
-        threshold(distance, channels, patch_size) + draw(st.floats(-12, 12)),
-        draw(st.floats(0.05, 5)),
-        draw(st.floats(0.05, 5)),
+        patch_size=patch_size,
+        threshold=threshold(distance, channels, patch_size) + draw(st.floats(-12, 12)),
+        t_pos=draw(st.floats(0.05, 5)),
+        t_neg=draw(st.floats(0.05, 5)),
         distance=distance,
         temperature=draw(st.sampled_from(["outside", "inside"])),
         scope=draw(st.sampled_from(["batch", "image"])),

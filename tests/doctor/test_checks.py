@@ -17,7 +17,7 @@ def test_errors_are_those_of_the_oracle(photo: tuple[Tensor, Tensor]) -> None:
     assert all(check["right"] for check in found.values())
     true = truth(sr, hr, SPEC)
     x = sr.clone().requires_grad_()
-    examine.loss(x, hr, Spec(4, 30.0, distance="rmse", backend="torch")).backward()
+    examine.loss(x, hr, Spec(patch_size=4, threshold=30.0, distance="rmse", backend="torch")).backward()
     assert x.grad is not None
     assert found["torch"]["gradient_error"] == pytest.approx(error(x.grad, true.gradient), rel=1e-3)
     assert 0 < found["torch"]["loss_error"] < found["torch"]["loss_allowed"] < 1e-5
@@ -27,7 +27,7 @@ def test_errors_are_those_of_the_oracle(photo: tuple[Tensor, Tensor]) -> None:
 def test_a_coarser_preset_is_right_within_its_own_error(
     precision: str, least: float, photo: tuple[Tensor, Tensor]
 ) -> None:
-    spec = Spec(4, 30.0, distance="rmse", precision=precision)
+    spec = Spec(patch_size=4, threshold=30.0, distance="rmse", precision=precision)
     check = next(c for c in checks.checks(*photo, spec) if c["backend"] == "torch")
     assert check["right"]
     assert least < check["gradient_error"] < check["gradient_allowed"] < 0.5

@@ -39,7 +39,9 @@ def test_tables_json_and_plot_show_the_same_facts(
     facts = json.loads(Path("facts.json").read_text())
     found = pairs.find(*folders, max_val=1.0).pairs
     sr, hr = (torch.stack(side) for side in zip(*(pair.load() for pair in found), strict=True))
-    assert facts["terms"]["loss"] == pytest.approx(truth(sr, hr, Spec(4, distance="rmse")).loss.item(), rel=1e-5)
+    assert facts["terms"]["loss"] == pytest.approx(
+        truth(sr, hr, Spec(patch_size=4, distance="rmse")).loss.item(), rel=1e-5
+    )
     assert facts["input"]["crop"] == [24, 28]
     assert f"{facts['terms']['loss']:.6g}" in shown
     assert f"{facts['weight']['weight']:.4g}" in shown

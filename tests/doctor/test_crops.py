@@ -16,7 +16,7 @@ def source(*sizes: tuple[int, int]) -> pairs.Source:
 
 
 def test_no_pixel_comes_twice_and_sr_and_hr_are_cut_alike() -> None:
-    batch = crops.cut(source((50, 70), (33, 40)), (16, 20), 100, 3, Spec(4))
+    batch = crops.cut(source((50, 70), (33, 40)), (16, 20), 100, 3, Spec(patch_size=4))
     assert batch.hr.shape == (3 * 3 + 2 * 2, 1, 16, 20)
     assert batch.hr.unique().numel() == batch.hr.numel()
     assert torch.equal(batch.sr, batch.hr + 1000)
@@ -24,7 +24,7 @@ def test_no_pixel_comes_twice_and_sr_and_hr_are_cut_alike() -> None:
 
 
 def test_pairs_give_crops_in_turn() -> None:
-    batch = crops.cut(source((16, 16), (64, 64), (64, 64)), (16, 16), 6, 0, Spec(4))
+    batch = crops.cut(source((16, 16), (64, 64), (64, 64)), (16, 16), 6, 0, Spec(patch_size=4))
     first, second = 16 * 16, 16 * 16 + 64 * 64
     owner = torch.bucketize(batch.hr[:, 0, 0, 0].contiguous(), torch.tensor([first, second]), right=True)
     assert owner.bincount().tolist() == [1, 3, 2]
@@ -35,20 +35,22 @@ def test_pairs_give_crops_in_turn() -> None:
 )
 def test_the_seed_decides(sizes: list[tuple[int, int]], crop: int) -> None:
     def first_pixel(seed: int) -> float:
-        return crops.cut(source(*sizes), (crop, crop), 1, seed, Spec(4)).hr[0, 0, 0, 0].item()
+        return crops.cut(source(*sizes), (crop, crop), 1, seed, Spec(patch_size=4)).hr[0, 0, 0, 0].item()
 
     assert first_pixel(1) == first_pixel(1)
     assert len({first_pixel(seed) for seed in range(8)}) > 1
 
 
 def test_crops_are_shifted_in_both_directions() -> None:
-    first = [int(crops.cut(source((90, 90)), (80, 80), 1, seed, Spec(4)).hr[0, 0, 0, 0]) for seed in range(8)]
+    first = [
+        int(crops.cut(source((90, 90)), (80, 80), 1, seed, Spec(patch_size=4)).hr[0, 0, 0, 0]) for seed in range(8)
+    ]
     assert len({pixel // 90 for pixel in first}) > 1
     assert len({pixel % 90 for pixel in first}) > 1
 
 
 def test_what_was_changed_is_said() -> None:
-    batch = crops.cut(source((50, 70), (22, 100)), (128, 64), 1, 0, Spec(4))
+    batch = crops.cut(source((50, 70), (22, 100)), (128, 64), 1, 0, Spec(patch_size=4))
     assert batch.facts["crop"] == (22, 64)
     notes = batch.facts["notes"]
     for note, parts in zip(

@@ -14,7 +14,7 @@ SPEC = Spec(patch_size=4, threshold=30.0, distance="rmse")
 
 @pytest.mark.parametrize("temperature", ["outside", "inside"])
 def test_terms_are_those_of_the_dense_equations(temperature: str, photo: tuple[Tensor, Tensor]) -> None:
-    spec = Spec(4, 30.0, distance="rmse", temperature=temperature)
+    spec = Spec(patch_size=4, threshold=30.0, distance="rmse", temperature=temperature)
     sr, hr = photo
     found = examine.terms(sr, hr, spec)
     q, p = (reference.patch_rows(images.double(), 4).flatten(0, 1) for images in photo)
@@ -27,7 +27,7 @@ def test_terms_are_those_of_the_dense_equations(temperature: str, photo: tuple[T
 
 
 def test_rows_without_negatives(photo: tuple[Tensor, Tensor]) -> None:
-    found = examine.terms(*photo, Spec(4, threshold=-100.0))
+    found = examine.terms(*photo, Spec(patch_size=4, threshold=-100.0))
     assert found["rows_without_negatives"] == 84
     assert (found["loss"], found["mean_log_qpos"]) == (0, None)
 
@@ -37,7 +37,7 @@ def test_the_suggested_weight_gives_the_share(photo: tuple[Tensor, Tensor]) -> N
     found = examine.gradients(sr, hr, SPEC)
     weight = examine.weight(found, share=0.25, l1_weight=1e-2)["weight"]
     assert weight is not None
-    dec = truth(sr, hr, Spec(4, 30.0, distance="rmse", loss_weight=weight)).gradient.norm()
+    dec = truth(sr, hr, Spec(patch_size=4, threshold=30.0, distance="rmse", loss_weight=weight)).gradient.norm()
     double = sr.double().requires_grad_()
     (1e-2 * F.l1_loss(double, hr.double())).backward()
     assert dec / double.grad.norm() == pytest.approx(0.25, rel=1e-5)
@@ -71,8 +71,8 @@ def test_the_sweep_is_the_loss_at_each_threshold(photo: tuple[Tensor, Tensor]) -
     for distance, curve in found["curves"].items():
         for index in (0, 5):
             threshold = found["thresholds"][index]
-            at, _ = positives.examine(hr, Spec(4, threshold, distance=distance), (), 0)
-            result = truth(sr, hr, Spec(4, threshold, distance=distance))
+            at, _ = positives.examine(hr, Spec(patch_size=4, threshold=threshold, distance=distance), (), 0)
+            result = truth(sr, hr, Spec(patch_size=4, threshold=threshold, distance=distance))
             ratio = result.gradient.norm() / ((sr != hr).sum() ** 0.5 / sr.numel())
             assert curve["alone"][index] == at["alone"][distance]
             assert curve["positives"][index] == at["mean"]

@@ -110,7 +110,7 @@ def test_saved_tensors(form: str, tmp_path: Path, photo: tuple[Tensor, Tensor]) 
         paths = tmp_path / "sr.pt", tmp_path / "hr.pt"
         torch.save(hr, tmp_path / "hr.pt")
     torch.save({"dict": {"sr": sr, "hr": hr}, "two files": sr}.get(form, (sr, hr)), tmp_path / "sr.pt")
-    batch = crops.cut(pairs.find(*paths, max_val=1.0), None, None, 0, Spec(4))
+    batch = crops.cut(pairs.find(*paths, max_val=1.0), None, None, 0, Spec(patch_size=4))
     assert torch.equal(batch.sr, sr.view(-1, 3, 24, 28))
     assert torch.equal(batch.hr, hr.view(-1, 3, 24, 28))
 

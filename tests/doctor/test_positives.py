@@ -12,7 +12,7 @@ def test_counts_of_a_constructed_image(per_image: bool) -> None:
     """Flat grey patches: rmse is the difference of the greys, 0.0315 at 30 dB; l2 is 4 sqrt(3) times that."""
     greys = torch.tensor([[0.5, 0.53, 0.56, 0.1], [0.1, 0.5, 0.504, 0.9]])
     hr = greys[:, None, None, :].repeat_interleave(4, 3).expand(2, 3, 4, 16)
-    spec = Spec(4, 30.0, distance="rmse", scope="image" if per_image else "batch")
+    spec = Spec(patch_size=4, threshold=30.0, distance="rmse", scope="image" if per_image else "batch")
     found, counts = positives.examine(hr, spec, (20.0, 40.0), 0)
     # batch: 0.1 0.1 | 0.5 0.5 0.504 0.53 | 0.53 0.56 | 0.9; image: 0.5 0.53, 0.53 0.56, and 0.5 0.504
     expected = {"1": 3, "2": 4, "3-4": 1} if per_image else {"1": 1, "2": 3, "3-4": 3, "5-8": 1}
@@ -30,7 +30,7 @@ def test_counts_are_the_row_sums_of_the_mask(scope: str, photo: tuple[Tensor, Te
     p = reference.patch_rows(hr.double(), 4)
     p = p if scope == "image" else p.flatten(0, 1)[None]
     for db in (20.0, 30.0, 45.0):
-        radius = Spec(4, db, distance="rmse").radius(48)
+        radius = Spec(patch_size=4, threshold=db, distance="rmse").radius(48)
         counts = positives.count(groups, [radius, 1e-9], 0)
         truth = reference.positives(p, radius).sum(-1)
         assert counts[0].sort().values.tolist() == truth.flatten().sort().values.tolist()

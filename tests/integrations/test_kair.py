@@ -56,9 +56,7 @@ def test_dec_has_its_own_weight_and_not_that_of_the_pixel_loss(make: Callable[..
 
 @pytest.mark.parametrize("name", ["ModelPlain", "ModelGAN"])
 def test_without_a_pixel_loss_there_is_nothing_to_add_to(make: Callable[..., Any], name: str) -> None:
-    with pytest.raises(
-        ValueError, match=r"dec_opt is added to the pixel loss, so G_lossfn_weight must be above 0, got 0"
-    ):
+    with pytest.raises(ValueError, match=r"dec_opt.*G_lossfn_weight.* 0$"):
         make(name, dec_opt=DEC, G_lossfn_weight=0)
 
 

@@ -28,7 +28,7 @@ class Problem:
     z: Tensor
     h: Tensor
     p: Tensor
-    own: Tensor
+    column_of_row: Tensor
     alpha: Tensor
     beta: Tensor
 
@@ -66,11 +66,11 @@ class Problem:
         return 1 / math.sqrt(math.log2(math.e) / (T_NEG if self.inside else 1))
 
     def of_rows(self, columns: Tensor) -> Tensor:
-        return columns.flatten(0, 1)[self.own]
+        return columns.flatten(0, 1)[self.column_of_row]
 
     def start(self, kernel: Any, plain: Tile, tile: Tile, splits: int, **outputs: Tensor) -> None:
         """Launches `kernel` in tiles of `tile`, where the other kernel of its direction has tiles of `plain`."""
-        (groups, m, dim), r = self.p.shape, self.own.shape[1]
+        (groups, m, dim), r = self.p.shape, self.column_of_row.shape[1]
         shape = tiles.shape_of(self.z.shape[-1], self.precision, "sm_90")
         mean = self.p.double().mean(-1)
         square = (self.p - mean.float()[..., None]).square().sum(-1)
@@ -83,7 +83,8 @@ class Problem:
         arguments = columns | {f"row_{name}": self.of_rows(x) for name, x in columns.items()} | shape | outputs
         blocks = -(-r // tile.rows)
         arguments |= {
-            "own": self.own, "first": first, "last": last, "r": r, "m": m, "blocks": blocks, "splits": splits, "D": dim,
+            "column_of_row": self.column_of_row, "first": first, "last": last, "r": r, "m": m, "blocks": blocks,
+            "splits": splits, "D": dim,
             "limit_bits": bits_of(RADIUS**2), "positive_ratio": self.ratio, "scale": self.scale,
             "ROWS": plain.rows, "COLUMNS": plain.columns, "BAND_ROWS": tile.rows, "STRIP": tile.columns,
             "POLYNOMIAL": plain.polynomial and tiles.takes_polynomial(self.precision, self.inside),

@@ -328,7 +328,7 @@ def changed(monkeypatch: pytest.MonkeyPatch, compiler: Compiler, change) -> None
 def forward_of(compiler: Compiler) -> Tensor:
     """Sums of negatives by the bf16 kernel for the tiles without positives."""
     problem, row = Problem.random(1, 4 * 64, 64, 192, "bf16"), tiles.TABLE["sm_90", 192, "bf16"]
-    problem = replace(problem, own=torch.arange(64)[None])  # the band ends behind them
+    problem = replace(problem, column_of_row=torch.arange(64)[None])  # the band ends behind them
     negative = torch.full((1, 1, 64), torch.nan)
     problem.start(Emulated(forward_plain, compiler, Order(8)), row.forward, row.forward, 1, negative=negative)
     return negative
@@ -336,7 +336,7 @@ def forward_of(compiler: Compiler) -> Tensor:
 
 def backward_of(compiler: Compiler) -> None:
     problem, row = Problem.random(1, 5 * 128, 16, 192, "bf16"), tiles.TABLE["sm_90", 192, "bf16"]
-    problem = replace(problem, own=torch.arange(16)[None])
+    problem = replace(problem, column_of_row=torch.arange(16)[None])
     dz = torch.full((1, 1, 16, 192), torch.nan)
     problem.start(Emulated(backward_plain, compiler, Order(8)), row.backward, row.backward, 1, dz=dz)
 

@@ -34,7 +34,7 @@ def compiler(request: pytest.FixtureRequest) -> Iterator[Compiler]:
 
 def forward(problem: Problem, compiler: Compiler, order: Order, splits: int) -> None:
     row = tiles.TABLE["sm_90", problem.z.shape[-1], problem.precision]
-    groups, r = problem.own.shape
+    groups, r = problem.column_of_row.shape
     positive, negative = torch.full((groups, r), torch.nan), torch.full((splits, groups, r), torch.nan)
     outputs = {"positive": positive, "negative": negative}
     problem.start(Emulated(forward_plain, compiler, order), row.forward, row.forward, splits, **outputs)
@@ -46,7 +46,7 @@ def forward(problem: Problem, compiler: Compiler, order: Order, splits: int) -> 
 
 def backward(problem: Problem, compiler: Compiler, order: Order, splits: int) -> None:
     row = tiles.TABLE["sm_90", problem.z.shape[-1], problem.precision]
-    dz = torch.full((splits, *problem.own.shape, problem.p.shape[-1]), torch.nan)
+    dz = torch.full((splits, *problem.column_of_row.shape, problem.p.shape[-1]), torch.nan)
     problem.start(Emulated(backward_plain, compiler, order), row.backward, row.backward, splits, dz=dz)
     problem.start(Emulated(backward_band, compiler, order), row.backward, row.backward_band, 1, dz=dz)
     assert error(dz.double().sum(0), problem.gradient()) < ROUNDING[problem.precision]
@@ -80,7 +80,7 @@ def test_warps_one_by_one(compiler: Compiler, precision: str, direction: Directi
 def test_from_images_to_a_gradient(compiler: Compiler, precision: str, scope: str) -> None:
     """Every kernel, by the package's own launches; the bounds are those of the presets on photographs."""
     sr, hr = images(2, 3, 5 * 8, 7 * 8, 8, torch.float32)
-    spec = Spec(8, threshold("l2", 3, 8), scope=scope)
+    spec = Spec(patch_size=8, threshold=threshold("l2", 3, 8), scope=scope)
     true = truth(sr, hr, spec)
     with emulated(compiler, IN_STEP):
         ours = evaluate(sr, hr, **(vars(spec) | {"backend": "triton", "precision": precision}))

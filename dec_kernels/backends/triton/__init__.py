@@ -45,12 +45,12 @@ class Triton:
                 "Triton is not installed; CUDA builds of PyTorch for Linux bring it along, or pip install triton"
             )
         elif (text := version()) and numbers_of(text) < (oldest := tiles.oldest_triton(architecture(device))):
-            found.append(f"its kernels take Triton {_dotted(oldest)}, and this is {text}")
+            found.append(f"its kernels need Triton {_dotted(oldest)}, and this is {text}")
         if device.type == "cuda":
             if torch.version.hip:
                 found.append("its tiles are made for CUDA devices, not for ROCm")
             elif (capability := torch.cuda.get_device_capability(device)) < (8, 0):
-                found.append(f"it takes compute capability 8.0, and {device} has {_dotted(capability)}")
+                found.append(f"it needs compute capability 8.0, and {device} has {_dotted(capability)}")
         elif not (device.type == "cpu" and _interpreted()):
             found.append(
                 f"it runs on CUDA devices, not on {device.type} (or on the CPU, slowly, with TRITON_INTERPRET=1)"

@@ -227,7 +227,7 @@ def compile_ahead(build: Build) -> Any:
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"
     types = dict.fromkeys(("z", "h", "row_z", "row_h"), operand)
-    types |= {"first": "*i32", "last": "*i32", "own": "*i64", "order": "*i64", "position": "*i64"}
+    types |= {"first": "*i32", "last": "*i32", "column_of_row": "*i64", "order": "*i64", "position": "*i64"}
     types |= dict.fromkeys(("limit_bits", "c_bits"), "i64")
     types |= dict.fromkeys(("positive_ratio", "scale", "band", "t_pos", "t_neg"), "fp32")
     types |= dict.fromkeys(("n", "r", "m", "blocks", "splits", "height", "width", "start", "highest", "columns"), "i32")

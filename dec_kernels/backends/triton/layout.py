@@ -72,7 +72,7 @@ class PreparedRows:
         column_order: (G, m) int64: column j is patch column_order[j] of its group, counted in image order.
         row_z, row_h, row_p, row_mean, row_square, order: the same of the rows, (G, r, ...), counted among the patches
             of this process: the same tensors where all columns are rows. The backward has no `row_h`.
-        own: (G, r) int64: row i is column own[i], counted over all groups.
+        column_of_row: (G, r) int64: row i is column column_of_row[i], counted over all groups.
         first, last: the band, (G, r) int32: positives of row i are columns first[i] <= j < last[i] of its group.
     """
 
@@ -89,7 +89,7 @@ class PreparedRows:
     row_mean: Tensor
     row_square: Tensor
     order: Tensor
-    own: Tensor
+    column_of_row: Tensor
     first: Tensor
     last: Tensor
     row_h: Tensor | None = None
@@ -117,7 +117,7 @@ def places(size: Size) -> tuple[list[Place], int]:
     tensors: list[tuple[str, torch.dtype, tuple[int, ...]]] = [
         ("z", dtype, (*columns, width)), ("h", dtype, (*columns, width)),
         ("p", float32, (*columns, size.dim)), ("mean", float32, columns), ("square", float32, columns),
-        ("column_order", int64, columns), ("own", int64, rows), ("first", int32, rows), ("last", int32, rows),
+        ("column_order", int64, columns), ("column_of_row", int64, rows), ("first", int32, rows), ("last", int32, rows),
     ]  # fmt: skip
     if size.r != size.m:
         tensors += [

@@ -20,7 +20,7 @@ from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
 from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
 from dec_kernels.trainer.data.sources import MEAN, Photo, Source, find_photos
 from dec_kernels.trainer.pixels import to_float
-from dec_kernels.trainer.ranges import NonNegativeInt, PositiveInt, Scale
+from dec_kernels.trainer.ranges import NonNegativeInt, PositiveInt, Scale, check_arguments
 
 _LISTED = 10  # how many bad files a message names
 
@@ -62,13 +62,11 @@ class SRDataModule(LightningDataModule):
       with any suffix.
 
     A low-resolution image that has no file is MATLAB's bicubic of the high-resolution one, rounded to its 8 or 16 bits;
-    naming `DIV2K_train_HR` itself asks for that. `find_images` tells what files of a
-    folder are read, and `read_image` how they become RGB. Images whose sides are no
-    multiples of `scale` are cropped at the bottom and right.
+    naming `DIV2K_train_HR` itself asks for that. `find_images` tells what files of a folder are read, and `read_image`
+    how they become RGB. Images whose sides are not multiples of `scale` are cropped at the bottom and right.
 
-    `pairs` holds, after `setup`, the photographs of each split as a sequence of
-    `Pair`. Evaluation batches are `EvaluationBatch`; names are unique, see
-    `find_photos`. Every process of a distributed evaluation sees all images.
+    `pairs` holds, after `setup`, the photographs of each split as a sequence of `Pair`. Evaluation batches are
+    `EvaluationBatch`; names are unique, see `find_photos`. Every process of a distributed evaluation sees all images.
 
     Args:
         train: sources of the training images.
@@ -110,6 +108,7 @@ class SRDataModule(LightningDataModule):
         cache_dir: str = "~/.cache/dec-kernels",
     ) -> None:
         super().__init__()
+        check_arguments(SRDataModule.__init__, locals())
         self.sources = {"train": train, "val": val, "test": test or []}
         for split, sources in self.sources.items():
             if not isinstance(sources, list) or not all(map(_is_source, sources)):
@@ -134,7 +133,7 @@ class SRDataModule(LightningDataModule):
             self._read = DiskCache(_in_home(cache_dir))
 
     def setup(self, stage: str) -> None:
-        """Find and check the images that `stage` (fit, validate or test) needs.
+        """Finds and checks the images that `stage` (fit, validate or test) needs.
 
         Training images are read here only if they are to stay in memory. The others are read here in any case, so that
         a broken one is found now rather than hours later.

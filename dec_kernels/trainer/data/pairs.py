@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 
 def make_pair(name: str, image: Tensor, scale: int) -> Pair:
-    """Crop (3, H, W) uint8 or uint16 at the bottom and right to multiples of `scale`, and make its LR image.
+    """Crops (3, H, W) uint8 or uint16 at the bottom and right to multiples of `scale`, and makes its LR image.
 
     Raises:
         ValueError: a side of `image` has fewer than `scale` pixels.

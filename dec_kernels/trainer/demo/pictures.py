@@ -34,7 +34,7 @@ def draw_grid(
     results: Mapping[str, Mapping[str, Tensor]],
     titles: Sequence[str],
 ) -> None:
-    """Draw crops of LR | each method named in `titles` | HR, with the crop's Y-PSNR under each tile."""
+    """Draws crops of LR | each method named in `titles` | HR, with the crop's Y-PSNR under each tile."""
     by_name = {pair.name: pair for pair in pairs}
     samples = []
     for image, *place in crops:
@@ -61,7 +61,7 @@ def pull_ratio(log: Path) -> float:
 
 
 def draw_curves(path: Path, logs: Mapping[str, tuple[Path, int]], bicubic_psnr: float) -> None:
-    """Draw training L1, training DEC loss and held-out Y-PSNR over the steps.
+    """Draws training L1, training DEC loss and held-out Y-PSNR over the steps.
 
     Args:
         path: the picture to write.

@@ -99,7 +99,7 @@ def run(out: Path, quick: bool, console: Console) -> int:
 
 
 def train(out: Path, quick: bool, stop: StopRequest, console: Console) -> dict[Stage, TrainerCLI]:
-    """Run the stages, until the last one or a request to stop; return those that made at least one step."""
+    """Runs the stages, until the last one or a request to stop; returns those that made at least one step."""
     planned = {stage: _prepare(stage, out, quick) for stage in STAGES}
     progress = LiveProgress({stage.name: cli.datamodule.batches_per_epoch for stage, cli in planned.items()}, console)
     trained: dict[Stage, TrainerCLI] = {}
@@ -138,7 +138,7 @@ def _multiplies_bf16() -> bool:
 
 
 def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, started: float, console: Console) -> None:
-    """Measure the trained networks on the held-out photographs; print the table, write the JSON and the pictures."""
+    """Measures the trained networks on the held-out photographs; prints the table, writes the JSON and the pictures."""
     pairs = trained[PRETRAIN].datamodule.pairs["val"]
     results = {BICUBIC: {pair.name: bicubic(pair) for pair in pairs}}
     for stage, cli in trained.items():
@@ -169,7 +169,7 @@ def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, start
 
 
 def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Tensor]]) -> Summary:
-    """Measure each method's images: method -> image -> (3, H, W) uint8."""
+    """Measures each method's images: method -> image -> (3, H, W) uint8."""
     return summarize(
         {
             method: {pair.name: measure(images[pair.name], pair.hr, border=pair.scale) for pair in pairs}
@@ -191,7 +191,7 @@ def _quieten() -> None:
 
 @command_line
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit code."""
+    """Runs the demo; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dec_kernels.trainer.demo",
         description="Train a small network with DECLoss, and show what comes of it.",

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def check_generator(network: nn.Module) -> None:
-    """See that `network` says what the trainer has to know of it.
+    """Checks that `network` says what the trainer has to know of it.
 
     `scale`: high-resolution size / low-resolution size, and `multiple`: what height and width of its inputs must be
     multiples of. Where it has `num_in_ch` and `num_out_ch`, both must be 3: images are RGB.

@@ -36,7 +36,7 @@ class Frozen(nn.Module):
 
 
 def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, option: str) -> None:
-    """Fill `layers`, which may be on the meta device, with the `features.*` of a weight file of torchvision's.
+    """Fills `layers`, which may be on the meta device, with the `features.*` of a weight file of torchvision's.
 
     Args:
         layers: the convolutional part of the network, all of it; float32 afterwards.
@@ -75,7 +75,7 @@ def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, o
 
 
 def check_images(sr: Tensor, hr: Tensor, smallest: int) -> None:
-    """See that a network can compare two batches of images.
+    """Checks that a network can compare two batches of images.
 
     Raises:
         TypeError: one is not floating.

@@ -44,7 +44,7 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], assign: bool = False) -> str:
-    """Load what fits of `state` into `network`, and return in words what does not; empty if all does.
+    """Loads what fits of `state` into `network`, and returns in words what does not; empty if all does.
 
     Args:
         assign: as in `load_state_dict`: take the tensors themselves, which a network on the meta device needs.

@@ -62,7 +62,7 @@ class UnknownNetworkError(ValueError):
 
 
 def load_weights(generator: nn.Module, path: str | Path) -> None:
-    """Fill `generator` with the weights of a file that `read_weights` reads.
+    """Fills `generator` with the weights of a file that `read_weights` reads.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -113,7 +113,7 @@ def rrdbnet_from(path: str | Path) -> RRDBNet:
 
 
 def save_weights(generator: nn.Module, path: str | Path) -> None:
-    """Write the generator's weights as BasicSR does: float tensors in ordinary memory order, under `params`."""
+    """Writes the generator's weights as BasicSR does: float tensors in ordinary memory order, under `params`."""
     state = {key: value.detach().cpu().contiguous() for key, value in _unwrapped(generator).state_dict().items()}
     torch.save({"params": state}, path)
 
@@ -140,7 +140,7 @@ def _basicsr_name(key: str) -> str:
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor], problem: str) -> None:
-    """Load `state`, or raise an UnknownNetworkError that says `problem` and what differs."""
+    """Loads `state`, or raises an UnknownNetworkError that says `problem` and what differs."""
     if different := fill(network, state):
         raise UnknownNetworkError(f"{problem}: {different}")
 

@@ -29,7 +29,7 @@ Record = dict[str, Any]  # {"base": the base config's content, "arguments": what
 
 
 def main(argv: Sequence[str], dec_train: Command) -> int:
-    """Run a sweep, each training by `dec_train`; return 0, or 1 if one failed or the figure cannot be drawn."""
+    """Runs a sweep, each training by `dec_train`; returns 0, or 1 if one failed or the figure cannot be drawn."""
     parser = argparse.ArgumentParser(
         prog="dec-train sweep",
         usage="%(prog)s --config NAME_OR_FILE --out DIR [--figure-only] [--KEY VALUE ...]",
@@ -66,7 +66,7 @@ def main(argv: Sequence[str], dec_train: Command) -> int:
 
 
 def report(sweep: Sweep, out: Path, results: Results) -> int:
-    """Print the table, write the figure, and return the exit status."""
+    """Prints the table, writes the figure, and returns the exit status."""
     console = Console()
     console.print(results_table(sweep, results))
     errors = {name: result["error"] for name, result in results.items() if "error" in result}
@@ -131,7 +131,7 @@ def _difference(old: Record | None, new: Record) -> str:
 
 
 def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Command) -> Results:
-    """Train each run that is not finished; `results.json` in `out` is up to date after each of them.
+    """Trains each run that is not finished; `results.json` in `out` is up to date after each of them.
 
     Raises:
         KeyboardInterrupt: a training was ended by Ctrl+C.
@@ -164,7 +164,7 @@ def train(sweep: Sweep, out: Path, records: Mapping[str, Record], dec_train: Com
 
 
 def _fit(base: str, folder: Path, arguments: Sequence[str], dec_train: Command) -> str | None:
-    """Train in `folder`; return what went wrong, if anything did."""
+    """Trains in `folder`; returns what went wrong, if anything did."""
     try:
         status = dec_train(["fit", "--config", base, "--out", str(folder), "--resume", "auto", *arguments])
     except Exception as error:

@@ -24,7 +24,7 @@ def test_many_undecided_pairs_of_a_strip_are_decided_as_in_float64(small_tiles: 
     )
     patches_ = torch.cat([base.expand(8, 4, 4), (base + step * scale[:, None, None]).float()])
     hr = patches_.transpose(0, 1).reshape(1, 1, 4, 64)
-    constants = Spec(4, 20.0).constants(16, "ieee")
+    constants = Spec(patch_size=4, threshold=20.0).constants(16, "ieee")
     rows, _ = prepared(torch.zeros_like(hr), hr, 4, constants)
     p = rows.p[0].double()
     distances = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist")
@@ -60,7 +60,7 @@ def test_the_mask_is_the_float64_mask(scale: float, eta: float) -> None:
     nudge = torch.tensor([-1e-6, -1e-8, 0, 1e-8, 1e-6, 3e-5, -3e-5])[torch.randint(7, (8, 8), generator=generator)]
     moved = base + step * (1 + nudge.repeat_interleave(4, 0).repeat_interleave(4, 1))
     hr = scale * torch.cat([base, moved])
-    constants = Spec(4, eta, max_val=scale).constants(16, "ieee")
+    constants = Spec(patch_size=4, threshold=eta, max_val=scale).constants(16, "ieee")
     ours = triton.BACKEND.prepare(Batch.alone(torch.zeros_like(hr), hr), 4, False, constants, torch.float32)
     p = ours.p[0].double()
     distances = torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist")

@@ -25,7 +25,7 @@ EPS = torch.finfo(torch.float32).eps
 )
 def test_the_error_of_each_preset(precision: str, least: float, most: float) -> None:
     sr, hr = images(3, 3, 40, 56, 8, torch.float32)
-    spec = Spec(8, threshold("l2", 3, 8))
+    spec = Spec(patch_size=8, threshold=threshold("l2", 3, 8))
     true = truth(sr, hr, spec)
     ours = evaluate(sr, hr, **(vars(spec) | {"backend": "triton", "precision": precision}))
     assert least < error(ours.gradient, true.gradient) < most
@@ -36,7 +36,7 @@ def test_the_error_of_each_preset(precision: str, least: float, most: float) -> 
 @pytest.mark.parametrize("temperature", ["outside", "inside"])
 def test_exponentials_from_a_polynomial(monkeypatch: pytest.MonkeyPatch, precision: str, temperature: str) -> None:
     sr, hr = images(2, 3, 40, 56, 8, torch.float32)
-    spec = Spec(8, threshold("l2", 3, 8), temperature=temperature)
+    spec = Spec(patch_size=8, threshold=threshold("l2", 3, 8), temperature=temperature)
     arguments = vars(spec) | {"backend": "triton", "precision": precision, "reduction": "none"}
     monkeypatch.setattr(tiles, "INTERPRETED", SMALL[0])
     unit = dec_loss(sr, hr, **arguments)
@@ -71,10 +71,10 @@ def test_any_shape_and_arguments(data: st.DataObject) -> None:
     height, width = (draw(st.integers(patch_size, 9 * patch_size)) for _ in "hw")
     distance = draw(st.sampled_from(["l2", "rmse"]))
     spec = Spec(
-        patch_size,
-        threshold(distance, channels, patch_size) + draw(st.floats(-12, 12)),
-        draw(st.floats(0.2, 5)),
-        draw(st.floats(0.2, 5)),
+        patch_size=patch_size,
+        threshold=threshold(distance, channels, patch_size) + draw(st.floats(-12, 12)),
+        t_pos=draw(st.floats(0.2, 5)),
+        t_neg=draw(st.floats(0.2, 5)),
         distance=distance,
         temperature=draw(st.sampled_from(["outside", "inside"])),
         scope=draw(st.sampled_from(["batch", "image"])),
@@ -93,7 +93,7 @@ def test_any_shape_and_arguments(data: st.DataObject) -> None:
 
 def test_the_torch_backend_agrees_on_the_same_rows() -> None:
     sr, hr = images(2, 3, 36, 44, 4, torch.float32)
-    constants = Spec(4, threshold("rmse", 3, 4), distance="rmse").constants(48, "tf32x3")
+    constants = Spec(patch_size=4, threshold=threshold("rmse", 3, 4), distance="rmse").constants(48, "tf32x3")
     ours, true = prepared(sr, hr, 4, constants, per_image=True)
     weights = torch.rand(2, true.p_scale.numel(), dtype=torch.float64)
     gradients = (

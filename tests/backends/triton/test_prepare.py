@@ -24,7 +24,7 @@ def test_the_rows_are_those_of_the_other_backends(dim: tuple[int, int], per_imag
     channels, patch_size = dim
     sr, hr = images(3, channels, 4 * patch_size + 1, 5 * patch_size, patch_size, torch.float32)
     width = channels * patch_size**2
-    constants = Spec(patch_size, threshold("l2", channels, patch_size)).constants(width, "ieee")
+    constants = Spec(patch_size=patch_size, threshold=threshold("l2", channels, patch_size)).constants(width, "ieee")
     ours, true = prepared(sr, hr, patch_size, constants, per_image)
     assert torch.equal(ours.order, true.order)
     assert torch.equal(ours.p.double(), true.p)
@@ -43,7 +43,7 @@ def test_the_rows_are_those_of_the_other_backends(dim: tuple[int, int], per_imag
 @pytest.mark.parametrize("patch_size", [1, 2, 3])
 def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
     sr, hr = images(1, 1, 40 * patch_size, 41 * patch_size, patch_size, torch.float32)
-    constants = Spec(patch_size, 40.0).constants(patch_size**2, "tf32x3")
+    constants = Spec(patch_size=patch_size, threshold=40.0).constants(patch_size**2, "tf32x3")
     ours, true = prepared(sr, hr, patch_size, constants)
     assert torch.equal(ours.p.double(), true.p)
     torch.testing.assert_close(ours.z[..., : patch_size**2].double(), 1.2011224087864498 * true.z, rtol=4 * EPS, atol=0)

@@ -45,7 +45,7 @@ def test_tuning_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(tune.time, "monotonic", lambda: next(now))
     tried = []
     monkeypatch.setattr(tune, "seconds", lambda call, device: tried.append(call) or 1.0)
-    constants = Spec(4, 14.0).constants(16, "bf16")
+    constants = Spec(patch_size=4, threshold=14.0).constants(16, "bf16")
     rows, _ = prepared(*gradient_ramp(3, 4, 4), 4, constants)
     assert tune.fastest(triton.host_of(rows.z.device), rows, constants, deadline=35.0) == tiles.INTERPRETED
     assert len(tried) == 2 + 4  # the table's, forward and backward, and a candidate at each time from 0 to 30

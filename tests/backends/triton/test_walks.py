@@ -38,7 +38,7 @@ def test_tiles_on_both_sides_of_a_narrow_band(
     host = Host(tiles.INTERPRETER, multiprocessors)
     monkeypatch.setattr(triton, "host_of", lambda device: host)
     sr, hr = gradient_ramp(12, 15, 4)
-    spec = Spec(4, 14.0, 0.4, 1.3, temperature=temperature)
+    spec = Spec(patch_size=4, threshold=14.0, t_pos=0.4, t_neg=1.3, temperature=temperature)
     constants = spec.constants(16, "ieee")
     rows = triton.BACKEND.prepare(Batch.alone(sr, hr), 4, False, constants, torch.float32)
     assert forward_walks(rows.size, constants, host.architecture, multiprocessors, small).splits == splits
@@ -74,7 +74,7 @@ def test_patches_of_one_mean_are_one_band(small_tiles: None, eta: float) -> None
     sr, hr = gradient_ramp(5, 8, 4)
     tiles_ = torch.nn.functional.unfold(hr, 4, stride=4)
     hr = torch.nn.functional.fold(tiles_ - tiles_.mean(1, keepdim=True) + 0.5, hr.shape[2:], 4, stride=4)
-    constants = Spec(4, eta).constants(16, "ieee")
+    constants = Spec(patch_size=4, threshold=eta).constants(16, "ieee")
     rows, _ = prepared(sr, hr, 4, constants)
     if eta < 60:
         assert (rows.first == 0).all()
@@ -87,7 +87,7 @@ def test_tiles_inside_of_a_wide_band_are_left_out(monkeypatch: pytest.MonkeyPatc
     narrow = Tile(16, 16, 4, 1)
     monkeypatch.setattr(tiles, "INTERPRETED", Tiles(*4 * (narrow,)))
     sr, hr = gradient_ramp(8, 10, 4)
-    rows, _ = prepared(sr, hr, 4, Spec(4, eta).constants(16, "ieee"))
+    rows, _ = prepared(sr, hr, 4, Spec(patch_size=4, threshold=eta).constants(16, "ieee"))
     begin, end = rows.first.view(5, 16).amax(1), rows.last.view(5, 16).amin(1)
     whole = (begin + 15) // 16 * 16 + 16
     assert ((end >= whole) & (end < 80) & (end % 16 != 0)).any()
@@ -96,7 +96,7 @@ def test_tiles_inside_of_a_wide_band_are_left_out(monkeypatch: pytest.MonkeyPatc
 
 def test_a_row_has_sums_of_exactly_zero_where_it_has_no_pairs(small_tiles: None) -> None:
     sr, hr = gradient_ramp(5, 8, 4)
-    constants = Spec(4, -40.0).constants(16, "ieee")
+    constants = Spec(patch_size=4, threshold=-40.0).constants(16, "ieee")
     rows, _ = prepared(sr, hr, 4, constants)
     qpos, qneg = triton.BACKEND.forward(rows, constants)
     assert (qpos > 0).all()

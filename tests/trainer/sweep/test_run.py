@@ -13,7 +13,7 @@ from tests.trainer.sweep.helpers import main, refusal
 
 def test_an_unknown_name_lists_the_shipped_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = refusal(["--config", "treshold", "--out", str(tmp_path)], capsys)
-    assert "no sweep 'treshold': neither a file nor one of patches, perception_distortion, temperatures" in error
+    assert all(name in error for name in ("'treshold'", "patches", "perception_distortion", "temperatures"))
 
 
 def test_an_unknown_base_lists_the_shipped_ones(
@@ -205,7 +205,8 @@ def test_a_plane_needs_both_metrics(
     del fit.figures["lpips"]
     assert main(call) == 1
     error = capsys.readouterr().err
-    assert "no figure: the plane needs PSNR Y and LPIPS of one run. LPIPS was not measured." in error
+    assert "no figure" in error
+    assert "LPIPS was not measured" in error
     assert (tmp_path / "out" / "results.json").exists()
     assert not (tmp_path / "out" / "figure.png").exists()
 

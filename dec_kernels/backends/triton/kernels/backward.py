@@ -105,7 +105,7 @@ def backward_band(
     row_square,
     row_alpha,
     row_beta,
-    own,
+    column_of_row,
     z,
     h,
     p,
@@ -142,7 +142,7 @@ def backward_band(
     first_column, end = tl.min(band_begin, 0), tl.max(band_end, 0)
     x = group * r + start
     row_z, row_p = row_z + x * (CHUNKS * CHUNK), row_p + x * D
-    mean_k, square_k, own_k = tl.load(row_mean + x + k), tl.load(row_square + x + k), tl.load(own + x + k)
+    mean_k, square_k, column_k = tl.load(row_mean + x + k), tl.load(row_square + x + k), tl.load(column_of_row + x + k)
     alpha_k, beta_k = tl.load(row_alpha + x + k)[:, None], tl.load(row_beta + x + k)[:, None]
     sums = zero_rows(BAND_ROWS, OWNED, CHUNK)
 
@@ -159,7 +159,7 @@ def backward_band(
         products = subtract_centered_products(products, row_p, k, mean_k, p + y * D, j, mean_j, c, D, CHUNK)
         if c == CHUNKS - 1:
             alpha_j, beta_j = tl.load(alpha + y + j)[None, :], tl.load(beta + y + j)[None, :]
-            same = (own_k - y)[:, None] == j[None, :]
+            same = (column_k - y)[:, None] == j[None, :]
             square_j = tl.load(square + y + j)
             mask = positives(
                 products, same, row_p, k, mean_k, square_k, p + y * D, j, mean_j, square_j, limit_bits, D

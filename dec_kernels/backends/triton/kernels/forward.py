@@ -83,7 +83,7 @@ def forward_band(
     row_p,
     row_mean,
     row_square,
-    own,
+    column_of_row,
     z,
     p,
     mean,
@@ -113,7 +113,7 @@ def forward_band(
     # Rows are counted from the block's first, columns from the strip's: few bits, and few registers, for a place.
     x = group * r + start
     row_z, row_h, row_p = row_z + x * (CHUNKS * CHUNK), row_h + x * (CHUNKS * CHUNK), row_p + x * D
-    mean_i, square_i, own_i = tl.load(row_mean + x + i), tl.load(row_square + x + i), tl.load(own + x + i)
+    mean_i, square_i, column_i = tl.load(row_mean + x + i), tl.load(row_square + x + i), tl.load(column_of_row + x + i)
     positive_sums, negative_sums = tl.zeros((BAND_ROWS,), tl.float32), tl.load(negative + x + i)
 
     products = tl.zeros((BAND_ROWS, STRIP), tl.float32)
@@ -129,7 +129,7 @@ def forward_band(
         a = tl.dot(load_chunk(row_h, i, c, CHUNKS, CHUNK), z_j.T, a, input_precision=PRODUCT)
         products = subtract_centered_products(products, row_p, i, mean_i, p + y * D, j, mean_j, c, D, CHUNK)
         if c == CHUNKS - 1:
-            same = (own_i - y)[:, None] == j[None, :]
+            same = (column_i - y)[:, None] == j[None, :]
             square_j = tl.load(square + y + j)
             mask = positives(
                 products, same, row_p, i, mean_i, square_i, p + y * D, j, mean_j, square_j, limit_bits, D

@@ -30,12 +30,14 @@ def means_kernel(
 
 @triton.jit(do_not_specialize=["n", "r", "m", "height", "width", "start", "highest", "c_bits"])
 def rows_kernel(
-    sr, hr, order, row_mean, mean, position, z, h, p_out, square, own, first, last, n, r, m, height, width,
+    sr, hr, order, row_mean, mean, position, z, h, p_out, square, column_of_row, first, last, n, r, m, height, width,
     stride_b, stride_c, stride_h, stride_w, sr_stride_b, sr_stride_c, sr_stride_h, sr_stride_w,
     start, highest, c_bits: tl.int64, band: tl.float32, D: tl.constexpr, PADDED: tl.constexpr, P: tl.constexpr,
     ROUNDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """n rows in groups of r, among columns in groups of m, whose means are `mean`; or columns alone, without `own`.
+    """n rows in groups of r, among columns in groups of m, whose means are `mean`.
+
+    Without `column_of_row` they are the columns themselves.
 
     The columns leave in `position` where each patch is among them, and the rows, whose first patch is `start`, find
     their columns there. Without `position` all columns are rows.
@@ -63,13 +65,13 @@ def rows_kernel(
     tl.store(z + row[:, None] * PADDED + d[None, :], round_numbers(q_unit, ROUNDED), mask=padded)
     tl.store(h + row[:, None] * PADDED + d[None, :], round_numbers(p_unit, ROUNDED), mask=padded)
 
-    if own is None:
+    if column_of_row is None:
         tl.store(position + patch, row, mask=valid)
     else:
         column = row
         if position is not None:
             column = tl.load(position + start + patch, mask=valid, other=0)
-        tl.store(own + i, column, mask=valid)
+        tl.store(column_of_row + i, column, mask=valid)
         # |p_i - p_j| >= sqrt(D) |mean_i - mean_j|. Both means are off by half an ulp, and so are these bounds.
         width_of_band = band * (1 + 1e-5)
         margin = 4.76837158203125e-07 * (tl.abs(center) + width_of_band)
@@ -98,14 +100,14 @@ def sums_kernel(
 
 @triton.jit(do_not_specialize=["n", "columns", "m"])
 def weights_kernel(
-    weights, order, own, alpha, beta, n, columns, m, t_pos: tl.float32, t_neg: tl.float32, BLOCK: tl.constexpr
+    weights, order, column_of_row, alpha, beta, n, columns, m, t_pos: tl.float32, t_neg: tl.float32, BLOCK: tl.constexpr
 ):  # fmt: skip
-    """Of n columns; or of n rows, which are columns `own`."""
+    """Of n columns; or of n rows, which are columns `column_of_row`."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = i < n
     column = i
-    if own is not None:
-        column = tl.load(own + i, mask=valid, other=0).to(tl.int32)
+    if column_of_row is not None:
+        column = tl.load(column_of_row + i, mask=valid, other=0).to(tl.int32)
     patch = column // m * m + tl.load(order + column, mask=valid, other=0).to(tl.int32)
     tl.store(alpha + i, tl.load(weights + patch, mask=valid, other=0.0) / t_pos, mask=valid)
     tl.store(beta + i, tl.load(weights + columns + patch, mask=valid, other=0.0) / t_neg, mask=valid)

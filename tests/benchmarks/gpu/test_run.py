@@ -1,3 +1,5 @@
+"""Runs of `make gpu` as a whole, by stand-ins for its parts: cuts across `benchmarks.gpu`."""
+
 import json
 import subprocess
 import sys
