@@ -11,7 +11,7 @@ OLDEST_TRITON := $(if $(filter Linux,$(shell uname)),$(VENV)/triton-3.6)
 # The build of the extension looks for ninja on the path.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: install demo test test-pythons lint docs bench gpu
+.PHONY: install demo test test-pythons table lint docs bench gpu
 
 install: $(READY)
 
@@ -37,6 +37,11 @@ test-pythons: $(READY)
 $(VENV)/triton-3.6: | $(READY)
 	@$(BIN)/python -m pip install --quiet --no-deps --target $@ triton==3.6.0 || { rm -rf $@; echo "Triton 3.6 cannot be \
 	fetched. All tests but those that compile the kernels with it: $(BIN)/python -m pytest"; exit 1; }
+
+# Compiles every configuration of the Triton kernels with both Tritons, and reads the machine code: some 12 minutes.
+table: $(READY) $(OLDEST_TRITON)
+	$(BIN)/python -m dec_kernels.backends.triton.aot
+	PYTHONPATH=$(VENV)/triton-3.6 $(BIN)/python -m dec_kernels.backends.triton.aot
 
 lint: $(READY)
 	$(BIN)/ruff check .

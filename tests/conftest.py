@@ -32,7 +32,7 @@ def compilations(
         for lane in wanted if lanes.OLDEST.exists() else set(wanted) - {"oldest"}:
             output = folder / f"{lane}.txt"
             process = subprocess.Popen(
-                [sys.executable, "-m", "dec_kernels.backends.triton.aot"],
+                [sys.executable, "-m", "dec_kernels.backends.triton.aot", "--width", *map(str, lanes.WIDTHS[lane])],
                 env=lanes.environment(lane), stdout=stack.enter_context(output.open("w")),
                 preexec_fn=lambda: os.nice(19), process_group=0,  # in a session of its own, being nice would not count
             )  # fmt: skip

@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from dec_kernels.backends.triton import tiles
+
 OLDEST = Path(sys.prefix) / "triton-3.6"
 _without_oldest = pytest.mark.skipif(
     not OLDEST.exists(), reason=f"Triton 3.6 is not in {OLDEST}: `make test` puts it there"
 )
 # For pytest.mark.parametrize("lane", LANES).
 LANES = ["installed", pytest.param("oldest", marks=_without_oldest)]
+# Of the tile table the tests compile these widths with the Triton of a lane; `make table` compiles all with both.
+WIDTHS = {"installed": tiles.WIDTHS, "oldest": (64, 192, 768)}
 
 
 def environment(lane: str) -> dict[str, str]:

@@ -570,23 +570,25 @@ def test_no_group_within_an_image() -> None:
         DECLoss(scope="image", process_group="world")
 
 
-def sums_and_gradient(backend: str, part: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def sums_and_gradient(backend: str, part: Batch, patch_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Qpos, Qneg and dL/dsr of the rows of a batch, for alpha and beta of all columns."""
     module = BACKENDS[backend]
     dtype = torch.float64 if backend == "reference" else torch.float32
-    constants = Spec(patch_size=8, threshold=20.0, t_pos=0.4, t_neg=1.3, temperature="inside").constants(192, "ieee")
+    spec = Spec(patch_size=patch_size, threshold=20.0, t_pos=0.4, t_neg=1.3, temperature="inside")
+    constants = spec.constants(3 * patch_size**2, "ieee")
     weights = torch.randn(2, 3 * 35, generator=torch.Generator().manual_seed(0)).to(part.sr.device, dtype)
-    rows = module.prepare(part, 8, False, constants, dtype)
+    rows = module.prepare(part, patch_size, False, constants, dtype)
     qpos, qneg = module.forward(rows, constants)
     if rows.kept.nbytes:  # the backward has them from there
-        rows = module.restore(rows.kept, part.own, 3 * 35, 8, False, constants)
-    return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, 8)
+        rows = module.restore(rows.kept, part.own, 3 * 35, patch_size, False, constants)
+    return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, patch_size)
 
 
-def assert_that_a_part_is_part_of_the_whole(backend: str, sr: Tensor, hr: Tensor) -> None:
-    qpos, qneg, gradient = sums_and_gradient(backend, Batch.alone(sr, hr))
+def assert_that_a_part_is_part_of_the_whole(backend: str, sr: Tensor, hr: Tensor, patch_size: int) -> None:
+    """For 3 images of 5 x 7 patches."""
+    qpos, qneg, gradient = sums_and_gradient(backend, Batch.alone(sr, hr), patch_size)
     for start, stop in ((0, 1), (1, 3)):
-        ours = sums_and_gradient(backend, Batch(sr[start:stop], sr, hr, start))
+        ours = sums_and_gradient(backend, Batch(sr[start:stop], sr, hr, start), patch_size)
         rows = slice(35 * start, 35 * stop)
         assert error(ours[0], qpos[rows]) < 1e-6
         assert error(ours[1], qneg[rows]) < 1e-6
@@ -596,7 +598,7 @@ def assert_that_a_part_is_part_of_the_whole(backend: str, sr: Tensor, hr: Tensor
 def test_rows_among_more_columns(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of the interpreted Triton kernels: so small that there are tiles on both sides of a band.
     monkeypatch.setattr(tiles, "INTERPRETED", Tiles(*4 * [Tile(32, 32, 4, 1)]))
-    assert_that_a_part_is_part_of_the_whole(backend, *images(3, 3, 40, 56, 8, torch.float32))
+    assert_that_a_part_is_part_of_the_whole(backend, *images(3, 3, 20, 28, 4, torch.float32), 4)
 
 
 # On a CUDA device
@@ -629,4 +631,5 @@ def test_nccl_gathers_without_waiting_for_the_device() -> None:
 def test_rows_among_more_columns_on_the_device(backend: str) -> None:
     if found := BACKENDS[backend].reasons(torch.device("cuda"), torch.float32, 192):
         pytest.skip("; ".join(found))
-    assert_that_a_part_is_part_of_the_whole(backend, *(x.cuda() for x in images(3, 3, 40, 56, 8, torch.float32)))
+    sr, hr = (x.cuda() for x in images(3, 3, 40, 56, 8, torch.float32))
+    assert_that_a_part_is_part_of_the_whole(backend, sr, hr, 8)

@@ -378,7 +378,7 @@ def test_duplicates_are_positives_at_any_threshold(backend: str) -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("which", ["sr", "hr"])
-@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 3, 4, 8), (3, 3, 20, 28)])
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (1, 3, 4, 8), (2, 3, 12, 12)])
 def test_nan_and_infinity_show(backend: str, shape: tuple[int, ...], which: str, bad: float) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = {"sr": torch.rand(shape, generator=generator), "hr": torch.rand(shape, generator=generator)}

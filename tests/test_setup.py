@@ -50,7 +50,7 @@ touch "$2"
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("dec-kernels: ")]
     assert len(lines) == 1
-    assert lines[0].endswith("nvcc not found")
+    assert "nvcc not found" in lines[0]
     assert list((sources / "out" / "dec_kernels").glob("_C.*.so"))
     commands = (sources / "commands").read_text()
     assert "walk_cpu" in commands

@@ -1,6 +1,6 @@
 """Compiles every configuration of the tile table ahead of time, for every architecture, without a GPU.
 
-    python -m dec_kernels.backends.triton.aot [--architecture sm_90] [--width 192] [--precision bf16] [--json FILE]
+    python -m dec_kernels.backends.triton.aot [--architecture sm_90] [--width 64 192] [--precision bf16] [--json FILE]
 
 prints what each kernel takes (registers, loads and stores of spilled ones, and shared memory) and what its loop over
 tiles is made of, counted in the machine code. The exit status is 1 if one of them does not compile, spills, or asks for
@@ -247,11 +247,11 @@ def reports(wanted: Iterable[Build]) -> Iterator[tuple[Build, Report]]:
 
 
 def in_parallel(function: Callable[[list[Build]], Sequence[T]], wanted: Iterable[Build]) -> Iterator[tuple[Build, T]]:
-    """What a function makes of builds, a row of the table at a time, as many rows at once as there are cores."""
-    together = [list(row) for _, row in itertools.groupby(wanted, key=lambda build: build[:3])]
+    """What a function makes of builds, those of an architecture and a width together, on all cores."""
+    together = [list(some) for _, some in itertools.groupby(wanted, key=lambda build: build[:2])]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for row, found in zip(together, pool.map(function, together), strict=True):
-            yield from zip(row, found, strict=True)
+        for some, found in zip(together, pool.map(function, together), strict=True):
+            yield from zip(some, found, strict=True)
 
 
 HEADINGS = ("", "width", "", "kernel", "tile", "warps", "stages", "registers", "spills", "shared", "products", "loop",
@@ -278,15 +278,14 @@ def line(build: Build, r: Report) -> tuple[object, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--architecture", choices=SHARED_MEMORY)
-    parser.add_argument("--width", type=int, choices=tiles.WIDTHS)
+    parser.add_argument("--width", type=int, choices=tiles.WIDTHS, nargs="+", default=tiles.WIDTHS)
     parser.add_argument("--precision", choices=tiles.PRECISIONS)
     parser.add_argument("--json", type=Path, help="write the counts there too")
     given = parser.parse_args()
-    asked = (given.architecture, given.width, given.precision)
     table = {
-        key: row
-        for key, row in table_for(triton.__version__).items()
-        if all(want in (None, have) for want, have in zip(asked, key, strict=True))
+        (architecture, width, precision): row
+        for (architecture, width, precision), row in table_for(triton.__version__).items()
+        if given.architecture in (None, architecture) and width in given.width and given.precision in (None, precision)
     }
     print("  ".join(f"{heading:>9}" for heading in HEADINGS))
     failed, records = 0, []

@@ -1,4 +1,4 @@
-"""Every configuration of the tile table, compiled ahead of time for architectures that are not here."""
+"""The configurations of the tile table, compiled ahead of time for architectures that are not here."""
 
 import json
 import subprocess
@@ -19,13 +19,14 @@ BUILD = aot.Build("sm_90", 192, "bf16", "forward_plain", Tile(128, 64, 8, 2), Ti
 @pytest.mark.compiles_table
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("lane", lanes.LANES)
-def test_every_configuration_of_the_table(lane: str, compilations: dict[str, tuple[subprocess.Popen, Path]]) -> None:
+def test_configurations_of_the_table(lane: str, compilations: dict[str, tuple[subprocess.Popen, Path]]) -> None:
     process, output = compilations[lane]
     status = process.wait()
     lines = output.read_text().splitlines()
     assert status == 0, "\n".join(line for line in lines if "FAULT" in line)
     version = lines[-1].split()[-1]
-    assert lines[-1] == f"{len(list(aot.builds(aot.table_for(version))))} kernels, 0 faults, Triton {version}"
+    table = {key: row for key, row in aot.table_for(version).items() if key[1] in lanes.WIDTHS[lane]}
+    assert lines[-1] == f"{len(list(aot.builds(table)))} kernels, 0 faults, Triton {version}"
     assert version.startswith("3.6.") == (lane == "oldest")
 
 
