@@ -26,7 +26,9 @@ def test_other_bytes_are_no_call(other: bytes) -> None:
 
 
 def test_a_long_error_is_cut_off() -> None:
-    decoded = Call.decode(Call.failed(ValueError("é" * 1000)).encode())
+    sent = Call.failed(ValueError("é" * 1000)).encode()
+    assert len(sent) == len(call().encode())
+    decoded = Call.decode(sent)
     assert decoded is not None
     assert decoded.error.startswith("ValueError: éé")
 
