@@ -67,6 +67,8 @@ class Patches:
         z_scale: 1 / |q| of the rows, (G, r); 0 for a norm of zero.
         first, last: the band, (G, r) int64: positives of row i are columns first[i] <= j < last[i].
         order: (G, r) int64: row i is patch order[i] of its group, counted in the order of this process's images.
+        sketch: four numbers of each HR column, (G, m, 4), same dtype: no two patches are nearer than their sketches.
+        reach: (), same dtype: positives are no farther than this from each other in their sketches.
     """
 
     z: Tensor
@@ -78,6 +80,8 @@ class Patches:
     first: Tensor
     last: Tensor
     order: Tensor
+    sketch: Tensor
+    reach: Tensor
 
     @property
     def kept(self) -> Tensor:
@@ -121,14 +125,16 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     means, column_order = means.reshape(batch.groups(per_image), -1).sort(dim=1, stable=True)
     p, z = _gather(hr_view, column_order, dtype), _gather(sr_view, column_order, dtype)
     column_of_row, order = _rows_among(column_order, batch)
-    first, last = _band(means, of_rows(means, column_of_row), p, constants.radius)
+    bound = largest(p)
+    first, last = _band(means, of_rows(means, column_of_row), bound, p.shape[-1], constants.radius)
     p_norm, z_norm = _norms(p), _norms(z)
     p_norm = torch.where(p_norm > MAX_NORM[dtype], math.nan, p_norm)
     if dtype == torch.float64:
         z_norm = torch.where(z_norm > MAX_NORM[dtype], math.nan, z_norm)
     _divide_(z, torch.where(z_norm == 0, 1, z_norm))
     p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, column_of_row), dtype)
-    return Patches(z, p, p_scale, column_order, column_of_row, z_scale, first, last, order)
+    sketch, reach = _sketch(p, patch_size), _reach(bound, p.shape[-1], constants.radius)
+    return Patches(z, p, p_scale, column_order, column_of_row, z_scale, first, last, order, sketch, reach)
 
 
 def _rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -177,15 +183,53 @@ def _locations(order: Tensor, view: Tensor) -> Iterator[tuple[Tensor, Tensor, Te
         yield patch // (height * width), patch // width % height, patch % width
 
 
-def _band(means: Tensor, row_means: Tensor, p: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """The bounds of rows with `row_means` (G, r) among columns with `means` (G, m)."""
-    dim = p.shape[-1]
+def _band(means: Tensor, row_means: Tensor, bound: Tensor, dim: int, radius: float) -> tuple[Tensor, Tensor]:
+    """The bounds of rows with `row_means` (G, r) among columns with `means` (G, m), of values up to `bound`."""
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
-    margin = 2 * dim * torch.finfo(means.dtype).eps * largest(p)
+    margin = 2 * dim * torch.finfo(means.dtype).eps * bound
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin
     # NaN or infinity somewhere: every column is in the band, so that the other rows keep their mask.
     width = width.nan_to_num(nan=math.inf)
     return torch.searchsorted(means, row_means - width), torch.searchsorted(means, row_means + width, right=True)
+
+
+def _sketch(p: Tensor, patch_size: int) -> Tensor:
+    """`Patches.sketch` of HR columns (G, m, D), in float64 until it is rounded once.
+
+    With three orthonormal directions e_k and what they leave of a patch, r = p - sum_k (p . e_k) e_k,
+
+        |p_i - p_j|^2 = sum_k (p_i . e_k - p_j . e_k)^2 + |r_i - r_j|^2 >= sum_k (...)^2 + (|r_i| - |r_j|)^2
+
+    so the distance of the sketches (p . e_1, p . e_2, p . e_3, |r|) is a lower bound of that of the patches, and a pair
+    whose sketches are farther from each other than the radius is no positive.
+    """
+    directions = _directions(p.shape[-1], patch_size).to(p.device)
+    sketch = p.new_empty((*p.shape[:2], 4))
+    for block, target in zip(_blocks(p), sketch.flatten(0, 1).split(_block_rows(p.shape[-1])), strict=True):
+        values = block.double()
+        along = values @ directions.T
+        target[:, :3] = along
+        target[:, 3] = torch.linalg.vector_norm(values - along @ directions, dim=1)
+    return sketch
+
+
+def _directions(dim: int, patch_size: int) -> Tensor:
+    """The constant and the lowest horizontal and vertical cosine of the DCT, over all channels: (3, D) float64.
+
+    Patches of one pixel have the constant alone, and zeros for the others.
+    """
+    cosine = torch.cos(math.pi * (torch.arange(patch_size, dtype=torch.float64) + 0.5) / patch_size)
+    flat = torch.ones_like(cosine)
+    pictures = torch.stack([torch.outer(flat, flat), torch.outer(flat, cosine), torch.outer(cosine, flat)])
+    rows = pictures.flatten(1).repeat(1, dim // patch_size**2)
+    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True) * (rows.abs().amax(1, keepdim=True) > 1e-8)
+
+
+def _reach(bound: Tensor, dim: int, radius: float) -> Tensor:
+    """`Patches.reach` for values up to `bound`."""
+    # Each number of a sketch is at most |p| <= sqrt(D) max|p|, and is rounded once; so is each difference.
+    margin = 8 * math.sqrt(dim) * torch.finfo(bound.dtype).eps * bound
+    return (radius * (1 + 1e-5) + margin).nan_to_num(nan=math.inf, posinf=math.inf)
 
 
 def largest(values: Tensor) -> Tensor:
