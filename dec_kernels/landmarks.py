@@ -131,10 +131,8 @@ def features(rows: Patches, constants: Constants) -> Features:
 def restore(kept: Tensor, groups: int, columns: int, landmarks: int, dtype: torch.dtype) -> Features:
     """The features that lie in `Features.kept`."""
     number = int(kept[:_HEADER].view(torch.int64)[0]) if kept.device.type == "cpu" else landmarks
-    size = groups * columns * number * dtype.itemsize
-    z, h = (
-        kept[_HEADER + k * size : _HEADER + (k + 1) * size].view(dtype).view(groups, columns, number) for k in (0, 1)
-    )
+    end = _HEADER + 2 * groups * columns * number * dtype.itemsize
+    z, h = kept[_HEADER:end].view(dtype).view(2, groups, columns, number)
     return Features(z, h, kept)
 
 
