@@ -579,8 +579,9 @@ def sums_and_gradient(backend: str, part: Batch, patch_size: int) -> tuple[Tenso
     weights = torch.randn(2, 3 * 35, generator=torch.Generator().manual_seed(0)).to(part.sr.device, dtype)
     rows = module.prepare(part, patch_size, False, constants, dtype)
     qpos, qneg = module.forward(rows, constants)
-    if rows.kept.nbytes:  # the backward has them from there
-        rows = module.restore(rows.kept, part.own, 3 * 35, patch_size, False, constants)
+    rows = module.restore(
+        rows.kept, None if module.keeps_rows else part, part.own, 3 * 35, patch_size, False, constants, dtype
+    )  # fmt: skip
     return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, patch_size)
 
 
