@@ -260,10 +260,10 @@ def test_reductions_and_weights(compiled: str) -> None:
 
 def test_the_tf32_rounding_is_to_the_nearest() -> None:
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
-    rounded = landmarks._round_to_tf32(x)
+    rounded = landmarks.round_to_tf32(x)
     assert not (rounded.view(torch.int32) & 0x1FFF).any()
     assert ((rounded - x).abs() <= x.abs() * 2**-11).all()
-    assert landmarks._round_to_tf32(torch.tensor([math.nan])).isnan()
+    assert landmarks.round_to_tf32(torch.tensor([math.nan])).isnan()
 
 
 def test_cpp_refuses_landmarks_on_a_gpu() -> None:
