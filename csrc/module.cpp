@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "prepare_cpu.h"
 #include "walk.h"
 
 namespace {
@@ -37,6 +38,9 @@ auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const 
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   using release_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
+  module.def("prepare_cpu", &dec::prepare_cpu, release_gil());
+  module.def("project_cpu", &dec::project_cpu, release_gil());
+  module.def("to_images_cpu", &dec::to_images_cpu, release_gil());
   module.def("forward_cpu", entry(dec::forward_cpu), release_gil());
   module.def("backward_cpu", entry(dec::backward_cpu), release_gil());
 #ifdef DEC_WITH_CUDA
