@@ -26,12 +26,14 @@ except ImportError as error:
 
 
 class Cpp(OnPatches):
-    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int, landmarks: int = 0) -> list[str]:
         found = []
         if extension is None:
             found.append(_missing())
         elif device.type == "cuda" and not hasattr(extension, "forward_cuda"):
             found.append("the extension was built without CUDA, which needs nvcc and a CUDA build of PyTorch")
+        elif device.type == "cuda" and landmarks:
+            found.append("its CUDA kernels compute every pair: no landmarks")
         if device.type not in ("cpu", "cuda"):
             found.append(f"it runs on the CPU and on CUDA devices, not on {device.type}")
         return found
@@ -55,6 +57,14 @@ class Cpp(OnPatches):
 
     def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
         return _call("backward", rows, constants, (rows.of_rows(alpha), rows.of_rows(beta), alpha, beta))
+
+    def near_sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor, Tensor]:
+        qpos, taken_off, positives = _function("near_sums_cpu")(*_near(rows, constants))
+        return qpos if constants.inside else qpos.div_(constants.t_pos), taken_off, positives
+
+    def near_gradients_(self, dz: Tensor, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> None:
+        weights = alpha / constants.t_pos, beta / constants.t_neg
+        _function("near_gradients_cpu")(*_near(rows, constants), *weights, dz)
 
 
 BACKEND = Cpp()
@@ -82,6 +92,14 @@ def _call(direction: str, patches: Patches, constants: Constants, *gradients: tu
             return function(*arguments)
         with torch.cuda.device(device):
             return function(*arguments, torch.cuda.current_stream().cuda_stream)
+
+
+def _near(rows: Patches, constants: Constants) -> tuple[Any, ...]:
+    """The positive pairs, as `csrc/near_cpu.h` takes them. They are few: no preset rounds them."""
+    assert rows.features is not None
+    columns = (rows.z, rows.p, rows.p_scale, rows.sketch, rows.features.z, rows.features.h)
+    inverse_t = 1 / constants.t_pos if constants.inside else 1.0
+    return columns, (rows.column_of_row, rows.first, rows.last), constants.radius, rows.reach.item(), inverse_t
 
 
 def _function(name: str) -> Any:
