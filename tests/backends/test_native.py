@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dec_kernels import patches
-from dec_kernels.backends import cpp
+from dec_kernels import landmarks, patches
+from dec_kernels.backends import cpp, reference
 from dec_kernels.patches import Batch, Patches
 from dec_kernels.spec import Constants, Spec
 from tests.oracle import images, threshold
@@ -19,6 +19,24 @@ FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 def constants(hr: Tensor, patch_size: int, **spec: object) -> Constants:
     return Spec(patch_size=patch_size, **spec).constants(hr.shape[1] * patch_size**2, "ieee")
+
+
+def near_problem(
+    dtype: torch.dtype,
+    patch_size: int = 4,
+    per_image: bool = False,
+    own: slice = slice(None),
+    flat: int = 0,
+    **spec: object,
+) -> tuple[Patches, Constants, Tensor]:
+    """Rows with features, and alpha and beta of their columns; `flat` images have equal patches alone."""
+    sr, hr = images(3, 3, 29, 33, patch_size, dtype)
+    hr[:flat] = 0.25
+    limits = constants(hr, patch_size, **{"threshold": threshold("l2", 3, patch_size)} | spec)
+    batch = Batch(sr[own], sr, hr, own.start or 0)
+    rows = NATIVE.prepare(batch, patch_size, per_image, limits._replace(landmarks=9), dtype)
+    weights = torch.rand((2, *rows.p_scale.shape), dtype=dtype, generator=torch.Generator().manual_seed(0)) - 0.5
+    return rows, limits, weights
 
 
 def strided(x: Tensor, how: str) -> Tensor:
@@ -190,3 +208,100 @@ def test_preparing_gives_the_same_bits_with_any_number_of_threads() -> None:
         torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(a is b or torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def in_float64(rows: Patches) -> Patches:
+    values = {field.name: getattr(rows, field.name) for field in dataclasses.fields(Patches)}
+    doubles = {name: x.double() for name, x in values.items() if isinstance(x, Tensor) and x.is_floating_point()}
+    features = landmarks.Features(rows.features.z.double(), rows.features.h.double(), rows.features.kept)
+    return dataclasses.replace(rows, **doubles, features=features)
+
+
+def check_near(rows: Patches, limits: Constants, weights: Tensor) -> Tensor:
+    """Against the dense formula in float64 on the same rows and features; returns the number of positives."""
+    dtype = rows.z.dtype
+    bound = 1e-12 if dtype == torch.float64 else 2e-6
+    true = in_float64(rows)
+    found, expected = NATIVE.near_sums(rows, limits), reference.BACKEND.near_sums(true, limits)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours.double(), theirs, rtol=bound, atol=0)
+    assert torch.equal(found[2].double(), expected[2])
+
+    dz = torch.randn(rows.z_scale.shape + rows.z.shape[-1:], dtype=dtype, generator=torch.Generator().manual_seed(1))
+    expected_dz = dz.double()
+    NATIVE.near_gradients_(dz, rows, limits, *weights)
+    reference.BACKEND.near_gradients_(expected_dz, true, limits, *weights.double())
+    torch.testing.assert_close(dz.double(), expected_dz, rtol=0, atol=bound * expected_dz.abs().max().item())
+    return found[2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", ["outside", "inside"])
+@pytest.mark.parametrize("per_image", [False, True])
+@pytest.mark.parametrize("patch_size", [3, 4, 8])
+def test_positives_add_what_the_formula_says(
+    dtype: torch.dtype, temperature: str, per_image: bool, patch_size: int
+) -> None:
+    rows, limits, weights = near_problem(dtype, patch_size, per_image, temperature=temperature)
+    positives = check_near(rows, limits, weights)
+    assert 1 < positives.mean() < rows.z.shape[1] / 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_positives_of_the_rows_of_one_rank(dtype: torch.dtype) -> None:
+    rows, limits, weights = near_problem(dtype, own=slice(1, 2))
+    check_near(rows, limits, weights)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", ["outside", "inside"])
+def test_rows_without_negatives_have_no_gradient_by_features(dtype: torch.dtype, temperature: str) -> None:
+    rows, limits, weights = near_problem(dtype, 2, per_image=True, flat=2, temperature=temperature)
+    positives = check_near(rows, limits, weights)
+    assert (positives[:2] == rows.z.shape[1]).all()  # more than a run of them
+    assert (positives[2] < rows.z.shape[1]).all()
+
+
+def test_positives_are_what_the_distance_says_to_the_last_bit() -> None:
+    """Patches whose distance is the radius and its neighbours in float64."""
+    radius = 0.3
+    distances = [math.nextafter(radius, 0), radius, math.nextafter(radius, 1), 0.29999, 0.30001, 0.0]
+    hr = torch.zeros(1, 1, 2, 14, dtype=torch.float64)
+    hr[0, 0, 0, 2::2] = torch.tensor(distances, dtype=torch.float64)
+    limits = constants(hr, 2)._replace(radius=radius, landmarks=3)
+    rows = NATIVE.prepare(Batch.alone(torch.rand_like(hr), hr), 2, False, limits, torch.float64)
+    _, _, positives = NATIVE.near_sums(rows, limits)
+    assert torch.equal(positives, reference.BACKEND.near_sums(rows, limits)[2])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_broken_patch_leaves_the_positives_of_the_others(value: float) -> None:
+    sr, hr = images(2, 3, 20, 24, 4, torch.float32)
+    broken = hr.clone()
+    broken[0, 0, 0, 0] = value
+    limits = constants(hr, 4, threshold=threshold("l2", 3, 4))
+    rows = NATIVE.rows(Batch.alone(sr, broken), 4, False, limits, torch.float32)
+    ones = torch.ones(1, 60, 1)
+    rows = dataclasses.replace(rows, features=landmarks.Features(ones, ones, ones))
+    good = rows.p.isfinite().all(-1)
+    positives = NATIVE.near_sums(rows, limits)[2][good]
+    assert torch.equal(positives, reference.BACKEND.near_sums(in_float64(rows), limits)[2].float()[good])
+    assert good.sum() == 59
+    assert positives.max() > 1
+
+
+def test_positives_give_the_same_bits_with_any_number_of_threads() -> None:
+    rows, limits, weights = near_problem(torch.float32)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            dz = torch.zeros_like(rows.z)
+            NATIVE.near_gradients_(dz, rows, limits, *weights)
+            results.append([*NATIVE.near_sums(rows, limits), dz])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
