@@ -10,6 +10,7 @@
 #include "arithmetic.h"
 #include "clones.h"
 #include "distance.h"
+#include "lanes.h"
 
 // Each row walks over its band by itself, pair by pair, since positives are few: sketches, many columns at a time, leave
 // the candidates, of which the distance decides. A row is one thread's from its first column to its last, so the bits do
@@ -43,14 +44,6 @@ struct Row {
       : offset(index / x.r * x.m), column(x.column_of_row[index % x.r]), first(x.first[index]), last(x.last[index]) {}
 };
 
-template <typename scalar>
-DEC_PAIR scalar dot(const scalar* __restrict x, const scalar* __restrict y, std::int64_t count) {
-  scalar sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t k = 0; k < count; ++k) sum += x[k] * y[k];
-  return sum;
-}
-
 // Of the columns from start to stop, those that the sketches leave; returns their number.
 template <typename scalar>
 DEC_PAIR std::int64_t find_candidates(const Columns<scalar>& x, const Row<scalar>& row, std::int64_t start,
@@ -75,30 +68,65 @@ DEC_PAIR std::int64_t find_candidates(const Columns<scalar>& x, const Row<scalar
   return count;
 }
 
-// Calls body(j, S_ij, y), y = left . right_j, for every positive j of a row i; `right` holds all columns of all groups.
-// All products of a pair are taken at once, even if it turns out to be no positive: most candidates are.
-template <typename scalar, typename Body>
-DEC_PAIR void each_positive(const Columns<scalar>& x, const Row<scalar>& row, const scalar* __restrict left,
-                            const scalar* __restrict right, const Body& body) {
-  const scalar *group_z = x.z + row.offset * x.dim, *group_p = x.p + row.offset * x.dim;
-  const scalar* group_right = right + row.offset * x.dim;
-  const scalar *__restrict z_i = group_z + row.column * x.dim, *__restrict p_i = group_p + row.column * x.dim;
+// Of a pair (i, j): |p_i - p_j|^2, S_ij = z_i . z_j, and one of p_i . z_j and z_i . p_j.
+template <typename scalar>
+struct Products {
+  scalar squared = 0, s = 0, a = 0;
+};
+
+// Those of row i and two columns, which share what is loaded of the row.
+template <bool p_i_z_j, typename scalar>
+DEC_PAIR void multiply(const scalar* z_i, const scalar* p_i, const scalar* const z[2], const scalar* const p[2],
+                       std::int64_t dim, Products<scalar> of[2]) {
+  if (dim < kLanes<scalar>) {
+    for (int k = 0; k < 2; ++k) {
+      of[k] = {squared_distance<scalar>(p_i, p[k], dim), dot(z_i, z[k], dim),
+               p_i_z_j ? dot(p_i, z[k], dim) : dot(z_i, p[k], dim)};
+    }
+    return;
+  }
+  Lanes<scalar> squared[2]{}, s[2]{}, a[2]{};
+  each_piece<scalar>(dim, [&](std::int64_t d, auto rest) {
+    Lanes<scalar> row_z, row_p;
+    row_z.load(z_i + d);
+    row_p.load(p_i + d);
+    Lanes<scalar> left_z = row_z, left_p = row_p;
+    if (rest) {
+      left_z.keep_last(rest);
+      left_p.keep_last(rest);
+    }
+    for (int k = 0; k < 2; ++k) {
+      Lanes<scalar> column_z, column_p, difference;
+      column_z.load(z[k] + d);
+      column_p.load(p[k] + d);
+      difference.values = row_p.values - column_p.values;
+      if (rest) difference.keep_last(rest);
+      squared[k].values += difference.values * difference.values;
+      s[k].values += left_z.values * column_z.values;
+      a[k].values += p_i_z_j ? left_p.values * column_z.values : left_z.values * column_p.values;
+    }
+  });
+  for (int k = 0; k < 2; ++k) of[k] = {squared[k].sum(), s[k].sum(), a[k].sum()};
+}
+
+// Calls body(j, S_ij, a) for every positive j of row i, with a = p_i . z_j or z_i . p_j. All products of a pair are taken
+// at once, even if it turns out to be no positive: most candidates are.
+template <bool p_i_z_j, typename scalar, typename Body>
+DEC_PAIR void each_positive(const Columns<scalar>& x, const Row<scalar>& row, const Body& body) {
+  const scalar *z = x.z + row.offset * x.dim, *p = x.p + row.offset * x.dim;
+  const scalar *z_i = z + row.column * x.dim, *p_i = p + row.column * x.dim;
   std::int64_t found[kBlock];
   for (std::int64_t start = row.first; start < row.last; start += kBlock) {
     const std::int64_t count = find_candidates(x, row, start, std::min(start + kBlock, row.last), found);
-    for (std::int64_t k = 0; k < count; ++k) {
-      const std::int64_t j = found[k];
-      const scalar *__restrict z_j = group_z + j * x.dim, *__restrict p_j = group_p + j * x.dim;
-      const scalar* __restrict right_j = group_right + j * x.dim;
-      scalar squared = 0, s = 0, y = 0;
-#pragma omp simd reduction(+ : squared, s, y)
-      for (std::int64_t d = 0; d < x.dim; ++d) {
-        const scalar difference = p_i[d] - p_j[d];
-        squared += difference * difference;
-        s += z_i[d] * z_j[d];
-        y += left[d] * right_j[d];
+    for (std::int64_t c = 0; c < count; c += 2) {
+      const std::int64_t two[] = {found[c], found[std::min(c + 1, count - 1)]};
+      const scalar *const two_z[] = {z + two[0] * x.dim, z + two[1] * x.dim};
+      const scalar *const two_p[] = {p + two[0] * x.dim, p + two[1] * x.dim};
+      Products<scalar> of[2];
+      multiply<p_i_z_j>(z_i, p_i, two_z, two_p, x.dim, of);
+      for (std::int64_t k = 0; k < std::min<std::int64_t>(2, count - c); ++k) {
+        if (within(of[k].squared, p_i, p + two[k] * x.dim, x.dim, x.radius)) body(two[k], of[k].s, of[k].a);
       }
-      if (within(squared, p_i, p_j, x.dim, x.radius)) body(j, s, y);
     }
   }
 }
@@ -111,7 +139,7 @@ DEC_PAIR void add_sums(const Columns<scalar>& x, const Row<scalar>& row, scalar*
   for (std::int64_t k = 0; k < x.features; ++k) both[k] = f_z[k] + 2 * f_h[k];
   double exact = 0, similar = 0;
   std::int64_t number = 0;
-  each_positive(x, row, x.p + i * x.dim, x.z, [&](std::int64_t j, scalar s, scalar a) {
+  each_positive<true>(x, row, [&](std::int64_t j, scalar s, scalar a) {
     exact += exponential(s * x.inverse_t) + 2 * exponential(a * x.p_scale[i] * x.inverse_t);
     similar += dot(both, x.feature_z + (row.offset + j) * x.features, x.features);
     ++number;
@@ -147,7 +175,7 @@ DEC_PAIR void add_gradient(const Columns<scalar>& x, const Row<scalar>& row, con
     }
     in_run = 0;
   };
-  each_positive(x, row, x.z + i * x.dim, x.p, [&](std::int64_t column, scalar s, scalar a) {
+  each_positive<false>(x, row, [&](std::int64_t column, scalar s, scalar a) {
     const std::int64_t j = row.offset + column;
     scalar of_z = (alpha[i] + alpha[j]) * exponential(s * x.inverse_t);
     scalar of_h = alpha[j] * exponential(a * x.p_scale[j] * x.inverse_t);

@@ -34,7 +34,7 @@ def near_problem(
     hr[:flat] = 0.25
     limits = constants(hr, patch_size, **{"threshold": threshold("l2", 3, patch_size)} | spec)
     batch = Batch(sr[own], sr, hr, own.start or 0)
-    rows = NATIVE.prepare(batch, patch_size, per_image, limits._replace(landmarks=9), dtype)
+    rows = NATIVE.prepare(batch, patch_size, per_image, limits._replace(landmarks=9 if per_image else 40), dtype)
     weights = torch.rand((2, *rows.p_scale.shape), dtype=dtype, generator=torch.Generator().manual_seed(0)) - 0.5
     return rows, limits, weights
 
