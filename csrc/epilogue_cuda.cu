@@ -74,16 +74,22 @@ __device__ bool positive(const CudaTile<scalar>& tile, const Row<scalar>& at, in
   const int lane = j % kTeam;
   const scalar* p_i = tile.row_p + at.row * tile.dim;
   const scalar* p_0 = tile.p + at.column * tile.dim;
-  const auto in_band = [&](int column) { return at.begin <= column && column < at.end; };
+  const scalar* x = tile.row_sketch + at.row * 4;
+  const scalar limit = squared_reach(*tile.reach);
+  const auto near = [&](int column) {
+    if (column < at.begin || column >= at.end) return false;
+    const scalar* y = tile.sketch + (at.column + column) * 4;
+    return within_reach(x[0] - y[0], x[1] - y[1], x[2] - y[2], x[3] - y[3], limit);
+  };
   scalar squared = 0;
   for (int member = 0; member < kTeam; ++member) {
     const int column = j - lane + member;
     scalar part = 0;
-    if (in_band(column)) part = squared_distance<scalar>(p_i, p_0 + column * tile.dim, lane, tile.dim, kTeam);
+    if (near(column)) part = squared_distance<scalar>(p_i, p_0 + column * tile.dim, lane, tile.dim, kTeam);
     part = sum_over<kTeam>(part);
     if (member == lane) squared = part;
   }
-  if (!in_band(j)) return false;
+  if (!near(j)) return false;
   if constexpr (std::is_same_v<scalar, float>) {
     const Verdict quick = verdict(squared, tile.radius);
     if (quick != Verdict::ask_float64) return quick == Verdict::positive;

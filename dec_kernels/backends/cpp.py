@@ -51,12 +51,13 @@ def _call(direction: str, patches: Patches, constants: Constants, *gradients: tu
     if extension is None:  # a graph that was exported where it is runs here
         raise RuntimeError(f"backend='cpp' cannot run: {_missing()}")
     function = getattr(extension, f"{direction}_{device.type}")
-    columns = (patches.z, patches.p, patches.p_scale)
+    columns = (patches.z, patches.p, patches.p_scale, patches.sketch)
     rows = tuple(patches.of_rows(x) for x in columns)
     numbers = (
         constants.radius, constants.t_pos, constants.t_neg, constants.inside, constants.precision == "bf16"
     )  # fmt: skip
-    arguments = (rows, columns, patches.first, patches.last, *numbers, *gradients)
+    band = (patches.first, patches.last, patches.reach)
+    arguments = (rows, columns, band, *numbers, *gradients)
     with matmul_precision(constants.precision, patches.z):
         if device.type == "cpu":
             return function(*arguments)
