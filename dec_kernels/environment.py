@@ -24,6 +24,9 @@ VARIABLES = (
     "TRITON_INTERPRET",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
     "CUDA_VISIBLE_DEVICES",
 )
 # What a training step usually asks for: patches of 8 x 8 RGB pixels, 32 crops of 128 x 128 pixels.
