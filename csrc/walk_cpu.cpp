@@ -25,7 +25,8 @@ namespace {
 using at::Tensor;
 
 constexpr std::int64_t kTileBytes = 1024;  // of a row of a tile; three tiles of 256 rows of float32 stay in L2
-constexpr std::int64_t kMinTile = 64;
+constexpr std::int64_t kMinTile = 64;      // below, and with rows of fewer bytes, the products are much slower
+constexpr std::int64_t kMinTileBytes = 256;
 
 constexpr int kSpins = 2000;  // some 20 us: a small part of a tile's products
 
@@ -35,8 +36,9 @@ struct Pair {
 
 std::int64_t tile_size(std::int64_t groups, std::int64_t rows, std::int64_t element_size) {
   // Smaller tiles where a round would otherwise leave threads without work.
+  const std::int64_t least = std::max(kMinTile, kMinTileBytes / element_size);
   std::int64_t tile = kTileBytes / element_size;
-  while (tile > kMinTile && groups * (rows / tile) < 2 * at::get_num_threads()) tile /= 2;
+  while (tile > least && groups * (rows / tile) < 2 * at::get_num_threads()) tile /= 2;
   return tile;
 }
 
