@@ -28,7 +28,6 @@ the sums of the other directions round away, and with rows that repeat it would 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -100,15 +99,15 @@ def whitening(landmarks: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """
     rows = landmarks.double()
     kernel = (rows @ rows.mT / tau).exp()
-    # The solver raises where there is a NaN, and the loss must be NaN instead.
-    finite = kernel.isfinite().all()
-    kernel = torch.where(finite, kernel, torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device))
+    # The solver raises where there is a NaN. It shows in C, too, so the loss is NaN with any W.
+    kernel = torch.where(
+        kernel.isfinite().all(), kernel, torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
+    )
     values, vectors = torch.linalg.eigh(kernel)
     values, vectors = values.flip(-1), vectors.flip(-1)
     kept = values > CUT * values[:, :1]
     scale = torch.where(kept, values, 1).rsqrt() * kept
-    w = vectors * torch.where(finite, scale, math.nan)[:, None, :]
-    return w, kept.sum(-1).max()
+    return vectors * scale[:, None, :], kept.sum(-1).max()
 
 
 def kept_bytes(groups: int, columns: int, landmarks: int, dtype: torch.dtype) -> int:
