@@ -72,7 +72,8 @@ class DECLoss(nn.Module):
         reduction: "mean" over the n patches, "sum", or "none": n values, ordered by image, patch row and patch column.
         precision: how far the operands of the matrix products may be rounded: "ieee" (float32), "tf32x3" (the error of
             float32 from three TF32 products), "tf32" or "bf16". The mask is always exact; sums, exp and log are always
-            float32; float64 images are computed in float64. A device without TF32 computes both TF32 presets as "ieee".
+            float32; float64 images are computed in float64. A device without TF32 computes both TF32 presets as "ieee",
+            and a CPU without fast bfloat16 products all presets.
             "auto" is "bf16" or "tf32" under autocast to bfloat16 or float16. Elsewhere it follows PyTorch's own setting
             for float32 products on that device, through whichever interface it was made: "highest" (or "ieee") means
             "tf32x3", "high" (or "tf32") means "tf32", and "medium" (or "bf16") means "bf16".
