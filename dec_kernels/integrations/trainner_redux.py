@@ -51,6 +51,7 @@ class DECLoss(dec_kernels.DECLoss):
         reduction: Reduction = "mean",
         precision: Precision = "auto",
         backend: BackendName = "auto",
+        landmarks: int | None = None,
         process_group: Literal["world"] | None = None,
     ) -> None:
         super().__init__(
@@ -66,6 +67,7 @@ class DECLoss(dec_kernels.DECLoss):
             reduction=reduction,
             precision=precision,
             backend=backend,
+            landmarks=landmarks,
             process_group=process_group,
         )
         self.loss_weight = loss_weight
