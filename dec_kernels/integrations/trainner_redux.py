@@ -4,7 +4,7 @@ traiNNer-redux imports only the losses in its own folder. `dec-kernels install-s
 there that imports this module.
 """
 
-from typing import Literal
+from typing import Literal, Optional
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class DECLoss(dec_kernels.DECLoss):
         reduction: Reduction = "mean",
         precision: Precision = "auto",
         backend: BackendName = "auto",
-        landmarks: int | None = None,
+        landmarks: Optional[int] = None,  # noqa: UP045  the generator of the schema does not know int | None
         process_group: Literal["world"] | None = None,
     ) -> None:
         super().__init__(
