@@ -1,9 +1,9 @@
 """What pairs far from each other add to the sums and to the gradient, by the features of a few landmarks.
 
-`dec_kernels.landmarks` has the mathematics. Here the sorted columns are cut into blocks of `BLOCK`. Two blocks are near
-each other where a row of one may have a positive in the other. The band's kernels compute all pairs of near blocks, for
-which the band of every row is widened, and the features stand for no others. So nothing has to be taken off again, and
-a row without far columns gets zeros. With sums over the columns j of all blocks far from that of row i, or k,
+`dec_kernels.landmarks` has the mathematics. Here the sorted columns are cut into blocks. Two blocks are near each other
+where a row of one may have a positive in the other. The band's kernels compute all pairs of near blocks, for which the
+band of every row is widened, and features stand for the other pairs alone. So nothing has to be taken off again, and a
+row without far columns gets zeros. With sums over the columns j of all blocks far from that of row i, or k,
 
     Qneg_i += (F_z,i + 2 F_h,i) . sum_j F_z,j
     dz_k   += beta_k F_z,k sum_j F_z,j' z_j + F_z,k sum_j beta_j (F_z,j' z_j + 2 F_h,j' h_j)
@@ -25,7 +25,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
-from dec_kernels.backends.triton.layout import BLOCK
 from dec_kernels.landmarks import choose
 from dec_kernels.spec import Constants
 
@@ -39,17 +38,17 @@ _RUN = 64  # terms of a running sum that are added up by one product
 def fill_in_(rows: PreparedRows, far: Far, constants: Constants) -> None:
     """The features of the columns and the blocks that are near each other, for which the rows' bands are widened."""
     _fill_in_features_(rows, far, constants)
-    first, last = near_blocks(rows.mean, constants.radius / math.sqrt(rows.size.dim))
+    first, last = near_blocks(rows.mean, constants.radius / math.sqrt(rows.size.dim), rows.size.block)
     far.first_block.copy_(first)
     far.last_block.copy_(last)
     block = _block_of_row(rows)
-    rows.first.copy_(first.gather(1, block) * BLOCK)
-    rows.last.copy_((last.gather(1, block) * BLOCK).clamp_(max=rows.size.m))
+    rows.first.copy_(first.gather(1, block) * rows.size.block)
+    rows.last.copy_((last.gather(1, block) * rows.size.block).clamp_(max=rows.size.m))
 
 
 def sums(rows: PreparedRows, far: Far) -> Tensor:
     """sum_j (exp S_ij + 2 exp A_ij) over the columns far from each row, (G, r)."""
-    outside = _outside(far, _blocks(far.f_z).sum(2, dtype=torch.float64)).float()
+    outside = _outside(far, _blocks(rows, far.f_z).sum(2, dtype=torch.float64)).float()
     group = torch.arange(rows.size.groups, device=outside.device)[:, None]
     features = _of_rows(rows, torch.add(far.f_z, far.f_h, alpha=2))
     return (features * outside[group, _block_of_row(rows)]).sum(2)
@@ -66,7 +65,7 @@ def gradient(rows: PreparedRows, far: Far, precision: str, beta: Tensor, scale: 
     """
     groups, m, _, dim, *_ = rows.size
     beta = beta[..., None]
-    f_z, z, h = (_blocks(x).flatten(0, 1) for x in (far.f_z, *(x[..., :dim].float() for x in (rows.z, rows.h))))
+    f_z, z, h = (_blocks(rows, x).flatten(0, 1) for x in (far.f_z, *(x[..., :dim].float() for x in (rows.z, rows.h))))
     precision = "tf32" if precision in ("tf32", "bf16") else "ieee"
 
     def of_all(sum_of_each: Tensor) -> Tensor:
@@ -77,24 +76,23 @@ def gradient(rows: PreparedRows, far: Far, precision: str, beta: Tensor, scale: 
 
     with matmul_precision(precision, f_z):
         plain = torch.bmm(f_z.mT, z)
-        weighted = torch.bmm(_blocks(far.f_z * beta).flatten(0, 1).mT, z)
-        weighted.baddbmm_(_blocks(far.f_h * (2 * beta)).flatten(0, 1).mT, h)
+        weighted = torch.bmm(_blocks(rows, far.f_z * beta).flatten(0, 1).mT, z)
+        weighted.baddbmm_(_blocks(rows, far.f_h * (2 * beta)).flatten(0, 1).mT, h)
     return _of_rows(rows, of_all(plain).mul_(beta).add_(of_all(weighted)).mul_(scale)).contiguous()
 
 
-def near_blocks(mean: Tensor, width: float) -> tuple[Tensor, Tensor]:
+def near_blocks(mean: Tensor, width: float, block: int) -> tuple[Tensor, Tensor]:
     """Blocks first[I] <= J < last[I] are near block I, and it is near them: (G, blocks) int64 each.
 
     Args:
         mean: of the columns, (G, m), sorted.
         width: the means of two positives are no farther from each other.
+        block: columns in one.
     """
     m, device = mean.shape[1], mean.device
-    ends = torch.arange(BLOCK, m + BLOCK, BLOCK, device=device).clamp_(max=m) - 1
-    lowest, highest = (
-        x.double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
-        for x in (mean[:, ::BLOCK], mean[:, ends])
-    )
+    mean = mean.double().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+    ends = torch.arange(block, m + block, block, device=device).clamp_(max=m) - 1
+    lowest, highest = mean[:, ::block].contiguous(), mean[:, ends]
     # Twice the margin that `rows_kernel` takes, whose roundings then do not reach farther.
     width *= 1 + 1e-5
     reach = highest + width + 2**-20 * (highest.abs() + width)
@@ -134,10 +132,10 @@ def _whitening(landmarks: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(factor, one, upper=False).mT
 
 
-def _blocks(columns: Tensor) -> Tensor:
-    """(G, m, ...) -> (G, blocks, BLOCK, ...), the last block filled up with zeros."""
-    missing = -columns.shape[1] % BLOCK
-    return (F.pad(columns, (0, 0, 0, missing)) if missing else columns).unflatten(1, (-1, BLOCK))
+def _blocks(rows: PreparedRows, columns: Tensor) -> Tensor:
+    """(G, m, x) -> (G, blocks, block, x), the last block filled up with zeros."""
+    missing = -rows.size.m % rows.size.block
+    return (F.pad(columns, (0, 0, 0, missing)) if missing else columns).unflatten(1, (-1, rows.size.block))
 
 
 def _outside(far: Far, blocks: Tensor) -> Tensor:
@@ -167,7 +165,7 @@ def _sums_of_first(values: Tensor) -> Tensor:
 
 
 def _block_of_row(rows: PreparedRows) -> Tensor:
-    return rows.column_of_row % rows.size.m // BLOCK
+    return rows.column_of_row % rows.size.m // rows.size.block
 
 
 def _of_rows(rows: PreparedRows, columns: Tensor) -> Tensor:

@@ -17,7 +17,10 @@ from torch import Tensor
 from dec_kernels.backends.triton import tiles
 from dec_kernels.spec import Constants
 
-BLOCK = 128  # columns: no fewer than a tile of the plain kernels has, so that the band is what `first` and `last` say
+# With landmarks. Where a group has fewer columns than a tile of the plain kernels may have, the band is all of them.
+FEWEST_COLUMNS = 128
+# Small blocks make narrow bands, and many of them make many sums of L x D values each.
+SMALLEST_BLOCK, MOST_BLOCKS = 32, 1024
 # Bytes: with less, Triton would compile the kernels again, for pointers that it cannot load vectors from.
 _ALIGNMENT = 16
 
@@ -56,9 +59,17 @@ class Size(NamedTuple):
     landmarks: int = 0
 
     @property
+    def block(self) -> int:
+        """How many columns a block has, for landmarks."""
+        block = SMALLEST_BLOCK
+        while block * MOST_BLOCKS < self.m:
+            block *= 2
+        return block
+
+    @property
     def blocks(self) -> int:
-        """Of columns, in a group."""
-        return -(-self.m // BLOCK)
+        """How many there are in a group."""
+        return -(-self.m // self.block)
 
     @classmethod
     def of(
@@ -69,8 +80,7 @@ class Size(NamedTuple):
         rows = own.shape[0] * math.prod(patches_in(own, patch_size))
         dim = own.shape[1] * patch_size**2
         operand = Operand.of(dim, constants.precision, architecture)
-        # A block by itself has no columns far from it.
-        landmarks = constants.landmarks if columns // groups > BLOCK else 0
+        landmarks = constants.landmarks if columns // groups >= FEWEST_COLUMNS else 0
         return cls(groups, columns // groups, rows // groups, dim, operand, landmarks)
 
 
