@@ -8,8 +8,9 @@ row without far columns gets zeros. With sums over the columns j of all blocks f
     Qneg_i += (F_z,i + 2 F_h,i) . sum_j F_z,j
     dz_k   += beta_k F_z,k sum_j F_z,j' z_j + F_z,k sum_j beta_j (F_z,j' z_j + 2 F_h,j' h_j)
 
-These sums are running sums over the blocks from both ends, since the blocks near a block are neighbours of each other.
-All of it is PyTorch's products: the host waits for nothing, and no shape depends on values.
+They come from the sums of each block by a product with ones and zeros, which is cheap, since a group has few blocks.
+(PyTorch's running sums are an error where algorithms have to be deterministic.) All of it is PyTorch's products: the
+host waits for nothing, and no shape depends on values.
 
 W comes from a Cholesky factor of K with a ridge. Eigenvectors would make the host wait, and no CUDA graph could capture
 them. On photographs both kinds of features are as exact.
@@ -18,21 +19,17 @@ them. On photographs both kinds of features are as exact.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
+from dec_kernels.backends.triton.layout import MOST_BLOCKS, Far, PreparedRows
 from dec_kernels.landmarks import choose
 from dec_kernels.spec import Constants
 
-if TYPE_CHECKING:
-    from dec_kernels.backends.triton.layout import Far, PreparedRows
-
 _RIDGE = 1e-8  # of the trace of K: it keeps the factor finite where landmarks repeat
-_RUN = 64  # terms of a running sum that are added up by one product
 
 
 def fill_in_(rows: PreparedRows, far: Far, constants: Constants) -> None:
@@ -63,22 +60,31 @@ def gradient(rows: PreparedRows, far: Far, precision: str, beta: Tensor, scale: 
         beta: dL/dQneg over t_neg of the columns, (G, m).
         scale: what z' and h' are multiplied with to be z and h.
     """
-    groups, m, _, dim, *_ = rows.size
-    beta = beta[..., None]
-    f_z, z, h = (_blocks(rows, x).flatten(0, 1) for x in (far.f_z, *(x[..., :dim].float() for x in (rows.z, rows.h))))
-    precision = "tf32" if precision in ("tf32", "bf16") else "ieee"
+    size = rows.size
+    dz = far.f_z.new_empty((size.groups, size.m, size.dim))
+    step = max(1, MOST_BLOCKS // size.blocks)  # groups at a time, so that the sums of blocks stay few
+    for part in (slice(begin, begin + step) for begin in range(0, size.groups, step)):
+        of_part = Far(*(x[part] for x in far))
+        z, h = (_blocks(rows, x[part, :, : size.dim].float()) for x in (rows.z, rows.h))
+        torch.mul(_gradient(rows, of_part, _tf32_or_ieee(precision), z, h, beta[part, :, None]), scale, out=dz[part])
+    return _of_rows(rows, dz)
 
-    def of_all(sum_of_each: Tensor) -> Tensor:
-        """Sums of each block, (G * blocks, L, D) -> what they give every column, (G, m, D)."""
-        outside = _outside(far, sum_of_each.unflatten(0, (groups, -1)))
+
+def _gradient(rows: PreparedRows, far: Far, precision: str, z: Tensor, h: Tensor, beta: Tensor) -> Tensor:
+    """Not yet scaled: of z' and h' in blocks, (G, blocks, block, D), and beta, (G, m, 1) -> (G, m, D)."""
+    f_z = _blocks(rows, far.f_z)
+
+    def of_columns(of_blocks: Tensor) -> Tensor:
+        """Sums of each block, (G, blocks, L, D) -> what those of far blocks give every column."""
+        outside = _outside(far, of_blocks)
         with matmul_precision(precision, f_z):
-            return torch.bmm(f_z, outside.flatten(0, 1)).view(groups, -1, dim)[:, :m]
+            return (f_z @ outside).flatten(1, 2)[:, : rows.size.m]
 
     with matmul_precision(precision, f_z):
-        plain = torch.bmm(f_z.mT, z)
-        weighted = torch.bmm(_blocks(rows, far.f_z * beta).flatten(0, 1).mT, z)
-        weighted.baddbmm_(_blocks(rows, far.f_h * (2 * beta)).flatten(0, 1).mT, h)
-    return _of_rows(rows, of_all(plain).mul_(beta).add_(of_all(weighted)).mul_(scale)).contiguous()
+        plain = f_z.mT @ z
+        weighted = _blocks(rows, far.f_z * beta).mT @ z
+        weighted += _blocks(rows, far.f_h * (2 * beta)).mT @ h
+    return of_columns(plain).mul_(beta).add_(of_columns(weighted))
 
 
 def near_blocks(mean: Tensor, width: float, block: int) -> tuple[Tensor, Tensor]:
@@ -104,21 +110,20 @@ def near_blocks(mean: Tensor, width: float, block: int) -> tuple[Tensor, Tensor]
 def _fill_in_features_(rows: PreparedRows, far: Far, constants: Constants) -> None:
     one = rows.h.new_ones(1)
     # A patch that is not finite must not spoil other rows.
-    landmarks = choose(rows.z, rows.h, one.expand(rows.h.shape[:2]), constants.landmarks).nan_to_num(0, 0, 0)
+    landmarks = choose(rows.z, rows.h, one.expand(rows.h.shape[:2]), constants.landmarks).nan_to_num(0, 0, 0).float()
     whitening = _whitening(landmarks).float()
     for x, features in ((rows.z, far.f_z), (rows.h, far.f_h)):
-        with matmul_precision(constants.precision, x):
-            similarities = _product(x, landmarks.mT)
+        # Operands are rounded already: that of a bfloat16 is a TF32 as well.
+        with matmul_precision(_tf32_or_ieee(constants.precision), features):
+            similarities = x.float() @ landmarks.mT
         # Rounded exponentials would not do, since small pivots of K enlarge what they are off by.
-        with matmul_precision("ieee", similarities):
+        with matmul_precision("ieee", features):
             torch.bmm(similarities.exp2_(), whitening, out=features)
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    """float32, of operands as the kernels take them."""
-    if left.dtype == torch.bfloat16 and left.is_cuda:
-        return torch.bmm(left, right, out_dtype=torch.float32)
-    return torch.bmm(left.float(), right.float())
+def _tf32_or_ieee(precision: str) -> str:
+    """What the products of a preset may be made in."""
+    return "tf32" if precision in ("tf32", "bf16") else "ieee"
 
 
 def _whitening(landmarks: Tensor) -> Tensor:
@@ -140,28 +145,10 @@ def _blocks(rows: PreparedRows, columns: Tensor) -> Tensor:
 
 def _outside(far: Far, blocks: Tensor) -> Tensor:
     """For every block the sum of those that are not near it: (G, blocks, ...) -> (G, blocks, ...)."""
-    group = torch.arange(blocks.shape[0], device=blocks.device)[:, None]
-    count = blocks.shape[1]
-    before = _sums_of_first(blocks.flatten(2))[group, far.first_block]
-    after = _sums_of_first(blocks.flatten(2).flip(1))[group, count - far.last_block]
-    return before.add_(after).view(blocks.shape)
-
-
-def _sums_of_first(values: Tensor) -> Tensor:
-    """[:, k] is the sum of the first k: (G, n, K) -> (G, n + 1, K).
-
-    Triangles of ones make it: PyTorch's own running sum on a device is an error where algorithms have to be
-    deterministic.
-    """
-    groups, count, width = values.shape
-    runs = -(-(count + 1) // _RUN)
-    padded = F.pad(values, (0, 0, 1, runs * _RUN - count - 1)).view(groups * runs, _RUN, width)
-    ones = values.new_ones(_RUN, _RUN).tril_()
-    with matmul_precision("ieee", values):
-        sums = torch.bmm(ones.expand(groups * runs, -1, -1), padded).view(groups, runs, _RUN, width)
-    if runs > 1:
-        sums[:, 1:] += _sums_of_first(sums[:, :-1, -1])[:, 1:, None]
-    return sums.flatten(1, 2)[:, : count + 1]
+    block = torch.arange(blocks.shape[1], device=blocks.device)
+    outside = (block < far.first_block[..., None]) | (block >= far.last_block[..., None])
+    with matmul_precision("ieee", blocks):
+        return torch.bmm(outside.to(blocks.dtype), blocks.flatten(2)).view(blocks.shape)
 
 
 def _block_of_row(rows: PreparedRows) -> Tensor:

@@ -19,7 +19,7 @@ from dec_kernels.spec import Constants
 
 # With landmarks. Where a group has fewer columns than a tile of the plain kernels may have, the band is all of them.
 FEWEST_COLUMNS = 128
-# Small blocks make narrow bands, and many of them make many sums of L x D values each.
+# Small blocks make narrow bands. Of each block there are sums of L x D values, and all blocks meet each other.
 SMALLEST_BLOCK, MOST_BLOCKS = 32, 1024
 # Bytes: with less, Triton would compile the kernels again, for pointers that it cannot load vectors from.
 _ALIGNMENT = 16
