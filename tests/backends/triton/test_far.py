@@ -79,7 +79,10 @@ def far_part(d: Dense, beta: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("precision", tiles.PRECISIONS)
 @pytest.mark.parametrize("temperature", ["outside", "inside"])
 @pytest.mark.parametrize("mode", ["alone", "image", "rank"])
-def test_far_sums_and_gradients_are_those_of_dense_features(precision: str, temperature: str, mode: str) -> None:
+def test_far_sums_and_gradients_are_those_of_dense_features(
+    monkeypatch: pytest.MonkeyPatch, precision: str, temperature: str, mode: str
+) -> None:
+    monkeypatch.setattr(far, "MOST_BLOCKS", 10)  # of two groups at a time
     sr, hr = ramp(3, 12, 12)  # blocks do not come out even
     scope = "image" if mode == "image" else "batch"
     spec = Spec(patch_size=4, threshold=26.0, t_neg=1.3, temperature=temperature, scope=scope, landmarks=17)
@@ -95,8 +98,11 @@ def test_far_sums_and_gradients_are_those_of_dense_features(precision: str, temp
             assert (row - true_row).abs().max() <= 1e-4 * true_row.abs().max()
 
 
-@pytest.mark.parametrize("own", [None, slice(1, 2)])
-def test_bands_are_those_of_blocks_and_hold_the_rows_own(own: slice | None) -> None:
+@pytest.mark.parametrize(("own", "block"), [(None, 32), (slice(1, 2), 32), (None, 64)])
+def test_bands_are_those_of_blocks_and_hold_the_rows_own(
+    monkeypatch: pytest.MonkeyPatch, own: slice | None, block: int
+) -> None:
+    monkeypatch.setattr(layout, "SMALLEST_BLOCK", block)
     sr, hr = ramp(2, 12, 12)
     spec = Spec(patch_size=4, threshold=26.0, landmarks=5)
     rows, constants = prepared(sr, hr, spec, "ieee", own)
@@ -222,6 +228,14 @@ def test_small_groups_are_computed_exactly() -> None:
     sr, hr = ramp(1, 7, 18)
     arguments = {"patch_size": 4, "threshold": 24.0, "backend": "triton"}
     assert torch.equal(dec_loss(sr, hr, **arguments, landmarks=9), dec_loss(sr, hr, **arguments))
+
+
+def test_there_are_never_many_blocks() -> None:
+    operand = layout.Operand.of(192, "bf16", tiles.INTERPRETER)
+    for m, block in ((128, 32), (32768, 32), (32769, 64), (65536, 64), (262144, 256), (10**6, 1024)):
+        size = layout.Size(1, m, m, 192, operand, 128)
+        assert size.block == block
+        assert (size.blocks - 1) * block < m <= size.blocks * block
 
 
 def test_groups_with_landmarks_fill_a_tile_of_the_plain_kernels() -> None:
