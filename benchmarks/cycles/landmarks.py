@@ -16,6 +16,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
