@@ -103,6 +103,7 @@ def test_bands_are_those_of_blocks_and_hold_the_rows_own(
     monkeypatch: pytest.MonkeyPatch, own: slice | None, block: int
 ) -> None:
     monkeypatch.setattr(layout, "SMALLEST_BLOCK", block)
+    monkeypatch.setattr(layout, "_known_places", layout.places)  # and not those of other blocks
     sr, hr = ramp(2, 12, 12)
     spec = Spec(patch_size=4, threshold=26.0, landmarks=5)
     rows, constants = prepared(sr, hr, spec, "ieee", own)
