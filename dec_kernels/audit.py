@@ -1,0 +1,340 @@
+"""How far the loss as configured is from the exact loss on given images, measured on a sample of the rows in float64.
+
+Each sampled row is compared with all columns, so an audit takes O(r n D) time for r rows, and memory for the images and
+one block of columns. It computes Eqs. 37-42 from the pixels by itself and shares nothing with the backends.
+
+**The sample.** In the gradient's norm a few rows can count for most: dL/dq has the factor 1 / |q|. So half of the
+sample is spread evenly over the rows and half in proportion to the squared norms that the audited gradient has in them.
+Row k is drawn with the probability pi_k, and stands for 1 / pi_k rows in every mean.
+
+**The exact gradient of a row** needs alpha_j and beta_j of every row j (see `dec_kernels.op`), that is, the sums of all
+rows, and the exact ones would take O(n^2). Those of the sampled rows are exact. The others are the loss's own, and what
+is wrong with them counts by its mean: a relative error of beta_j that all rows share is as large an error of the
+gradient. The sample shows that mean, since the gradient is linear in beta:
+
+    sum_j beta_j x_kj  =  sum_j b_j x_kj + sum_j (beta_j - b_j) x_kj
+                       ~  sum_j b_j x_kj + sum_(j sampled) (beta_j - b_j) x_kj / pi_j          b: the loss's own beta
+
+which is exact if every row is sampled. Otherwise it is off by about rms((beta_j - b_j) / beta_j) / sqrt(r), relative to
+the sum, and by less in the gradient, from which the projection takes what the rows have in common. alpha_j matters to
+the positives of row j alone. So there is nothing to extrapolate; the errors of Qpos say how far the loss's own are off.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dec_kernels import distributed
+from dec_kernels.loss import checked, evaluate
+from dec_kernels.op import gather_weights
+from dec_kernels.reference import patch_rows
+from dec_kernels.spec import Constants, Spec
+
+NORMAL = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
+_BLOCK = 2**19  # pairs, or values of patches, at a time
+
+
+class Spread(NamedTuple):
+    """Errors of a sum over the columns, relative to the exact sum of the row.
+
+    Attributes:
+        rms: root of the mean square over all rows, as the sample estimates it.
+        largest: the largest absolute value in the sample.
+    """
+
+    rms: float
+    largest: float
+
+
+class Estimate(NamedTuple):
+    """What the sample says of all rows.
+
+    Attributes:
+        value: the estimate.
+        low, high: the interval of 95 % around it; equal to `value` if every row was sampled.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The errors of a loss as it is configured. `str()` shows them as a table.
+
+    Attributes:
+        backend: the name of the backend that ran.
+        precision: the preset that it used.
+        landmarks: how many landmarks it used; 0 if it computed every pair.
+        rows: how many rows were computed exactly.
+        patches: how many rows there are: those of this process.
+        columns: how many columns each is compared with: with a process group, those of all ranks.
+        qpos, qneg: relative errors of the sums of Eqs. 40 and 41.
+        loss: the mean of all rows' terms (Eq. 42), as configured.
+        loss_error: error of that mean, absolute.
+        gradient_error: error of the gradient with respect to `sr`, relative in the 2-norm.
+    """
+
+    backend: str
+    precision: str
+    landmarks: int
+    rows: int
+    patches: int
+    columns: int
+    qpos: Spread
+    qneg: Spread
+    loss: float
+    loss_error: Estimate
+    gradient_error: Estimate
+
+    def __str__(self) -> str:
+        landmarks = f"{self.landmarks} landmarks" if self.landmarks else "every pair"
+        lines = [
+            f"{self.backend}, {self.precision}, {landmarks}: errors on {self.rows} of {self.patches} rows, each "
+            f"compared with {self.columns} columns",
+            f"  {'':22}{'error':>9}",
+        ]
+        for name, spread in (("Qpos, relative", self.qpos), ("Qneg, relative", self.qneg)):
+            lines.append(f"  {name:22}{spread.rms:9.1e}  rms, the largest in the sample {spread.largest:.1e}")
+        for name, estimate in (("loss, absolute", self.loss_error), ("gradient, relative", self.gradient_error)):
+            low, high = f"{estimate.low:.1e}", f"{estimate.high:.1e}"
+            lines.append(f"  {name:22}{estimate.value:9.1e}  {low} to {high} (95 %)")
+        return "\n".join(lines)
+
+
+def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str = distributed.ALONE, rows: int = 256, seed: int = 0) -> Audit:
+    """Audits the loss that `spec` describes; documented at `dec_kernels.DECLoss.audit`.
+
+    Args:
+        sr, hr, rows, seed: as there.
+        spec: the arguments of the loss. Its `reduction` and `loss_weight` make no difference.
+        group: the name of the process group; `distributed.ALONE` for a process by itself.
+    """
+    with distributed.announcing(group):
+        rows = _number_of_rows(rows)
+        checked(sr, hr, spec)
+    # A row's own term, and not a share of the mean: float16 has room for its gradient.
+    spec = replace(spec, reduction="none", loss_weight=1.0)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = sr.detach().clone().requires_grad_()
+        loss = evaluate(leaf, hr, spec, group)
+        gradient = torch.autograd.grad(loss.terms.sum(), leaf)[0]
+    with torch.no_grad():
+        gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
+        terms, sums = loss.terms.detach().double(), loss.sums.double()
+        sample = _drawn(gradients.double().square().sum(1), rows, seed)
+        places = distributed.rank_in(group) * len(terms) + sample.index
+        exact = _Exact(loss.sr, loss.hr, spec, loss.constants, places)
+
+        exact_sums = exact.sums()
+        weights, exact_weights = _weights(sums), _weights(exact_sums)
+        missing = exact_weights - weights[:, sample.index]
+        missing[1] /= sample.probability
+        weights[:, sample.index] += missing
+        exact_gradients = exact.gradients(exact_weights, gather_weights(weights, group) if group else weights)
+
+        sums, gradients = sums[:, sample.index], gradients[sample.index].double()
+        ratios = torch.where(sums == exact_sums, 0, sums / exact_sums - 1)
+        loss_errors = terms[sample.index] - _terms(exact_sums)
+        squares = [rows.square().sum(1) for rows in (gradients - exact_gradients, exact_gradients)]
+        return Audit(
+            backend=loss.run.backend,
+            precision=loss.run.precision,
+            landmarks=loss.constants.landmarks,
+            rows=len(sample.index),
+            patches=len(terms),
+            columns=exact.compared,
+            qpos=_spread(ratios[0], sample),
+            qneg=_spread(ratios[1], sample),
+            loss=terms.mean().item(),
+            loss_error=_ratio(loss_errors, torch.ones_like(loss_errors), sample),
+            gradient_error=_root(_ratio(*squares, sample)),
+        )
+
+
+def _number_of_rows(rows: int) -> int:
+    if isinstance(rows, bool) or not isinstance(rows, numbers.Integral):
+        raise TypeError(f"rows must be an int, got {rows!r}")
+    if rows < 2:
+        raise ValueError(f"rows must be at least 2, got {rows}")
+    return int(rows)
+
+
+class _Sample(NamedTuple):
+    """Which rows were drawn.
+
+    Attributes:
+        index: (r,) int64, ascending, in image order.
+        probability: of each to be drawn, (r,) float64.
+    """
+
+    index: Tensor
+    probability: Tensor
+
+
+def _drawn(squares: Tensor, rows: int, seed: int) -> _Sample:
+    """At most `rows` of the rows whose gradients have these squared norms, (n,): a systematic sample."""
+    n = len(squares)
+    total = squares.sum()
+    shares = squares / total if 0 < total < math.inf else torch.full_like(squares, 1 / n)
+    expected = rows * (shares + 1 / n) / 2 if rows < n else torch.ones_like(squares)
+    # The k-th interval reaches from bounds[k] to bounds[k + 1], and a row is drawn if a point u, u + 1, ... lies in its.
+    start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).item()
+    points = (expected.cumsum(0) + start).floor()
+    index = (points.diff(prepend=points.new_zeros(1)) > 0).nonzero()[:, 0] if rows < n else torch.arange(n)
+    index = index.to(squares.device)
+    return _Sample(index, expected[index].clamp(max=1))
+
+
+class _Rows(NamedTuple):
+    """Patches of images, r of them, in float64.
+
+    Attributes:
+        place: (r,) int64: which column each is.
+        z, h: unit SR and HR rows, (r, D); zero for a norm of zero.
+        p: HR rows, (r, D).
+        q_norm: |q|, (r,).
+    """
+
+    place: Tensor
+    z: Tensor
+    h: Tensor
+    p: Tensor
+    q_norm: Tensor
+
+    @classmethod
+    def of(cls, place: Tensor, q: Tensor, p: Tensor) -> _Rows:
+        """SR rows q and HR rows p, (r, D) each, of any float dtype."""
+        q, p = q.double(), p.double()
+        q_norm = torch.linalg.vector_norm(q, dim=1)
+        return cls(place, _unit(q, q_norm), _unit(p, torch.linalg.vector_norm(p, dim=1)), p, q_norm)
+
+
+def _unit(rows: Tensor, norms: Tensor) -> Tensor:
+    return rows / torch.where(norms == 0, 1, norms)[:, None]
+
+
+class _Exact:
+    """The sampled rows, and what they sum up over all columns.
+
+    Args:
+        sr, hr: images of all columns, (N, C, H, W) each.
+        spec, constants: of the loss.
+        places: (r,) int64, ascending: which columns are sampled rows.
+    """
+
+    def __init__(self, sr: Tensor, hr: Tensor, spec: Spec, constants: Constants, places: Tensor) -> None:
+        self._images, self._patch_size = (sr, hr), spec.patch_size
+        self._constants, self._temperatures = constants, (constants.t_pos, constants.t_neg)
+        self._per_image = (sr.shape[2] // spec.patch_size) * (sr.shape[3] // spec.patch_size)
+        self.compared = self._per_image * (1 if spec.scope == "image" else len(sr))
+        self._block = max(1, _BLOCK // max(len(places), sr.shape[1] * spec.patch_size**2))
+        picked = [(q[inside], p[inside]) for place, q, p in self._blocks() if (inside := torch.isin(place, places)).any()]
+        self._rows = _Rows.of(places, *(torch.cat(side) for side in zip(*picked, strict=True)))
+
+    def sums(self) -> Tensor:
+        """Qpos and Qneg, (2, r) float64."""
+        rows = self._rows
+        sums = rows.z.new_zeros(2, len(rows.z))
+        for columns, masks in self._columns():
+            for of, factor in ((rows.z, 1), (rows.h, 2)):
+                similarity = of @ columns.z.T
+                for total, mask, t in zip(sums, masks, self._temperatures, strict=True):
+                    total += factor * torch.where(mask, self._kernel(similarity, t), 0).sum(1)
+        return sums if self._constants.inside else sums / sums.new_tensor(self._temperatures)[:, None]
+
+    def gradients(self, weights: Tensor, column_weights: Tensor) -> Tensor:
+        """dL/dq, (r, D) float64, given alpha and beta of the rows, (2, r), and of the columns, (2, N)."""
+        rows = self._rows
+        dz = torch.zeros_like(rows.z)
+        for columns, masks in self._columns():
+            theirs = column_weights[:, columns.place]
+            # Row k has S_kj in its own sums and in those of row j, A_jk in those of row j alone.
+            for of, factor, ours in ((columns.z, 1, weights), (columns.h, 2, torch.zeros_like(weights))):
+                similarity = rows.z @ of.T
+                for mask, t, mine, their in zip(masks, self._temperatures, ours, theirs, strict=True):
+                    slope = factor * self._kernel(similarity, t) / t
+                    dz += torch.where(mask, (mine[:, None] + their) * slope, 0) @ of
+        along = (dz * rows.z).sum(1, keepdim=True)
+        return torch.where(rows.q_norm == 0, 0, 1 / rows.q_norm)[:, None] * (dz - along * rows.z)
+
+    def _kernel(self, similarity: Tensor, t: float) -> Tensor:
+        return (similarity / t if self._constants.inside else similarity).exp()
+
+    def _columns(self) -> Iterator[tuple[_Rows, tuple[Tensor, Tensor]]]:
+        """Blocks of columns, and which of them are positives and which negatives of the rows, (r, b) bool each."""
+        for block in self._blocks():
+            columns = _Rows.of(*block)
+            compared = self._rows.place[:, None] // self.compared == columns.place // self.compared
+            positive = _positives(self._rows, columns, self._constants.radius)
+            yield columns, (compared & positive, compared & ~positive)
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """All columns in blocks: which they are, and SR and HR patches, (b, D) each, in the images' dtype."""
+        places = torch.arange(len(self._images[0]) * self._per_image, device=self._images[0].device)
+        images = max(1, self._block // self._per_image)
+        for some, sr, hr in zip(
+            places.split(images * self._per_image), *(side.split(images) for side in self._images), strict=True
+        ):
+            rows = [patch_rows(side, self._patch_size).flatten(0, 1) for side in (sr, hr)]
+            yield from zip(*(values.split(self._block) for values in (some, *rows)), strict=True)
+
+
+def _positives(rows: _Rows, columns: _Rows, radius: float) -> Tensor:
+    """Eq. 37, (r, b) bool: the mask of the differences of the pixels, in less time."""
+    squares = rows.p.square().sum(1)[:, None] + columns.p.square().sum(1)
+    beyond = squares - 2 * rows.p @ columns.p.T - radius * radius
+    positive = beyond <= 0
+    # A sum of D products is off by at most D eps times the sum of their absolute values.
+    margin = 4 * (rows.p.shape[1] + 2) * torch.finfo(torch.float64).eps * (squares + radius * radius)
+    if len(unsure := (~(beyond.abs() > margin)).any(1).nonzero()[:, 0]):
+        distance = torch.cdist(rows.p[unsure], columns.p, compute_mode="donot_use_mm_for_euclid_dist")
+        positive[unsure] = distance <= radius
+    return positive | (rows.place[:, None] == columns.place)
+
+
+def _terms(sums: Tensor) -> Tensor:
+    """-log(Qpos / Qneg) of each row; 0 without positives or without negatives."""
+    qpos, qneg = sums
+    return torch.where((qpos != 0) & (qneg != 0), qneg.log() - qpos.log(), 0)
+
+
+def _weights(sums: Tensor) -> Tensor:
+    """alpha = dL/dQpos and beta = dL/dQneg of each row, (2, r), L being the sum of the terms."""
+    qpos, qneg = sums
+    return torch.where((qpos != 0) & (qneg != 0), torch.stack([-1 / qpos, 1 / qneg]), 0)
+
+
+def _spread(ratios: Tensor, sample: _Sample) -> Spread:
+    weights = 1 / sample.probability
+    return Spread(((weights * ratios.square()).sum() / weights.sum()).sqrt().item(), ratios.abs().max().item())
+
+
+def _ratio(above: Tensor, below: Tensor, sample: _Sample) -> Estimate:
+    """sum(above) / sum(below) over all rows, from those of the sampled rows, (r,) each.
+
+    The interval is normal, with the variance that Deville (1999) gives for samples of unequal probabilities.
+    """
+    total = (below / sample.probability).sum()
+    value = (above / sample.probability).sum() / total if total else total
+    if not total:  # as a gradient of nothing but zeros
+        total = total + 1
+    deviations = (above - value * below) / total / sample.probability
+    unsure = 1 - sample.probability
+    mean = (unsure * deviations).sum() / unsure.sum().clamp(min=1e-300)
+    r = len(deviations)
+    variance = r / max(1, r - 1) * (unsure * (deviations - mean).square()).sum()
+    half = NORMAL * variance.sqrt()
+    return Estimate(value.item(), (value - half).item(), (value + half).item())
+
+
+def _root(estimate: Estimate) -> Estimate:
+    return Estimate(*(math.sqrt(max(0.0, square)) if square == square else square for square in estimate))
