@@ -63,12 +63,12 @@ def found_now(group: str) -> str:
 
 
 def rank_in(group: str) -> int:
-    return 0 if group == ALONE else group_of(group).rank()
+    return 0 if group == ALONE else group_named(group).rank()
 
 
 @constant_in_graphs
 def size_of(group: str) -> int:
-    return 1 if group == ALONE else group_of(group).size()
+    return 1 if group == ALONE else group_named(group).size()
 
 
 def gather(x: Tensor, group: str) -> Tensor:
@@ -80,7 +80,7 @@ def gather(x: Tensor, group: str) -> Tensor:
         return x.clone(memory_format=torch.contiguous_format)
     # As bytes, since gloo knows few dtypes.
     everything = torch.empty(size_of(group) * x.nbytes, dtype=torch.uint8, device=x.device)
-    all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=group_of(group))
+    all_gather_bytes(everything, x.contiguous().view(-1).view(torch.uint8), group=group_named(group))
     return everything.view(x.dtype).view(-1, *x.shape[1:])
 
 
@@ -96,7 +96,7 @@ def compare(call: Call, group: str) -> None:
     """
     if size_of(group) == 1:
         return
-    if difference := Call.difference(exchange(call, group), dist.get_process_group_ranks(group_of(group))):
+    if difference := Call.difference(exchange(call, group), dist.get_process_group_ranks(group_named(group))):
         raise ValueError(difference)
 
 
@@ -130,13 +130,8 @@ def exchange(call: Call, group: str) -> list[Call | None]:
     """The calls of all ranks. They travel between the hosts, and not in the way of the images."""
     ours = torch.frombuffer(bytearray(call.encode()), dtype=torch.uint8)
     theirs = [torch.empty_like(ours) for _ in range(size_of(group))]
-    between_hosts(group_of(group)).allgather([theirs], [ours]).wait()
+    between_hosts(group_named(group)).allgather([theirs], [ours]).wait()
     return [Call.decode(bytes(content.tolist())) for content in theirs]
-
-
-def group_of(group: str) -> dist.ProcessGroup:
-    """The process group of that name."""
-    return group_named(group)
 
 
 def between_hosts(group: dist.ProcessGroup) -> Any:

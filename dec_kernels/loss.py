@@ -11,8 +11,9 @@ from torch.autograd import forward_ad
 
 from dec_kernels.agreement import listed
 from dec_kernels.backends import resolve
-from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, group_of, name_of, size_of
+from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, name_of, size_of
 from dec_kernels.op import gather_images, row_losses
+from dec_kernels.private_torch import group_named
 from dec_kernels.spec import BackendName, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
 
 
@@ -130,6 +131,7 @@ class DECLoss(nn.Module):
     reduction = _Argument()
     precision = _Argument()
     backend = _Argument()
+    landmarks = _Argument()
 
     def __init__(
         self,
@@ -147,6 +149,7 @@ class DECLoss(nn.Module):
         reduction: Reduction = "mean",
         precision: Precision = "auto",
         backend: BackendName = "auto",
+        landmarks: int | None = None,
         process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
@@ -164,6 +167,7 @@ class DECLoss(nn.Module):
             reduction=reduction,
             precision=precision,
             backend=backend,
+            landmarks=landmarks,
         )
         self.process_group = process_group
 
@@ -172,7 +176,7 @@ class DECLoss(nn.Module):
         """As the argument. Its name is what is kept: with the group the module could be neither copied nor saved."""
         if self.group == WORLD:
             return WORLD
-        return None if self.group == ALONE else group_of(self.group)
+        return None if self.group == ALONE else group_named(self.group)
 
     @process_group.setter
     def process_group(self, process_group: torch.distributed.ProcessGroup | str | None) -> None:
@@ -227,6 +231,7 @@ def dec_loss(
     reduction: Reduction = "mean",
     precision: Precision = "auto",
     backend: BackendName = "auto",
+    landmarks: int | None = None,
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
@@ -246,6 +251,7 @@ def dec_loss(
             reduction=reduction,
             precision=precision,
             backend=backend,
+            landmarks=landmarks,
         )
         _check_scope(spec, process_group)
     return _loss(sr, hr, spec, group)
@@ -254,12 +260,9 @@ def dec_loss(
 def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
     with announcing(group):
         sr, hr = _checked(sr, hr, spec)
-        batch, channels, height, width = sr.shape
-        per_image = spec.scope == "image"
-        dim = channels * spec.patch_size**2
-        images = 1 if per_image else batch * size_of(group)
-        columns = images * (height // spec.patch_size) * (width // spec.patch_size)
-        run = resolve(spec.backend, spec.precision, sr.device, sr.dtype, dim, columns)
+        dim, columns = spec.sizes(sr.shape, size_of(group))
+        landmarks = spec.landmarks_among(columns)
+        run = resolve(spec.backend, spec.precision, sr.device, sr.dtype, dim, columns, landmarks)
     if not torch.compiler.is_dynamo_compiling() and hr.is_inference() and sr.requires_grad:
         hr = hr.clone()  # as autograd can save it
     all_sr, all_hr = sr.detach(), hr
@@ -268,7 +271,8 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
         gradient = torch.is_grad_enabled() and sr.requires_grad
         settings = listed({**spec.settings(), "precision": run.precision, "gradient": gradient})
         all_sr, all_hr = gather_images(all_sr, hr, group, settings, spec.numbers())
-    constants = spec.constants(dim, run.precision)
+    constants = spec.constants(dim, run.precision, landmarks)
+    per_image = spec.scope == "image"
     losses = row_losses(
         sr, all_sr, all_hr, group, spec.patch_size, per_image, *constants, run.backend, run.dtype
     )[0]  # fmt: skip

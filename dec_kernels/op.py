@@ -18,7 +18,8 @@ from forward to backward, in MiB at n = 8192 patches of a process and D = 192, w
 
 The Triton backend keeps rows, since the host's share of its steps counts. With ranks they take the place of the
 gathered images. The others keep images: on a CPU, preparing is a small part of a step, and rows would double the memory
-that a step takes. So a change of `hr` before the backward is an error with them, and does not matter with Triton; one
+that a step takes. With landmarks both keep the features of the columns as well, which are most of what a forward
+computes. So a change of `hr` before the backward is an error with them, and does not matter with Triton; one
 of `sr` is an error with all.
 """
 
@@ -68,6 +69,7 @@ def _row_losses(
     t_neg: float,
     inside: bool,
     precision: str,
+    landmarks: int,
     backend: str,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,10 +83,10 @@ def _row_losses(
         process_group: the name of the group; `distributed.ALONE` for a process by itself, whose `sr` is `own`.
         patch_size: P, pixels.
         per_image: whether each image is compared with itself alone.
-        radius, t_pos, t_neg, inside, precision: as in `dec_kernels.spec.Constants`.
+        radius, t_pos, t_neg, inside, precision, landmarks: as in `dec_kernels.spec.Constants`.
         backend, dtype: as `dec_kernels.backends.resolve` found them: never "auto", and the backward takes the same.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, precision)
+    constants = Constants(radius, t_pos, t_neg, inside, precision, landmarks)
     with _without_autocast(sr):
         _check_range(sr, hr)
         batch = Batch(own, sr, hr, distributed.rank_in(process_group) * own.shape[0])
@@ -114,6 +116,7 @@ def _row_losses_backward(
     t_neg: float,
     inside: bool,
     precision: str,
+    landmarks: int,
     backend: str,
     dtype: torch.dtype,
 ) -> Tensor:
@@ -122,18 +125,17 @@ def _row_losses_backward(
     Args:
         weights: alpha and beta of every column, (2, N), in image order.
         kept: the last result of the forward.
-        sr, hr: those of the forward where that is empty.
-        process_group, patch_size, per_image, radius, t_pos, t_neg, inside: those of the forward.
+        sr, hr: those of the forward; None where the backend keeps the rows.
+        process_group, patch_size, per_image, radius, t_pos, t_neg, inside, landmarks: those of the forward.
         precision, backend, dtype: what the forward used.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, precision)
+    constants = Constants(radius, t_pos, t_neg, inside, precision, landmarks)
     with _without_autocast(own):
         chosen = BACKENDS[backend]
-        if sr is None or hr is None:
-            rows = chosen.restore(kept, own, weights.shape[1], patch_size, per_image, constants)
-        else:
+        batch = None
+        if sr is not None and hr is not None:
             batch = Batch(own, sr, hr, distributed.rank_in(process_group) * own.shape[0])
-            rows = chosen.prepare(batch, patch_size, per_image, constants, dtype)
+        rows = chosen.restore(kept, batch, own, weights.shape[1], patch_size, per_image, constants, dtype)
         gradients, order = chosen.backward(rows, constants, weights.to(dtype).contiguous()), rows.order
         del rows  # the images of the gradient take its place
         return chosen.to_images(gradients, order, own, patch_size)
@@ -200,10 +202,10 @@ def _result_dtype(sr: Tensor) -> torch.dtype:
 def _fake_row_losses(
     own: Tensor, sr: Tensor, hr: Tensor, process_group: str, patch_size: int, per_image: bool, *numbers_and_backend: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    *numbers, backend, _ = numbers_and_backend
+    *numbers, backend, dtype = numbers_and_backend
     constants = Constants(*numbers)
     patches = (own.shape[2] // patch_size) * (own.shape[3] // patch_size)
-    kept = BACKENDS[backend].kept_bytes(own, sr.shape[0] * patches, patch_size, per_image, constants)
+    kept = BACKENDS[backend].kept_bytes(own, sr.shape[0] * patches, patch_size, per_image, constants, dtype)
     losses = own.new_empty(own.shape[0] * patches, dtype=_result_dtype(own))
     return losses, losses.new_empty((2, *losses.shape)), own.new_empty(kept, dtype=torch.uint8)
 
@@ -238,7 +240,8 @@ class _RowLosses(torch.autograd.Function):
         with BelowAutograd():
             losses, sums, kept = row_losses(own, sr, hr, process_group, *constants)
         ctx.process_group, ctx.constants = process_group, constants
-        ctx.save_for_backward(own, sums, kept, *((None, None) if kept.shape[0] else (sr, hr)))
+        keeps_rows = BACKENDS[constants[-2]].keeps_rows
+        ctx.save_for_backward(own, sums, kept, *((None, None) if keeps_rows else (sr, hr)))
         ctx.mark_non_differentiable(sums, kept)
         ctx.set_materialize_grads(False)  # zeros as many as there are bytes kept
         return losses, sums, kept

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dec_kernels.landmarks import Features
 from dec_kernels.spec import Constants
 
 # Values that are made or reduced at a time, so that the temporaries stay small beside the rows themselves.
@@ -69,6 +70,7 @@ class Patches:
         order: (G, r) int64: row i is patch order[i] of its group, counted in the order of this process's images.
         sketch: four numbers of each HR column, (G, m, 4), same dtype: no two patches are nearer than their sketches.
         reach: (), same dtype: positives are no farther than this from each other in their sketches.
+        features: of the columns, where landmarks stand for all rows; None where every pair is computed.
     """
 
     z: Tensor
@@ -82,11 +84,12 @@ class Patches:
     order: Tensor
     sketch: Tensor
     reach: Tensor
+    features: Features | None = None
 
     @property
     def kept(self) -> Tensor:
-        """Nothing, (0,) uint8: the backward prepares them again. `dec_kernels.op` says why."""
-        return self.z.new_empty(0, dtype=torch.uint8)
+        """What the features take, uint8. The rest is prepared again in the backward; `dec_kernels.op` says why."""
+        return self.z.new_empty(0, dtype=torch.uint8) if self.features is None else self.features.kept
 
     def of_rows(self, columns: Tensor) -> Tensor:
         """(G, m, ...) -> (G, r, ...); the same tensor where all columns are rows."""

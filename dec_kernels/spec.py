@@ -4,6 +4,7 @@ import math
 import numbers
 import operator
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -33,6 +34,7 @@ MIN_INSIDE_TEMPERATURE = 0.02
 # Sums over n = 2**40 terms, their reciprocals, and both divided by t fit in float32 with every t in this range.
 TEMPERATURE_RANGE = (1e-20, 1e20)
 MAX_FLOAT = sys.float_info.max
+MAX_LANDMARKS = 2**16  # beyond that the m x m matrix alone fills the memory of a large machine
 MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
 
@@ -44,6 +46,7 @@ class Constants(NamedTuple):
         t_pos, t_neg: temperatures.
         inside: `exp(x / t)` where true, `exp(x) / t` where false.
         precision: how far the operands of the products may be rounded; "auto" does not reach a backend.
+        landmarks: how many rows stand for all in the sums over negatives; 0: none, every pair is computed.
     """
 
     radius: float
@@ -51,6 +54,7 @@ class Constants(NamedTuple):
     t_neg: float
     inside: bool
     precision: str
+    landmarks: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,7 @@ class Spec:
     reduction: str = "mean"
     precision: str = "auto"
     backend: str = "auto"
+    landmarks: int | None = None
 
     def __post_init__(self) -> None:
         for name in NUMBERS:
@@ -82,6 +87,11 @@ class Spec:
         for name, choices in CHOICES.items():
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {getattr(self, name)!r}")
+        if self.landmarks is not None:
+            if type(self.landmarks) is not int:
+                object.__setattr__(self, "landmarks", _integer("landmarks", self.landmarks))
+            if not 1 <= self.landmarks <= MAX_LANDMARKS:
+                raise ValueError(f"landmarks must be None or from 1 to {MAX_LANDMARKS}, got {self.landmarks}")
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
         for name in NUMBERS[1:]:
@@ -111,14 +121,28 @@ class Spec:
         """In the order of `NUMBERS`."""
         return [getattr(self, name) for name in NUMBERS]
 
-    def settings(self) -> dict[str, str]:
-        """All that is no number."""
+    def settings(self) -> dict[str, str | int | None]:
+        """All others."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in NUMBERS}
 
-    def constants(self, dim: int, precision: str) -> Constants:
+    def landmarks_among(self, columns: int) -> int:
+        """How many landmarks a call takes whose rows are compared with `columns` patches; 0: it is computed exactly.
+
+        So it is where the landmarks could be all SR and HR patches that there are.
+        """
+        return 0 if self.landmarks is None or self.landmarks >= 2 * columns else self.landmarks
+
+    def constants(self, dim: int, precision: str, landmarks: int = 0) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""
         inside = self.temperature == "inside"
-        return Constants(self.radius(dim), float(self.t_pos), float(self.t_neg), inside, precision)
+        return Constants(self.radius(dim), float(self.t_pos), float(self.t_neg), inside, precision, landmarks)
+
+    def sizes(self, shape: Sequence[int], ranks: int = 1) -> tuple[int, int]:
+        """D, and the number of columns that a row is compared with, for images of that shape, (B, C, H, W), a rank."""
+        batch, channels, height, width = shape
+        images = 1 if self.scope == "image" else batch * ranks
+        columns = images * (height // self.patch_size) * (width // self.patch_size)
+        return channels * self.patch_size**2, columns
 
     def radius(self, dim: int) -> float:
         """The l2 distance up to which rows of `dim` values are positives of each other (Eq. 37); may be infinite."""

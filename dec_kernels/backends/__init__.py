@@ -40,7 +40,9 @@ class Resolved(NamedTuple):
     dtype: Dtype
 
 
-def resolve(backend: str, precision: str, device: Device, dtype: Dtype, dim: int, columns: int) -> Resolved:
+def resolve(
+    backend: str, precision: str, device: Device, dtype: Dtype, dim: int, columns: int, landmarks: int = 0
+) -> Resolved:
     """Decides once for a call what it runs on; its backward takes the same.
 
     torch.compile traces this function, and sizes may be symbolic then: the graph is compiled again where another size
@@ -54,6 +56,7 @@ def resolve(backend: str, precision: str, device: Device, dtype: Dtype, dim: int
         dtype: of the images.
         dim: values of a patch, C * P * P.
         columns: patches that a row is compared with.
+        landmarks: as in `dec_kernels.spec.Constants`.
 
     Raises:
         ValueError: the environment variable names no backend.
@@ -63,10 +66,13 @@ def resolve(backend: str, precision: str, device: Device, dtype: Dtype, dim: int
     dtype = float64 if dtype == float64 else float32
     name = _asked_for(backend)
     width = _padded(dim)
-    ready = _ready(name, device, dtype, width)
+    ready = _ready(name, device, dtype, width, landmarks)
     if not ready:
         lines = [f"backend={name!r} cannot run rows of {dim} values, {dtype}, on {device}."]
-        lines += [f"  {each}: {'; '.join(why) or 'ready'}" for each, why in reasons_of_each(device, dtype, dim).items()]
+        lines += [
+            f"  {each}: {'; '.join(why) or 'ready'}"
+            for each, why in reasons_of_each(device, dtype, dim, landmarks).items()
+        ]
         raise RuntimeError("\n".join(lines))
     taken = ready[0]
     if taken == "triton" and "cpp" in ready:
@@ -76,9 +82,9 @@ def resolve(backend: str, precision: str, device: Device, dtype: Dtype, dim: int
     return Resolved(taken, preset, float64 if taken == "reference" else dtype)
 
 
-def reasons_of_each(device: Device, dtype: Dtype, dim: int) -> dict[str, list[str]]:
+def reasons_of_each(device: Device, dtype: Dtype, dim: int, landmarks: int = 0) -> dict[str, list[str]]:
     """For each backend what keeps it from running rows of `dim` values: nothing where it is ready."""
-    return {name: backend.reasons(device, dtype, dim) for name, backend in BACKENDS.items()}
+    return {name: backend.reasons(device, dtype, dim, landmarks) for name, backend in BACKENDS.items()}
 
 
 @constant_in_graphs
@@ -100,10 +106,10 @@ def _padded(dim: int) -> int:
 
 
 @constant_in_graphs
-def _ready(name: str, device: Device, dtype: Dtype, dim: int) -> tuple[str, ...]:
+def _ready(name: str, device: Device, dtype: Dtype, dim: int, landmarks: int) -> tuple[str, ...]:
     """The backends that can run, the fastest first; `name` alone where one is asked for."""
     candidates = _FASTEST_FIRST.get(device.type, _FASTEST_FIRST_ELSEWHERE) if name == "auto" else (name,)
-    return tuple(candidate for candidate in candidates if not BACKENDS[candidate].reasons(device, dtype, dim))
+    return tuple(each for each in candidates if not BACKENDS[each].reasons(device, dtype, dim, landmarks))
 
 
 _crossover = constant_in_graphs(triton.crossover)

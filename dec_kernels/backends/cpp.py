@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dec_kernels.backends.on_patches import OnPatches
 from dec_kernels.backends.precision import matmul_precision
+from dec_kernels.backends.torch import TorchCalls
 from dec_kernels.patches import Patches
 from dec_kernels.spec import Constants
 
@@ -26,12 +27,14 @@ except ImportError as error:
 
 
 class Cpp(OnPatches):
-    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int, landmarks: int = 0) -> list[str]:
         found = []
         if extension is None:
             found.append(_missing())
         elif device.type == "cuda" and not hasattr(extension, "forward_cuda"):
             found.append("the extension was built without CUDA, which needs nvcc and a CUDA build of PyTorch")
+        elif device.type == "cuda" and landmarks:
+            found.append("its CUDA kernels compute every pair: no landmarks")
         if device.type not in ("cpu", "cuda"):
             found.append(f"it runs on the CPU and on CUDA devices, not on {device.type}")
         return found
@@ -41,6 +44,9 @@ class Cpp(OnPatches):
 
     def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
         return _call("backward", rows, constants, (rows.of_rows(alpha), rows.of_rows(beta), alpha, beta))
+
+    near_sums = TorchCalls.near_sums
+    near_gradients_ = TorchCalls.near_gradients_
 
 
 BACKEND = Cpp()

@@ -22,36 +22,62 @@ class Rows(Protocol):
 
     @property
     def kept(self) -> Tensor:
-        """(bytes,) uint8: what `Backend.restore` makes the rows from in the backward.
-
-        It is empty where a backend prepares them from the images again.
-        """
+        """(bytes,) uint8: what `Backend.restore` takes in the backward."""
 
 
 RowsT = TypeVar("RowsT", bound=Rows)
 
 
 class Backend(Protocol[RowsT]):
-    """What computes Qpos and Qneg (Eqs. 40, 41) of every row, and the gradient of a loss of them."""
+    """What computes Qpos and Qneg (Eqs. 40, 41) of every row, and the gradient of a loss of them.
 
-    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
-        """What keeps the backend from running rows of `dim` values here; empty if nothing does."""
+    Attributes:
+        keeps_rows: whether `Rows.kept` holds the rows, so that the backward needs no images of the columns.
+    """
+
+    keeps_rows: bool
+
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int, landmarks: int = 0) -> list[str]:
+        """What keeps the backend from running rows of `dim` values here; empty if nothing does.
+
+        Args:
+            device, dtype: of the rows.
+            dim: D.
+            landmarks: as in `Constants`.
+        """
 
     def prepare(
         self, batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
     ) -> RowsT:
         """The rows and columns of images, to be computed in `dtype`; with a group for each image where `per_image`."""
 
-    def kept_bytes(self, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
+    def kept_bytes(
+        self, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
+    ) -> int:
         """The size of `Rows.kept` for images `own` (B, C, H, W) among `columns` patches in all.
 
         It takes no look at values.
         """
 
     def restore(
-        self, kept: Tensor, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants
+        self,
+        kept: Tensor,
+        batch: Batch | None,
+        own: Tensor,
+        columns: int,
+        patch_size: int,
+        per_image: bool,
+        constants: Constants,
+        dtype: torch.dtype,
     ) -> RowsT:
-        """The rows that `kept` holds. It is not called where `kept` is empty."""
+        """The rows of the forward.
+
+        Args:
+            kept: theirs.
+            batch: the images; None where the backend keeps the rows.
+            own, columns: its own images, (B, C, H, W), and the number of columns in all.
+            patch_size, per_image, constants, dtype: as for `prepare`.
+        """
 
     def forward(self, rows: RowsT, constants: Constants) -> Tensor:
         """Qpos and Qneg of every row, (2, G * r), in image order."""

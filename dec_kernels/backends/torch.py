@@ -29,7 +29,7 @@ _STACK = 8  # at most so many tiles of different groups at a time, where the gro
 
 
 class TorchCalls(OnPatches):
-    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int, landmarks: int = 0) -> list[str]:
         return []
 
     def sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
@@ -37,14 +37,15 @@ class TorchCalls(OnPatches):
         products = _Products(rows, constants)
         with matmul_precision(constants.precision, rows.z):
             for tile in _walk(rows, constants.radius):
-                for factor, x in ((1, products.zz(tile)), (2, products.pz(tile))):
+                g, i, j = tile.groups, tile.rows, tile.columns
+                for factor, x in ((1, products.zz(g, i, j)), (2, products.pz(g, i, j))):
                     for q, t, outside in ((qpos, constants.t_pos, False), (qneg, constants.t_neg, True)):
                         if tile.mask is None and not outside:
                             continue
                         e = (x / t).exp_() if constants.inside else x.exp().div_(t)
                         if tile.mask is not None:
                             e.masked_fill_(tile.mask == outside, 0)
-                        q[tile.groups, tile.rows] += factor * e.sum(-1)
+                        q[g, i] += factor * e.sum(-1)
         return qpos, qneg
 
     def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
@@ -66,14 +67,54 @@ class TorchCalls(OnPatches):
                 a_j, b_j = alpha[g, None, j], beta[g, None, j]
                 a_k, b_k = row_alpha[g, k, None], row_beta[g, k, None]
                 h_scale = rows.p_scale[g, None, j]
-                s = weighted_exp(products.zz(tile), tile.mask, a_k + a_j, b_k + b_j)
-                a = weighted_exp(products.zp(tile), tile.mask, a_j, b_j).mul_(2 * h_scale)
+                s = weighted_exp(products.zz(g, k, j), tile.mask, a_k + a_j, b_k + b_j)
+                a = weighted_exp(products.zp(g, k, j), tile.mask, a_j, b_j).mul_(2 * h_scale)
                 dz[g, k] += products.gradient(s, products.z[g, j])
                 dz[g, k] += products.gradient(a, products.p[g, j])
         return dz
 
+    def near_sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor, Tensor]:
+        qpos, taken_off, positives = (torch.zeros_like(rows.z_scale) for _ in range(3))
+        products, similar = _Products(rows, constants), _OfFeatures(rows)
+        with matmul_precision(constants.precision, rows.z):
+            for g, i, j, mask in _near_walk(rows, constants.radius):
+                e = _exponential(products.zz(g, i, j), constants) + 2 * _exponential(products.pz(g, i, j), constants)
+                qpos[g, i] += e.masked_fill_(~mask, 0).sum(-1)
+                taken_off[g, i] += (similar.zz(g, i, j) + 2 * similar.hz(g, i, j)).masked_fill_(~mask, 0).sum(-1)
+                positives[g, i] += mask.sum(-1)
+        return qpos if constants.inside else qpos / constants.t_pos, taken_off, positives
+
+    def near_gradients_(self, dz: Tensor, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> None:
+        exact, taken_off, positives = torch.zeros_like(dz), torch.zeros_like(dz), torch.zeros_like(rows.z_scale)
+        products, similar = _Products(rows, constants), _OfFeatures(rows)
+        alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
+        row_alpha, row_beta = rows.of_rows(alpha), rows.of_rows(beta)
+        with matmul_precision(constants.precision, rows.z):
+            for g, k, j, mask in _near_walk(rows, constants.radius):
+                h_scale = 2 * rows.p_scale[g, None, j]
+                for target, of_row, of_column, s, a in (
+                    (
+                        exact, row_alpha, alpha,
+                        _exponential(products.zz(g, k, j), constants), _exponential(products.zp(g, k, j), constants),
+                    ),
+                    (taken_off, row_beta, beta, similar.zz(g, k, j), similar.zh(g, k, j)),
+                ):  # fmt: skip
+                    s = s.mul_(of_row[g, k, None] + of_column[g, None, j]).masked_fill_(~mask, 0)
+                    a = a.mul_(of_column[g, None, j] * h_scale).masked_fill_(~mask, 0)
+                    target[g, k] += products.gradient(s, products.z[g, j])
+                    target[g, k] += products.gradient(a, products.p[g, j])
+                positives[g, k] += mask.sum(-1)
+        dz -= taken_off
+        dz.masked_fill_((positives == rows.z.shape[1])[..., None], 0)
+        dz += exact
+
 
 BACKEND = TorchCalls()
+
+
+def _exponential(x: Tensor, constants: Constants) -> Tensor:
+    """That of similarities of positives, in place."""
+    return (x.div_(constants.t_pos) if constants.inside else x).exp_()
 
 
 class _Tile(NamedTuple):
@@ -83,11 +124,19 @@ class _Tile(NamedTuple):
     mask: Tensor | None  # None: no positives
 
 
+def _near_walk(patches: Patches, radius: float) -> Iterator[tuple[slice, slice, slice, Tensor]]:
+    """The tiles that may hold positives: groups, rows, columns and mask."""
+    for groups, rows, columns, mask in _walk(patches, radius):
+        if mask is not None:
+            yield groups, rows, columns, mask
+
+
 def _walk(patches: Patches, radius: float) -> Iterator[_Tile]:
     groups, m, _ = patches.z.shape
     row_p = patches.of_rows(patches.p)
-    # Elsewhere than on the CPU, reading the band would make the host wait for the device: every tile may be in it.
-    band_is_known = patches.z.device.type == "cpu"
+    # Elsewhere than on the CPU, reading the band makes the host wait for the device. That saves nothing where every
+    # tile is computed, and nearly all where only those of the band are.
+    band_is_known = patches.z.device.type == "cpu" or patches.features is not None
     for g in _slices(groups, max(1, _STACK * _TILE**2 // m**2)):
         for rows in _slices(row_p.shape[1], _TILE):
             first, last = 0, m
@@ -117,19 +166,17 @@ class _Products:
         self.z, self.p, self.p_scale = patches.z.to(self.rounded), patches.p.to(self.rounded), patches.p_scale
         self.row_z, self.row_p, self.row_scale = map(patches.of_rows, (self.z, self.p, self.p_scale))
 
-    def zz(self, tile: _Tile) -> Tensor:
+    def zz(self, g: slice, i: slice, j: slice) -> Tensor:
         """S_ij = z_i . z_j."""
-        return self._product(self.row_z[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
+        return self._product(self.row_z[g, i], self.z[g, j].mT)
 
-    def pz(self, tile: _Tile) -> Tensor:
+    def pz(self, g: slice, i: slice, j: slice) -> Tensor:
         """A_ij = h_i . z_j."""
-        x = self._product(self.row_p[tile.groups, tile.rows], self.z[tile.groups, tile.columns].mT)
-        return x.mul_(self.row_scale[tile.groups, tile.rows, None])
+        return self._product(self.row_p[g, i], self.z[g, j].mT).mul_(self.row_scale[g, i, None])
 
-    def zp(self, tile: _Tile) -> Tensor:
+    def zp(self, g: slice, i: slice, j: slice) -> Tensor:
         """A_ji = h_j . z_i, at [i, j]."""
-        x = self._product(self.row_z[tile.groups, tile.rows], self.p[tile.groups, tile.columns].mT)
-        return x.mul_(self.p_scale[tile.groups, None, tile.columns])
+        return self._product(self.row_z[g, i], self.p[g, j].mT).mul_(self.p_scale[g, None, j])
 
     def gradient(self, weights: Tensor, rows: Tensor) -> Tensor:
         return self._product(weights.to(self.rounded), rows)
@@ -138,3 +185,21 @@ class _Products:
         if self.rounded == torch.bfloat16 and a.is_cuda:
             return torch.bmm(a, b, out_dtype=self.dtype)
         return torch.bmm(a, b).to(self.dtype)
+
+
+class _OfFeatures:
+    """What the features say of the pairs of a tile: S_ij, A_ij and A_ji, as `_Products`."""
+
+    def __init__(self, patches: Patches) -> None:
+        assert patches.features is not None
+        self.z, self.h = patches.features.z, patches.features.h
+        self.row_z, self.row_h = patches.of_rows(self.z), patches.of_rows(self.h)
+
+    def zz(self, g: slice, i: slice, j: slice) -> Tensor:
+        return self.row_z[g, i] @ self.z[g, j].mT
+
+    def hz(self, g: slice, i: slice, j: slice) -> Tensor:
+        return self.row_h[g, i] @ self.z[g, j].mT
+
+    def zh(self, g: slice, i: slice, j: slice) -> Tensor:
+        return self.row_z[g, i] @ self.h[g, j].mT

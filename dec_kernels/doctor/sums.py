@@ -8,7 +8,6 @@ from torch import Tensor
 from dec_kernels import op
 from dec_kernels.backends import Resolved, resolve
 from dec_kernels.distributed import ALONE
-from dec_kernels.doctor.crops import patches_of
 from dec_kernels.spec import Spec
 
 
@@ -16,7 +15,8 @@ from dec_kernels.spec import Spec
 def sums(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     """Qpos and Qneg (Eqs. 40, 41) of each patch, (n,) each, of images (B, C, H, W) float32."""
     run = resolved(sr, spec)
-    constants = spec.constants(sr.shape[1] * spec.patch_size**2, run.precision)
+    dim, columns = spec.sizes(sr.shape)
+    constants = spec.constants(dim, run.precision, spec.landmarks_among(columns))
     per_image = spec.scope == "image"
     _, (qpos, qneg), _ = op.row_losses(
         sr, sr, hr, ALONE, spec.patch_size, per_image, *constants, run.backend, run.dtype
@@ -30,6 +30,7 @@ def resolved(sr: Tensor, spec: Spec) -> Resolved:
     Raises:
         RuntimeError, ValueError: as `dec_kernels.backends.resolve`.
     """
-    columns = patches_of(sr, spec.patch_size) // (len(sr) if spec.scope == "image" else 1)
-    dim = sr.shape[1] * spec.patch_size**2
-    return resolve(spec.backend, spec.precision, sr.device, sr.dtype, dim, columns)
+    dim, columns = spec.sizes(sr.shape)
+    return resolve(
+        spec.backend, spec.precision, sr.device, sr.dtype, dim, columns, spec.landmarks_among(columns)
+    )  # fmt: skip

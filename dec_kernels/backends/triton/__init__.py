@@ -38,7 +38,9 @@ AUTOTUNE = "DEC_KERNELS_AUTOTUNE"
 class Triton:
     """The backend itself, as `dec_kernels.backends.protocol.Backend` says."""
 
-    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int) -> list[str]:
+    keeps_rows = True
+
+    def reasons(self, device: torch.device, dtype: torch.dtype, dim: int, landmarks: int = 0) -> list[str]:
         found = []
         if not installed():
             found.append(
@@ -66,12 +68,22 @@ class Triton:
     ) -> PreparedRows:
         return host_of(batch.sr.device).prepare(batch, patch_size, per_image, constants)
 
-    def kept_bytes(self, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants) -> int:
+    def kept_bytes(
+        self, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
+    ) -> int:
         size = Size.of(own, columns, patch_size, per_image, constants.precision, architecture(own.device))
         return layout.places(size)[1]
 
     def restore(
-        self, kept: Tensor, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants
+        self,
+        kept: Tensor,
+        batch: Batch | None,
+        own: Tensor,
+        columns: int,
+        patch_size: int,
+        per_image: bool,
+        constants: Constants,
+        dtype: torch.dtype,
     ) -> PreparedRows:
         size = Size.of(own, columns, patch_size, per_image, constants.precision, architecture(own.device))
         return layout.restore(kept, size)
