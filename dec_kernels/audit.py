@@ -126,10 +126,10 @@ def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str = distributed.ALONE, ro
     with torch.inference_mode(False), torch.enable_grad():
         leaf = sr.detach().clone().requires_grad_()
         loss = evaluate(leaf, hr, spec, group)
-        gradient = torch.autograd.grad(loss.terms.sum(), leaf)[0]
+        gradient = torch.autograd.grad(loss.losses.sum(), leaf)[0]
     with torch.no_grad():
         gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
-        terms, sums = loss.terms.detach().double(), loss.sums.double()
+        terms, sums = loss.losses.detach().double(), loss.sums.double()
         sample = _drawn(gradients.double().square().sum(1), rows, seed)
         places = distributed.rank_in(group) * len(terms) + sample.index
         exact = _Exact(loss.sr, loss.hr, spec, loss.constants, places)
