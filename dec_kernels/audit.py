@@ -125,38 +125,43 @@ def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str = distributed.ALONE, ro
     spec = replace(spec, reduction="none", loss_weight=1.0)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = sr.detach().clone().requires_grad_()
-        loss = evaluate(leaf, hr, spec, group)
-        gradient = torch.autograd.grad(loss.losses.sum(), leaf)[0]
+        call = evaluate(leaf, hr, spec, group)
+        gradient = torch.autograd.grad(call.losses.sum(), leaf)[0]
     with torch.no_grad():
+        losses, sums = call.losses.double(), call.sums.double()
         gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
-        terms, sums = loss.losses.detach().double(), loss.sums.double()
         sample = _drawn(gradients.double().square().sum(1), rows, seed)
-        places = distributed.rank_in(group) * len(terms) + sample.index
-        exact = _Exact(loss.sr, loss.hr, spec, loss.constants, places)
+        places = distributed.rank_in(group) * len(losses) + sample.index
+        exact = _Exact(call.sr, call.hr, spec, call.constants, places)
 
-        exact_sums = exact.sums()
-        weights, exact_weights = _weights(sums), _weights(exact_sums)
-        missing = exact_weights - weights[:, sample.index]
-        missing[1] /= sample.probability
-        weights[:, sample.index] += missing
-        exact_gradients = exact.gradients(exact_weights, gather_weights(weights, group) if group else weights)
+        true_sums = exact.sums()
+        weights, true_weights = _weights(sums), _weights(true_sums)
+        missing = true_weights - weights[:, sample.index]
+        weights[0, sample.index] += missing[0]
+        weights[1, sample.index] += missing[1] / sample.probability
+        true_gradients = exact.gradients(true_weights, gather_weights(weights, group) if group else weights)
 
-        sums, gradients = sums[:, sample.index], gradients[sample.index].double()
-        ratios = torch.where(sums == exact_sums, 0, sums / exact_sums - 1)
-        loss_errors = terms[sample.index] - _terms(exact_sums)
-        squares = [rows.square().sum(1) for rows in (gradients - exact_gradients, exact_gradients)]
+        qpos, qneg = torch.where(sums[:, sample.index] == true_sums, 0, sums[:, sample.index] / true_sums - 1)
+        loss_errors = losses[sample.index] - _losses(true_sums)
+        errors = gradients[sample.index].double() - true_gradients
+        squares, true_squares = errors.square().sum(1), true_gradients.square().sum(1)
+        total = sample.sum(true_squares)
+        square = sample.sum(squares) / total if total else total
+        # How much the estimate depends on which rows are sampled: by their own errors, and by their betas in all rows.
+        through_beta = exact.influence(-2 * (errors + square * true_gradients) / sample.probability[:, None])
+        deviations = squares - square * true_squares + missing[1] * through_beta
         return Audit(
-            backend=loss.run.backend,
-            precision=loss.run.precision,
-            landmarks=loss.constants.landmarks,
+            backend=call.run.backend,
+            precision=call.run.precision,
+            landmarks=call.constants.landmarks,
             rows=len(sample.index),
-            patches=len(terms),
+            patches=len(losses),
             columns=exact.compared,
-            qpos=_spread(ratios[0], sample),
-            qneg=_spread(ratios[1], sample),
-            loss=terms.mean().item(),
-            loss_error=_ratio(loss_errors, torch.ones_like(loss_errors), sample),
-            gradient_error=_root(_ratio(*squares, sample)),
+            qpos=sample.spread(qpos),
+            qneg=sample.spread(qneg),
+            loss=losses.mean().item(),
+            loss_error=sample.estimate(sample.mean(loss_errors), (loss_errors - sample.mean(loss_errors)) / len(losses)),
+            gradient_error=_root(sample.estimate(square, deviations / (total or 1))),
         )
 
 
@@ -179,19 +184,48 @@ class _Sample(NamedTuple):
     index: Tensor
     probability: Tensor
 
+    def sum(self, values: Tensor) -> Tensor:
+        """An estimate of the sum over all rows of values that the sampled ones have, (r,)."""
+        return (values / self.probability).sum()
+
+    def mean(self, values: Tensor) -> Tensor:
+        return self.sum(values) / self.sum(torch.ones_like(values))
+
+    def spread(self, values: Tensor) -> Spread:
+        return Spread(self.mean(values.square()).sqrt().item(), values.abs().max().item())
+
+    def estimate(self, value: Tensor, deviations: Tensor) -> Estimate:
+        """`value` with its interval, if it depends on the sample as `sum(deviations)` does, to first order.
+
+        The variance is Deville's (1999) for samples of unequal probabilities. It is zero where every row is sampled.
+        """
+        deviations, others = deviations / self.probability, 1 - self.probability
+        mean = (others * deviations).sum() / (others.sum() or 1)
+        r = len(deviations)
+        variance = r / max(1, r - 1) * (others * (deviations - mean).square()).sum()
+        half = NORMAL * variance.sqrt()
+        return Estimate(value.item(), (value - half).item(), (value + half).item())
+
 
 def _drawn(squares: Tensor, rows: int, seed: int) -> _Sample:
-    """At most `rows` of the rows whose gradients have these squared norms, (n,): a systematic sample."""
+    """At most `rows` of the rows whose gradients have these squared norms, (n,): a randomized systematic sample."""
     n = len(squares)
+    if rows >= n:
+        return _Sample(torch.arange(n, device=squares.device), torch.ones_like(squares))
     total = squares.sum()
-    shares = squares / total if 0 < total < math.inf else torch.full_like(squares, 1 / n)
-    expected = rows * (shares + 1 / n) / 2 if rows < n else torch.ones_like(squares)
-    # The k-th interval reaches from bounds[k] to bounds[k + 1], and a row is drawn if a point u, u + 1, ... lies in its.
-    start = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64).item()
-    points = (expected.cumsum(0) + start).floor()
-    index = (points.diff(prepend=points.new_zeros(1)) > 0).nonzero()[:, 0] if rows < n else torch.arange(n)
-    index = index.to(squares.device)
-    return _Sample(index, expected[index].clamp(max=1))
+    sizes = (squares / total if 0 < total < math.inf else torch.zeros_like(squares)) + 1 / n
+    probability = rows * sizes / sizes.sum()
+    while (probability > 1).any():
+        certain = probability >= 1
+        others = (rows - certain.sum()) * sizes / sizes[~certain].sum()
+        probability = torch.where(certain, 1, others)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(n, generator=generator).to(squares.device)
+    start = torch.rand((), generator=generator, dtype=torch.float64).item()
+    # Laid end to end, the probabilities of the rows reach past each point start, start + 1, ... once.
+    passed = (probability[order].cumsum(0) + 1 - start).floor()
+    index = order[passed.diff(prepend=passed.new_zeros(1)) > 0].sort().values
+    return _Sample(index, probability[index])
 
 
 class _Rows(NamedTuple):
@@ -253,16 +287,30 @@ class _Exact:
 
     def gradients(self, weights: Tensor, column_weights: Tensor) -> Tensor:
         """dL/dq, (r, D) float64, given alpha and beta of the rows, (2, r), and of the columns, (2, N)."""
+        blocks = self._columns()
+        return sum(self._part(weights, columns, masks, column_weights[:, columns.place]) for columns, masks in blocks)
+
+    def influence(self, weights: Tensor) -> Tensor:
+        """sum_k weights_k . d(dL/dq_k) / dbeta_j, (r,), for weights (r, D) and the betas of the sampled columns j."""
+        found = []
+        for some in zip(*(values.split(self._block) for values in self._rows), strict=True):
+            columns = _Rows(*some)
+            with torch.enable_grad():
+                theirs = columns.z.new_zeros(2, len(columns.z), requires_grad=True)
+                part = self._part(weights.new_zeros(2, len(weights)), columns, self._masks(columns), theirs)
+            found.append(torch.autograd.grad(part, theirs, weights)[0][1])
+        return torch.cat(found)
+
+    def _part(self, weights: Tensor, columns: _Rows, masks: tuple[Tensor, Tensor], theirs: Tensor) -> Tensor:
+        """What some columns contribute to `gradients`, given alpha and beta of the rows and of these columns."""
         rows = self._rows
         dz = torch.zeros_like(rows.z)
-        for columns, masks in self._columns():
-            theirs = column_weights[:, columns.place]
-            # Row k has S_kj in its own sums and in those of row j, A_jk in those of row j alone.
-            for of, factor, ours in ((columns.z, 1, weights), (columns.h, 2, torch.zeros_like(weights))):
-                similarity = rows.z @ of.T
-                for mask, t, mine, their in zip(masks, self._temperatures, ours, theirs, strict=True):
-                    slope = factor * self._kernel(similarity, t) / t
-                    dz += torch.where(mask, (mine[:, None] + their) * slope, 0) @ of
+        # Row k has S_kj in its own sums and in those of row j, A_jk in those of row j alone.
+        for of, factor, ours in ((columns.z, 1, weights), (columns.h, 2, torch.zeros_like(weights))):
+            similarity = rows.z @ of.T
+            for mask, t, mine, their in zip(masks, self._temperatures, ours, theirs, strict=True):
+                slope = factor * self._kernel(similarity, t) / t
+                dz = dz + torch.where(mask, (mine[:, None] + their) * slope, 0) @ of
         along = (dz * rows.z).sum(1, keepdim=True)
         return torch.where(rows.q_norm == 0, 0, 1 / rows.q_norm)[:, None] * (dz - along * rows.z)
 
@@ -273,9 +321,12 @@ class _Exact:
         """Blocks of columns, and which of them are positives and which negatives of the rows, (r, b) bool each."""
         for block in self._blocks():
             columns = _Rows.of(*block)
-            compared = self._rows.place[:, None] // self.compared == columns.place // self.compared
-            positive = _positives(self._rows, columns, self._constants.radius)
-            yield columns, (compared & positive, compared & ~positive)
+            yield columns, self._masks(columns)
+
+    def _masks(self, columns: _Rows) -> tuple[Tensor, Tensor]:
+        compared = self._rows.place[:, None] // self.compared == columns.place // self.compared
+        positive = _positives(self._rows, columns, self._constants.radius)
+        return compared & positive, compared & ~positive
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """All columns in blocks: which they are, and SR and HR patches, (b, D) each, in the images' dtype."""
@@ -301,7 +352,7 @@ def _positives(rows: _Rows, columns: _Rows, radius: float) -> Tensor:
     return positive | (rows.place[:, None] == columns.place)
 
 
-def _terms(sums: Tensor) -> Tensor:
+def _losses(sums: Tensor) -> Tensor:
     """-log(Qpos / Qneg) of each row; 0 without positives or without negatives."""
     qpos, qneg = sums
     return torch.where((qpos != 0) & (qneg != 0), qneg.log() - qpos.log(), 0)
@@ -311,29 +362,6 @@ def _weights(sums: Tensor) -> Tensor:
     """alpha = dL/dQpos and beta = dL/dQneg of each row, (2, r), L being the sum of the terms."""
     qpos, qneg = sums
     return torch.where((qpos != 0) & (qneg != 0), torch.stack([-1 / qpos, 1 / qneg]), 0)
-
-
-def _spread(ratios: Tensor, sample: _Sample) -> Spread:
-    weights = 1 / sample.probability
-    return Spread(((weights * ratios.square()).sum() / weights.sum()).sqrt().item(), ratios.abs().max().item())
-
-
-def _ratio(above: Tensor, below: Tensor, sample: _Sample) -> Estimate:
-    """sum(above) / sum(below) over all rows, from those of the sampled rows, (r,) each.
-
-    The interval is normal, with the variance that Deville (1999) gives for samples of unequal probabilities.
-    """
-    total = (below / sample.probability).sum()
-    value = (above / sample.probability).sum() / total if total else total
-    if not total:  # as a gradient of nothing but zeros
-        total = total + 1
-    deviations = (above - value * below) / total / sample.probability
-    unsure = 1 - sample.probability
-    mean = (unsure * deviations).sum() / unsure.sum().clamp(min=1e-300)
-    r = len(deviations)
-    variance = r / max(1, r - 1) * (unsure * (deviations - mean).square()).sum()
-    half = NORMAL * variance.sqrt()
-    return Estimate(value.item(), (value - half).item(), (value + half).item())
 
 
 def _root(estimate: Estimate) -> Estimate:
