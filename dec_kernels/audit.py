@@ -110,7 +110,9 @@ class Audit:
         return "\n".join(lines)
 
 
-def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str = distributed.ALONE, rows: int = 256, seed: int = 0) -> Audit:
+@torch.inference_mode(False)
+@torch.no_grad()
+def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str, rows: int = 256, seed: int = 0) -> Audit:
     """Audits the loss that `spec` describes; documented at `dec_kernels.DECLoss.audit`.
 
     Args:
@@ -119,69 +121,68 @@ def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str = distributed.ALONE, ro
         group: the name of the process group; `distributed.ALONE` for a process by itself.
     """
     with distributed.announcing(group):
-        rows = _number_of_rows(rows)
+        rows, seed = _integer("rows", rows), _integer("seed", seed)
+        if rows < 2:
+            raise ValueError(f"rows must be at least 2, got {rows}")
         checked(sr, hr, spec)
     # A row's own term, and not a share of the mean: float16 has room for its gradient.
     spec = replace(spec, reduction="none", loss_weight=1.0)
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         leaf = sr.detach().clone().requires_grad_()
         call = evaluate(leaf, hr, spec, group)
         gradient = torch.autograd.grad(call.losses.sum(), leaf)[0]
-    with torch.no_grad():
-        losses, sums = call.losses.double(), call.sums.double()
-        gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
-        sample = _drawn(gradients.double().square().sum(1), rows, seed)
-        places = distributed.rank_in(group) * len(losses) + sample.index
-        exact = _Exact(call.sr, call.hr, spec, call.constants, places)
+    losses, sums = call.losses.double(), call.sums.double()
+    gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
+    sample = _drawn(gradients.double().square().sum(1), rows, seed)
+    places = distributed.rank_in(group) * len(losses) + sample.drawn
+    exact = _Exact(call.sr, call.hr, spec, call.constants, places)
 
-        true_sums = exact.sums()
-        weights, true_weights = _weights(sums), _weights(true_sums)
-        missing = true_weights - weights[:, sample.index]
-        weights[0, sample.index] += missing[0]
-        weights[1, sample.index] += missing[1] / sample.probability
-        true_gradients = exact.gradients(true_weights, gather_weights(weights, group) if group else weights)
+    true_sums = exact.sums()
+    weights, true_weights = _weights(sums), _weights(true_sums)
+    missing = true_weights - weights[:, sample.drawn]
+    weights[0, sample.drawn] += missing[0]
+    weights[1, sample.drawn] += missing[1] / sample.probability
+    true_gradients = exact.gradients(true_weights, gather_weights(weights, group) if group else weights)
 
-        qpos, qneg = torch.where(sums[:, sample.index] == true_sums, 0, sums[:, sample.index] / true_sums - 1)
-        loss_errors = losses[sample.index] - _losses(true_sums)
-        errors = gradients[sample.index].double() - true_gradients
-        squares, true_squares = errors.square().sum(1), true_gradients.square().sum(1)
-        total = sample.sum(true_squares)
-        square = sample.sum(squares) / total if total else total
-        # How much the estimate depends on which rows are sampled: by their own errors, and by their betas in all rows.
-        through_beta = exact.influence(-2 * (errors + square * true_gradients) / sample.probability[:, None])
-        deviations = squares - square * true_squares + missing[1] * through_beta
-        return Audit(
-            backend=call.run.backend,
-            precision=call.run.precision,
-            landmarks=call.constants.landmarks,
-            rows=len(sample.index),
-            patches=len(losses),
-            columns=exact.compared,
-            qpos=sample.spread(qpos),
-            qneg=sample.spread(qneg),
-            loss=losses.mean().item(),
-            loss_error=sample.estimate(sample.mean(loss_errors), (loss_errors - sample.mean(loss_errors)) / len(losses)),
-            gradient_error=_root(sample.estimate(square, deviations / (total or 1))),
-        )
+    qpos, qneg = torch.where(sums[:, sample.drawn] == true_sums, 0, sums[:, sample.drawn] / true_sums - 1)
+    loss_errors = losses[sample.drawn] - _losses(true_sums)
+    errors = gradients[sample.drawn].double() - true_gradients
+    squares, true_squares = errors.square().sum(1), true_gradients.square().sum(1)
+    total = sample.sum(true_squares)
+    square = sample.sum(squares) / total if total else total
+    # How much the estimate depends on which rows are sampled: by their own errors, and by their betas in all rows.
+    through_beta = exact.influence(-2 * (errors + square * true_gradients) / sample.probability[:, None])
+    deviations = squares - square * true_squares + missing[1] * through_beta
+    return Audit(
+        backend=call.run.backend,
+        precision=call.run.precision,
+        landmarks=call.constants.landmarks,
+        rows=len(sample.drawn),
+        patches=len(losses),
+        columns=exact.compared,
+        qpos=sample.spread(qpos),
+        qneg=sample.spread(qneg),
+        loss=losses.mean().item(),
+        loss_error=sample.estimate(sample.mean(loss_errors), (loss_errors - sample.mean(loss_errors)) / len(losses)),
+        gradient_error=_root(sample.estimate(square, deviations / (total or 1))),
+    )
 
 
-def _number_of_rows(rows: int) -> int:
-    if isinstance(rows, bool) or not isinstance(rows, numbers.Integral):
-        raise TypeError(f"rows must be an int, got {rows!r}")
-    if rows < 2:
-        raise ValueError(f"rows must be at least 2, got {rows}")
-    return int(rows)
+def _integer(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    return int(value)
 
 
 class _Sample(NamedTuple):
     """Which rows were drawn.
 
     Attributes:
-        index: (r,) int64, ascending, in image order.
+        drawn: (r,) int64, ascending, in image order.
         probability: of each to be drawn, (r,) float64.
     """
 
-    index: Tensor
+    drawn: Tensor
     probability: Tensor
 
     def sum(self, values: Tensor) -> Tensor:
@@ -228,7 +229,7 @@ def _drawn(squares: Tensor, rows: int, seed: int) -> _Sample:
     return _Sample(index, probability[index])
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Patches of images, r of them, in float64.
 
     Attributes:
@@ -245,7 +246,7 @@ class _Rows(NamedTuple):
     q_norm: Tensor
 
     @classmethod
-    def of(cls, place: Tensor, q: Tensor, p: Tensor) -> _Rows:
+    def of(cls, place: Tensor, q: Tensor, p: Tensor) -> Rows:
         """SR rows q and HR rows p, (r, D) each, of any float dtype."""
         q, p = q.double(), p.double()
         q_norm = torch.linalg.vector_norm(q, dim=1)
@@ -271,8 +272,10 @@ class _Exact:
         self._per_image = (sr.shape[2] // spec.patch_size) * (sr.shape[3] // spec.patch_size)
         self.compared = self._per_image * (1 if spec.scope == "image" else len(sr))
         self._block = max(1, _BLOCK // max(len(places), sr.shape[1] * spec.patch_size**2))
-        picked = [(q[inside], p[inside]) for place, q, p in self._blocks() if (inside := torch.isin(place, places)).any()]
-        self._rows = _Rows.of(places, *(torch.cat(side) for side in zip(*picked, strict=True)))
+        picked = [
+            (q[inside], p[inside]) for place, q, p in self._blocks() if (inside := torch.isin(place, places)).any()
+        ]
+        self._rows = Rows.of(places, *(torch.cat(side) for side in zip(*picked, strict=True)))
 
     def sums(self) -> Tensor:
         """Qpos and Qneg, (2, r) float64."""
@@ -287,21 +290,23 @@ class _Exact:
 
     def gradients(self, weights: Tensor, column_weights: Tensor) -> Tensor:
         """dL/dq, (r, D) float64, given alpha and beta of the rows, (2, r), and of the columns, (2, N)."""
-        blocks = self._columns()
-        return sum(self._part(weights, columns, masks, column_weights[:, columns.place]) for columns, masks in blocks)
+        gradients = torch.zeros_like(self._rows.z)
+        for columns, masks in self._columns():
+            gradients += self._part(weights, columns, masks, column_weights[:, columns.place])
+        return gradients
 
     def influence(self, weights: Tensor) -> Tensor:
         """sum_k weights_k . d(dL/dq_k) / dbeta_j, (r,), for weights (r, D) and the betas of the sampled columns j."""
         found = []
         for some in zip(*(values.split(self._block) for values in self._rows), strict=True):
-            columns = _Rows(*some)
+            columns = Rows(*some)
             with torch.enable_grad():
                 theirs = columns.z.new_zeros(2, len(columns.z), requires_grad=True)
                 part = self._part(weights.new_zeros(2, len(weights)), columns, self._masks(columns), theirs)
             found.append(torch.autograd.grad(part, theirs, weights)[0][1])
         return torch.cat(found)
 
-    def _part(self, weights: Tensor, columns: _Rows, masks: tuple[Tensor, Tensor], theirs: Tensor) -> Tensor:
+    def _part(self, weights: Tensor, columns: Rows, masks: tuple[Tensor, Tensor], theirs: Tensor) -> Tensor:
         """What some columns contribute to `gradients`, given alpha and beta of the rows and of these columns."""
         rows = self._rows
         dz = torch.zeros_like(rows.z)
@@ -317,15 +322,15 @@ class _Exact:
     def _kernel(self, similarity: Tensor, t: float) -> Tensor:
         return (similarity / t if self._constants.inside else similarity).exp()
 
-    def _columns(self) -> Iterator[tuple[_Rows, tuple[Tensor, Tensor]]]:
+    def _columns(self) -> Iterator[tuple[Rows, tuple[Tensor, Tensor]]]:
         """Blocks of columns, and which of them are positives and which negatives of the rows, (r, b) bool each."""
         for block in self._blocks():
-            columns = _Rows.of(*block)
+            columns = Rows.of(*block)
             yield columns, self._masks(columns)
 
-    def _masks(self, columns: _Rows) -> tuple[Tensor, Tensor]:
+    def _masks(self, columns: Rows) -> tuple[Tensor, Tensor]:
         compared = self._rows.place[:, None] // self.compared == columns.place // self.compared
-        positive = _positives(self._rows, columns, self._constants.radius)
+        positive = positives(self._rows, columns, self._constants.radius)
         return compared & positive, compared & ~positive
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -339,7 +344,7 @@ class _Exact:
             yield from zip(*(values.split(self._block) for values in (some, *rows)), strict=True)
 
 
-def _positives(rows: _Rows, columns: _Rows, radius: float) -> Tensor:
+def positives(rows: Rows, columns: Rows, radius: float) -> Tensor:
     """Eq. 37, (r, b) bool: the mask of the differences of the pixels, in less time."""
     squares = rows.p.square().sum(1)[:, None] + columns.p.square().sum(1)
     beyond = squares - 2 * rows.p @ columns.p.T - radius * radius
