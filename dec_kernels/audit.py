@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from dec_kernels import distributed
+from dec_kernels.backends import Resolved
 from dec_kernels.loss import checked, evaluate
 from dec_kernels.op import gather_weights
 from dec_kernels.reference import patch_rows
@@ -118,8 +119,69 @@ def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str, rows: int = 256, seed:
     Args:
         sr, hr, rows, seed: as there.
         spec: the arguments of the loss. Its `reduction` and `loss_weight` make no difference.
-        group: the name of the process group; `distributed.ALONE` for a process by itself.
+        group: the name of the process group; `dec_kernels.distributed.ALONE` for a process by itself.
     """
+    call = _called(sr, hr, spec, group, rows, seed)
+    sample = call.sample
+    true = _exact(call)
+    sums, losses = call.sums[:, sample.drawn], call.losses[sample.drawn]
+    qpos, qneg = torch.where(sums == true.sums, 0, sums / true.sums - 1)
+    loss_errors = losses - _losses(true.sums)
+    return Audit(
+        backend=call.run.backend,
+        precision=call.run.precision,
+        landmarks=call.constants.landmarks,
+        rows=len(sample.drawn),
+        patches=len(call.losses),
+        columns=true.pairs.compared,
+        qpos=sample.spread(qpos),
+        qneg=sample.spread(qneg),
+        loss=call.losses.mean().item(),
+        loss_error=sample.estimate(
+            sample.mean(loss_errors), (loss_errors - sample.mean(loss_errors)) / len(call.losses)
+        ),
+        gradient_error=_gradient_error(call.gradients - true.gradients, true, true.missing, sample),
+    )
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def bf16_error(sr: Tensor, hr: Tensor, spec: Spec, rows: int = 256, seed: int = 0) -> Estimate:
+    """`Audit.gradient_error` of a loss that rounds z and h to bfloat16 and computes everything else in float64.
+
+    These are the operands that the preset "bf16" may round. What else a device rounds with it, or whether it rounds at
+    all where that saves no time, is its own affair. Arguments as for `audit`.
+    """
+    call = _called(sr, hr, spec, distributed.ALONE, rows, seed)
+    true, rounded = _exact(call), _exact(call, torch.bfloat16)
+    missing = true.missing - rounded.missing
+    return _gradient_error(rounded.gradients - true.gradients, true, missing, call.sample)
+
+
+class _Call(NamedTuple):
+    """The loss and its gradient as configured, in float64.
+
+    Attributes:
+        losses, sums: of all rows, (n,) and (2, n).
+        sample: the rows that are to be compared.
+        gradients: dL/dq of these, (r, D).
+        sr, hr, constants, run: as in `dec_kernels.loss.Evaluated`.
+        spec, group: what was called.
+    """
+
+    losses: Tensor
+    sums: Tensor
+    sample: _Sample
+    gradients: Tensor
+    sr: Tensor
+    hr: Tensor
+    constants: Constants
+    run: Resolved
+    spec: Spec
+    group: str
+
+
+def _called(sr: Tensor, hr: Tensor, spec: Spec, group: str, rows: int, seed: int) -> _Call:
     with distributed.announcing(group):
         rows, seed = _integer("rows", rows), _integer("seed", seed)
         if rows < 2:
@@ -131,41 +193,57 @@ def audit(sr: Tensor, hr: Tensor, spec: Spec, group: str, rows: int = 256, seed:
         leaf = sr.detach().clone().requires_grad_()
         call = evaluate(leaf, hr, spec, group)
         gradient = torch.autograd.grad(call.losses.sum(), leaf)[0]
-    losses, sums = call.losses.double(), call.sums.double()
     gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
     sample = _drawn(gradients.double().square().sum(1), rows, seed)
-    places = distributed.rank_in(group) * len(losses) + sample.drawn
-    exact = _Exact(call.sr, call.hr, spec, call.constants, places)
+    return _Call(
+        call.losses.double(), call.sums.double(), sample, gradients[sample.drawn].double(), call.sr, call.hr,
+        call.constants, call.run, spec, group,
+    )  # fmt: skip
 
-    true_sums = exact.sums()
-    weights, true_weights = _weights(sums), _weights(true_sums)
-    missing = true_weights - weights[:, sample.drawn]
+
+class _Exactly(NamedTuple):
+    """The sampled rows, computed in float64.
+
+    Attributes:
+        pairs: what they were computed from.
+        sums: Qpos and Qneg, (2, r).
+        gradients: dL/dq, (r, D).
+        missing: exact beta - the loss's own, (r,).
+    """
+
+    pairs: _Pairs
+    sums: Tensor
+    gradients: Tensor
+    missing: Tensor
+
+
+def _exact(call: _Call, rounded: torch.dtype = torch.float64) -> _Exactly:
+    """The sampled rows, with z and h rounded to a dtype."""
+    sample, group = call.sample, call.group
+    places = distributed.rank_in(group) * len(call.losses) + sample.drawn
+    pairs = _Pairs(call.sr, call.hr, call.spec, call.constants, places, rounded)
+    sums = pairs.sums()
+    weights, exact_weights = _weights(call.sums), _weights(sums)
+    missing = exact_weights - weights[:, sample.drawn]
     weights[0, sample.drawn] += missing[0]
     weights[1, sample.drawn] += missing[1] / sample.probability
-    true_gradients = exact.gradients(true_weights, gather_weights(weights, group) if group else weights)
+    gradients = pairs.gradients(exact_weights, gather_weights(weights, group) if group else weights)
+    return _Exactly(pairs, sums, gradients, missing[1])
 
-    qpos, qneg = torch.where(sums[:, sample.drawn] == true_sums, 0, sums[:, sample.drawn] / true_sums - 1)
-    loss_errors = losses[sample.drawn] - _losses(true_sums)
-    errors = gradients[sample.drawn].double() - true_gradients
-    squares, true_squares = errors.square().sum(1), true_gradients.square().sum(1)
+
+def _gradient_error(errors: Tensor, true: _Exactly, missing: Tensor, sample: _Sample) -> Estimate:
+    """Of gradients with these errors, (r, D), relative in the 2-norm over all rows.
+
+    `missing`, (r,), is what was extrapolated from the sampled betas, in the exact gradients less in the others.
+    """
+    squares, true_squares = errors.square().sum(1), true.gradients.square().sum(1)
     total = sample.sum(true_squares)
     square = sample.sum(squares) / total if total else total
-    # How much the estimate depends on which rows are sampled: by their own errors, and by their betas in all rows.
-    through_beta = exact.influence(-2 * (errors + square * true_gradients) / sample.probability[:, None])
-    deviations = squares - square * true_squares + missing[1] * through_beta
-    return Audit(
-        backend=call.run.backend,
-        precision=call.run.precision,
-        landmarks=call.constants.landmarks,
-        rows=len(sample.drawn),
-        patches=len(losses),
-        columns=exact.compared,
-        qpos=sample.spread(qpos),
-        qneg=sample.spread(qneg),
-        loss=losses.mean().item(),
-        loss_error=sample.estimate(sample.mean(loss_errors), (loss_errors - sample.mean(loss_errors)) / len(losses)),
-        gradient_error=_root(sample.estimate(square, deviations / (total or 1))),
-    )
+    # The estimate depends on the sampled rows by their own errors, and by their betas in the gradients of all.
+    through_beta = true.pairs.influence(-2 * (errors + square * true.gradients) / sample.probability[:, None])
+    deviations = squares - square * true_squares + missing * through_beta
+    estimate = sample.estimate(square, deviations / (total or 1))
+    return Estimate(*(value if math.isnan(value) else math.sqrt(max(0.0, value)) for value in estimate))
 
 
 def _integer(name: str, value: int) -> int:
@@ -234,40 +312,44 @@ class Rows(NamedTuple):
 
     Attributes:
         place: (r,) int64: which column each is.
-        z, h: unit SR and HR rows, (r, D); zero for a norm of zero.
-        p: HR rows, (r, D).
-        q_norm: |q|, (r,).
+        q, p: SR and HR rows, (r, D).
+        z, h: the same with norm one, or zero; rounded where that is asked for.
     """
 
     place: Tensor
+    q: Tensor
+    p: Tensor
     z: Tensor
     h: Tensor
-    p: Tensor
-    q_norm: Tensor
 
     @classmethod
-    def of(cls, place: Tensor, q: Tensor, p: Tensor) -> Rows:
-        """SR rows q and HR rows p, (r, D) each, of any float dtype."""
+    def of(cls, place: Tensor, q: Tensor, p: Tensor, rounded: torch.dtype = torch.float64) -> Rows:
+        """SR rows q and HR rows p, (r, D) each, of any float dtype; z and h are rounded to `rounded`."""
         q, p = q.double(), p.double()
-        q_norm = torch.linalg.vector_norm(q, dim=1)
-        return cls(place, _unit(q, q_norm), _unit(p, torch.linalg.vector_norm(p, dim=1)), p, q_norm)
+        return cls(place, q, p, *(_unit(x)[0].to(rounded).double() for x in (q, p)))
 
 
-def _unit(rows: Tensor, norms: Tensor) -> Tensor:
-    return rows / torch.where(norms == 0, 1, norms)[:, None]
+def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (r, D) over their norms, and 1 / the norms (r, 1); zero for a norm of zero."""
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    safe = torch.where(norms == 0, 1, norms)
+    return rows / safe, torch.where(norms == 0, 0, 1 / safe)
 
 
-class _Exact:
+class _Pairs:
     """The sampled rows, and what they sum up over all columns.
 
     Args:
         sr, hr: images of all columns, (N, C, H, W) each.
         spec, constants: of the loss.
         places: (r,) int64, ascending: which columns are sampled rows.
+        rounded: what z and h are rounded to.
     """
 
-    def __init__(self, sr: Tensor, hr: Tensor, spec: Spec, constants: Constants, places: Tensor) -> None:
-        self._images, self._patch_size = (sr, hr), spec.patch_size
+    def __init__(
+        self, sr: Tensor, hr: Tensor, spec: Spec, constants: Constants, places: Tensor, rounded: torch.dtype
+    ) -> None:
+        self._images, self._patch_size, self._rounded = (sr, hr), spec.patch_size, rounded
         self._constants, self._temperatures = constants, (constants.t_pos, constants.t_neg)
         self._per_image = (sr.shape[2] // spec.patch_size) * (sr.shape[3] // spec.patch_size)
         self.compared = self._per_image * (1 if spec.scope == "image" else len(sr))
@@ -275,7 +357,8 @@ class _Exact:
         picked = [
             (q[inside], p[inside]) for place, q, p in self._blocks() if (inside := torch.isin(place, places)).any()
         ]
-        self._rows = Rows.of(places, *(torch.cat(side) for side in zip(*picked, strict=True)))
+        q, p = (torch.cat(side) for side in zip(*picked, strict=True))
+        self._rows = Rows.of(places, q, p, rounded)
 
     def sums(self) -> Tensor:
         """Qpos and Qneg, (2, r) float64."""
@@ -316,8 +399,8 @@ class _Exact:
             for mask, t, mine, their in zip(masks, self._temperatures, ours, theirs, strict=True):
                 slope = factor * self._kernel(similarity, t) / t
                 dz = dz + torch.where(mask, (mine[:, None] + their) * slope, 0) @ of
-        along = (dz * rows.z).sum(1, keepdim=True)
-        return torch.where(rows.q_norm == 0, 0, 1 / rows.q_norm)[:, None] * (dz - along * rows.z)
+        unit, scale = _unit(rows.q)
+        return scale * (dz - (dz * unit).sum(1, keepdim=True) * unit)
 
     def _kernel(self, similarity: Tensor, t: float) -> Tensor:
         return (similarity / t if self._constants.inside else similarity).exp()
@@ -325,7 +408,7 @@ class _Exact:
     def _columns(self) -> Iterator[tuple[Rows, tuple[Tensor, Tensor]]]:
         """Blocks of columns, and which of them are positives and which negatives of the rows, (r, b) bool each."""
         for block in self._blocks():
-            columns = Rows.of(*block)
+            columns = Rows.of(*block, self._rounded)
             yield columns, self._masks(columns)
 
     def _masks(self, columns: Rows) -> tuple[Tensor, Tensor]:
@@ -367,7 +450,3 @@ def _weights(sums: Tensor) -> Tensor:
     """alpha = dL/dQpos and beta = dL/dQneg of each row, (2, r), L being the sum of the terms."""
     qpos, qneg = sums
     return torch.where((qpos != 0) & (qneg != 0), torch.stack([-1 / qpos, 1 / qneg]), 0)
-
-
-def _root(estimate: Estimate) -> Estimate:
-    return Estimate(*(math.sqrt(max(0.0, square)) if square == square else square for square in estimate))

@@ -216,3 +216,23 @@ def test_the_table_has_the_figures() -> None:
     assert "16 landmarks" in table
     for value in (found.qpos.rms, found.qneg.largest, found.loss_error.value, *found.gradient_error):
         assert f"{value:.1e}" in table
+
+
+@pytest.mark.parametrize("arguments", [{}, {"landmarks": 16}], ids=str)
+def test_the_error_of_bf16_is_that_of_rounded_operands(arguments: dict[str, Any]) -> None:
+    sr, hr = pair()
+    spec = criterion(**arguments).spec
+    q, p = (reference.patch_rows(side.double(), 4).flatten(0, 1) for side in (sr, hr))
+    true = truth(sr, hr, Spec(patch_size=4, threshold=ETA, reduction="sum")).gradient
+    mask = reference.positives(p, spec.radius(48))
+    norms = [rows.norm(dim=1, keepdim=True) for rows in (q, p)]
+    unit, h = (rows / torch.where(norm == 0, 1, norm) for rows, norm in zip((q, p), norms, strict=True))
+    z = unit.bfloat16().double().requires_grad_()
+    terms = (z @ z.T).exp() + 2 * (h.bfloat16().double() @ z.T).exp()
+    (torch.where(mask, 0, terms).sum(1).log() - torch.where(mask, terms, 0).sum(1).log()).sum().backward()
+    assert z.grad is not None
+    g = (z.grad - (z.grad * unit).sum(1, keepdim=True) * unit) / torch.where(norms[0] == 0, math.inf, norms[0])
+    off = error(g, reference.patch_rows(true, 4).flatten(0, 1))
+    assert audit.bf16_error(sr, hr, spec, rows=ALL).value == pytest.approx(off, rel=1e-6)
+    low, high = 0.7 * off, 1.4 * off
+    assert all(low < audit.bf16_error(sr, hr, spec, rows=64, seed=seed).value < high for seed in range(5))
