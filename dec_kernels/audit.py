@@ -9,8 +9,8 @@ Row k is drawn with the probability pi_k, and stands for 1 / pi_k rows in every 
 
 **The exact gradient of a row** needs alpha_j and beta_j of every row j (see `dec_kernels.op`), that is, the sums of all
 rows, and the exact ones would take O(n^2). Those of the sampled rows are exact. The others are the loss's own, and what
-is wrong with them counts by its mean: a relative error of beta_j that all rows share is as large an error of the
-gradient. The sample shows that mean, since the gradient is linear in beta:
+is wrong with them does not average out: an error of Qneg that all rows share is an error of every gradient. The sample
+shows it, since the gradient is linear in beta:
 
     sum_j beta_j x_kj  =  sum_j b_j x_kj + sum_j (beta_j - b_j) x_kj
                        ~  sum_j b_j x_kj + sum_(j sampled) (beta_j - b_j) x_kj / pi_j          b: the loss's own beta
@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -187,11 +187,10 @@ def _called(sr: Tensor, hr: Tensor, spec: Spec, group: str, rows: int, seed: int
         if rows < 2:
             raise ValueError(f"rows must be at least 2, got {rows}")
         checked(sr, hr, spec)
-    # A row's own term, and not a share of the mean: float16 has room for its gradient.
-    spec = replace(spec, reduction="none", loss_weight=1.0)
     with torch.enable_grad():
         leaf = sr.detach().clone().requires_grad_()
         call = evaluate(leaf, hr, spec, group)
+        # Of the sum, and not of the mean: float16 has room for it.
         gradient = torch.autograd.grad(call.losses.sum(), leaf)[0]
     gradients = patch_rows(gradient, spec.patch_size).flatten(0, 1)
     sample = _drawn(gradients.double().square().sum(1), rows, seed)
@@ -437,7 +436,7 @@ def positives(rows: Rows, columns: Rows, radius: float) -> Tensor:
     if len(unsure := (~(beyond.abs() > margin)).any(1).nonzero()[:, 0]):
         distance = torch.cdist(rows.p[unsure], columns.p, compute_mode="donot_use_mm_for_euclid_dist")
         positive[unsure] = distance <= radius
-    return positive | (rows.place[:, None] == columns.place)
+    return positive
 
 
 def _losses(sums: Tensor) -> Tensor:

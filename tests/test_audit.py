@@ -66,7 +66,7 @@ def test_errors_of_the_sums_are_those_against_the_reference() -> None:
         ratios = mine / theirs - 1
         assert spread.rms == pytest.approx(ratios.square().mean().sqrt().item(), rel=1e-5)
         assert spread.largest == pytest.approx(ratios.abs().max().item(), rel=1e-5)
-    assert found.qpos.largest < 1e-6 < 1e-4 < found.qneg.rms
+    assert found.qpos.largest < 1e-6 < 1e-5 < found.qneg.rms
 
 
 @pytest.mark.parametrize("rows", [64, ALL])
@@ -94,10 +94,16 @@ def test_a_wrong_sum_is_off_by_its_factor_and_reaches_every_gradient(
     assert whole > 1e-4
 
 
-@pytest.mark.parametrize("arguments", [{"landmarks": 12}, {"precision": "bf16"}], ids=str)
-def test_intervals_hold_the_errors_of_all_rows(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("kind", ["landmarks", "bf16", "one row"])
+def test_intervals_hold_the_errors_of_all_rows(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sr, hr = images(8, 3, 32, 32, 4, torch.float32)
-    loss = criterion(**arguments)
+    loss = criterion(landmarks=12) if kind == "landmarks" else criterion(precision="bf16")
+    if kind == "one row":  # has most of the gradient, and is in every sample: what varies is its sum over other betas
+        sr[2, :, 8:12, 8:12] = 1e-4 * hr[2, :, 8:12, 8:12].flip(-1)
+        right = torch_backend.BACKEND.forward
+        noise = torch.randn(512, generator=torch.Generator().manual_seed(0))
+        factors = torch.stack([torch.ones(512), 1 + 0.1 * noise])
+        monkeypatch.setattr(torch_backend.BACKEND, "forward", lambda *inputs: factors * right(*inputs))
     whole = loss.audit(sr, hr, rows=ALL)
     samples = [loss.audit(sr, hr, rows=96, seed=seed) for seed in range(20)]
     assert len({sample.gradient_error for sample in samples}) == 20
