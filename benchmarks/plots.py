@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.results import DIM, FIT_FROM, FLOOR, MIB, OURS, Results, curve, slope
 
-# Okabe and Ito's palette, which colour-blind people can tell apart. This package's lines are blue and green.
+# Okabe and Ito's palette, which colour-blind people can tell apart, and Tol's wine for what it has no colour left for.
 COLOURS = {
     "triton": "#56B4E9",
     "cpp": "#0072B2",
     "cpp_bf16": "#56B4E9",
+    "cpp_landmarks": "#882255",
     "torch": "#009E73",
     "eager": "#D55E00",
     "compile": "#CC79A7",
