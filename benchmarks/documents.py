@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.competitors import LANDMARKS
 from benchmarks.results import FLOOR, MIB, OURS, SMALL_DIM, curve, three_digits
 
 ROOT = Path(__file__).parents[1]
@@ -218,15 +219,17 @@ def scaling_predicted() -> str:
                 r["configuration"].replace("precision ", "`") + "`",
                 scientific(r["pairs"]),
                 _between(r["walk_seconds"]),
+                _between(r["with_landmarks"]["seconds"]),
                 two_digits(1e3 * r["preparation_seconds"]),
                 two_digits(r["received_bytes"] / 1e9),
                 _between(r["communication_seconds"]),
                 two_digits(r["memory_bytes"]["total"] / 1e9),
+                two_digits(r["with_landmarks"]["memory_bytes"] / 1e9),
             )
         )
     headings = (
-        "GPUs", "images and precision", "pairs of each", "pairs, ms", "preparing columns, ms", "received, GB",
-        "communication, ms", "memory, GB",
+        "GPUs", "images and precision", "pairs of each", "pairs, ms", f"{LANDMARKS} landmarks, ms",
+        "preparing columns, ms", "received, GB", "communication, ms", "memory, GB", "with landmarks, GB",
     )  # fmt: skip
     return f"{results['what']}.\n\n" + _table(headings, rows)
 

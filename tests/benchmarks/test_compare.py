@@ -11,7 +11,6 @@ from benchmarks import compare
 from benchmarks.competitors import COMPETITORS, eager
 from benchmarks.results import print_tables
 
-
 SIZES = (64, 128, 256)
 
 
