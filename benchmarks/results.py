@@ -104,7 +104,7 @@ def print_tables(results: Results, console: Console) -> None:
 def _detail(results: Results, n: int) -> Table:
     table = Table(title=f"Forward and backward, n = {n}, D = {DIM}, float32 images", box=box.SIMPLE_HEAD)
     for heading in (
-        "", "median, s", "quartiles, s", "first call, s", "x six products", "extra memory, MiB", "loss",
+        "", "median, s", "quartiles, s", "first call, s", "x six products", "extra MiB", "loss",
         "gradient error",
     ):  # fmt: skip
         table.add_column(heading, justify="right" if heading else "left")
