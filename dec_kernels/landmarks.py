@@ -106,7 +106,7 @@ def features(rows: Patches, constants: Constants) -> Features:
     chosen = choose(rows.z, rows.p, rows.p_scale, constants.landmarks)
     precision = _precision(constants)
     if precision == "tf32" and rows.z.is_cuda:
-        chosen = _round_to_tf32(chosen)  # as the products would, so that C and K are values of one kernel
+        chosen = round_to_tf32(chosen)  # as the products would, so that C and K are values of one kernel
     w, rank = whitening(chosen, tau)
     kept = rows.z.new_empty(kept_bytes(groups, columns, constants.landmarks, rows.z.dtype), dtype=torch.uint8)
     # Elsewhere than on the CPU, reading the rank would make the host wait: there columns of zeros go along.
@@ -131,10 +131,8 @@ def features(rows: Patches, constants: Constants) -> Features:
 def restore(kept: Tensor, groups: int, columns: int, landmarks: int, dtype: torch.dtype) -> Features:
     """The features that lie in `Features.kept`."""
     number = int(kept[:_HEADER].view(torch.int64)[0]) if kept.device.type == "cpu" else landmarks
-    size = groups * columns * number * dtype.itemsize
-    z, h = (
-        kept[_HEADER + k * size : _HEADER + (k + 1) * size].view(dtype).view(groups, columns, number) for k in (0, 1)
-    )
+    end = _HEADER + 2 * groups * columns * number * dtype.itemsize
+    z, h = kept[_HEADER:end].view(dtype).view(2, groups, columns, number)
     return Features(z, h, kept)
 
 
@@ -183,7 +181,7 @@ def _precision(constants: Constants) -> str:
     return "tf32" if constants.precision in ("tf32", "bf16") else "ieee"
 
 
-def _round_to_tf32(x: Tensor) -> Tensor:
+def round_to_tf32(x: Tensor) -> Tensor:
     bits = x.view(torch.int32)
     return torch.where(x.isfinite(), ((bits + 0x1000) & ~0x1FFF).view(torch.float32), x)
 

@@ -169,11 +169,21 @@ def test_equals_one_process_with_the_whole_batch(pool: Pool, size: int, float64_
         {"temperature": "inside"},
         {"loss_weight": 1e-2, "max_val": 2.0},
         {"patch_size": 5},
+        {"landmarks": 20},
+        {"landmarks": 9, "temperature": "inside", "backend": "torch"},
     ],
     ids=lambda arguments: next(iter(arguments)),
 )
 def test_equals_one_process_with_other_arguments(pool: Pool, arguments: dict[str, Any]) -> None:
     assert_equal_to_one_process(pool.run(with_ddp, arguments, size=3), alone(3, **arguments))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_landmarks_are_those_of_one_process_with_the_whole_batch(pool: Pool, size: int, float64_backend: str) -> None:
+    arguments = {"backend": float64_backend, "landmarks": 20}
+    steps, whole = pool.run(with_ddp, arguments, size=size), alone(size, **arguments)
+    assert_equal_to_one_process(steps, whole)
+    assert error(whole.loss, alone(size).loss) > 1e-9  # it is not the exact loss
 
 
 def gathered_terms(group: dist.ProcessGroup, reduction: str) -> tuple[Tensor, Tensor]:
@@ -332,7 +342,7 @@ def test_every_dtype_layout_and_backend_and_the_same_bits_again(pool: Pool, dtyp
 # What crosses
 
 
-def collectives(group: dist.ProcessGroup) -> list[list[tuple[str, int]]]:
+def collectives(group: dist.ProcessGroup, landmarks: int | None = None) -> list[list[tuple[str, int]]]:
     """The name and bytes of this rank's contribution of everything sent in the forward and in the backward."""
     sr, hr = own(group, *batch(group.size()))
     sr.requires_grad_()
@@ -353,7 +363,7 @@ def collectives(group: dist.ProcessGroup) -> list[list[tuple[str, int]]]:
         setattr(dist.ProcessGroup, name, recorded(name))
     try:
         phase = 0
-        loss = dec_loss(sr, hr, **ARGUMENTS, process_group=group)
+        loss = dec_loss(sr, hr, **ARGUMENTS, landmarks=landmarks, process_group=group)
         phase = 1
         loss.backward()
     finally:
@@ -365,12 +375,13 @@ def collectives(group: dist.ProcessGroup) -> list[list[tuple[str, int]]]:
 COLLECTIVES = ("gather", "reduce", "broadcast", "scatter", "alltoall", "all_to_all", "send", "recv", "barrier")
 
 
+@pytest.mark.parametrize("landmarks", [None, 20])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_bytes_that_cross(pool: Pool, size: int) -> None:
-    """Forward: a header and both images. Backward: alpha and beta, and no gradient."""
+def test_the_bytes_that_cross(pool: Pool, size: int, landmarks: int | None) -> None:
+    """Forward: a header and both images. Backward: alpha and beta, and no gradient. Landmarks add nothing."""
     image_bytes = PER_RANK * 3 * 12 * 16 * 8
     n = PER_RANK * 3 * 4
-    for forward, backward in pool.run(collectives, size=size):
+    for forward, backward in pool.run(collectives, landmarks, size=size):
         assert [count for _, count in forward] == [1024, image_bytes, image_bytes]
         assert [count for _, count in backward] == [2 * n * 8]
         assert all("gather" in name for name, _ in forward + backward)
@@ -416,6 +427,10 @@ def bad_argument(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dic
     return sr, hr, {"t_pos": -1.0} if rank == 1 else {}
 
 
+def other_landmarks(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    return sr, hr, {"landmarks": None if rank == 1 else 20}
+
+
 def no_gradient(rank: int, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor, dict[str, Any]]:
     return (sr.detach() if rank == 1 else sr), hr, {}
 
@@ -437,6 +452,7 @@ def test_numbers_are_compared_by_value(pool: Pool) -> None:
     [
         (fewer_images, "shape is (2, 3, 12, 16) on ranks 0, 3 and (1, 3, 12, 16) on rank 2"),
         (other_dtype, "dtype is torch.float64 on ranks 0, 3 and torch.float32 on rank 2"),
+        (other_landmarks, "landmarks is 20 on ranks 0, 3 and None on rank 2"),
         (other_threshold, "threshold is 30 on ranks 0, 3 and 31 on rank 2"),
         (no_gradient, "gradient is True on ranks 0, 3 and False on rank 2"),
         (no_backend, "DEC_KERNELS_BACKEND"),
@@ -579,8 +595,9 @@ def sums_and_gradient(backend: str, part: Batch, patch_size: int) -> tuple[Tenso
     weights = torch.randn(2, 3 * 35, generator=torch.Generator().manual_seed(0)).to(part.sr.device, dtype)
     rows = module.prepare(part, patch_size, False, constants, dtype)
     qpos, qneg = module.forward(rows, constants)
-    if rows.kept.nbytes:  # the backward has them from there
-        rows = module.restore(rows.kept, part.own, 3 * 35, patch_size, False, constants)
+    rows = module.restore(
+        rows.kept, None if module.keeps_rows else part, part.own, 3 * 35, patch_size, False, constants, dtype
+    )  # fmt: skip
     return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, patch_size)
 
 

@@ -109,9 +109,7 @@ def _padded(dim: int) -> int:
 def _ready(name: str, device: Device, dtype: Dtype, dim: int, landmarks: int) -> tuple[str, ...]:
     """The backends that can run, the fastest first; `name` alone where one is asked for."""
     candidates = _FASTEST_FIRST.get(device.type, _FASTEST_FIRST_ELSEWHERE) if name == "auto" else (name,)
-    return tuple(
-        candidate for candidate in candidates if not BACKENDS[candidate].reasons(device, dtype, dim, landmarks)
-    )
+    return tuple(each for each in candidates if not BACKENDS[each].reasons(device, dtype, dim, landmarks))
 
 
 _crossover = constant_in_graphs(triton.crossover)

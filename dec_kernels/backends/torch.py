@@ -37,17 +37,15 @@ class TorchCalls(OnPatches):
         products = _Products(rows, constants)
         with matmul_precision(constants.precision, rows.z):
             for tile in _walk(rows, constants.radius):
-                for factor, x in (
-                    (1, products.zz(tile.groups, tile.rows, tile.columns)),
-                    (2, products.pz(tile.groups, tile.rows, tile.columns)),
-                ):
+                g, i, j = tile.groups, tile.rows, tile.columns
+                for factor, x in ((1, products.zz(g, i, j)), (2, products.pz(g, i, j))):
                     for q, t, outside in ((qpos, constants.t_pos, False), (qneg, constants.t_neg, True)):
                         if tile.mask is None and not outside:
                             continue
                         e = (x / t).exp_() if constants.inside else x.exp().div_(t)
                         if tile.mask is not None:
                             e.masked_fill_(tile.mask == outside, 0)
-                        q[tile.groups, tile.rows] += factor * e.sum(-1)
+                        q[g, i] += factor * e.sum(-1)
         return qpos, qneg
 
     def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ traiNNer-redux imports only the losses in its own folder. `dec-kernels install-s
 there that imports this module.
 """
 
-from typing import Literal
+from typing import Literal, Optional
 
 import torch
 from torch import Tensor
@@ -51,6 +51,7 @@ class DECLoss(dec_kernels.DECLoss):
         reduction: Reduction = "mean",
         precision: Precision = "auto",
         backend: BackendName = "auto",
+        landmarks: Optional[int] = None,  # noqa: UP045  the generator of the schema does not know int | None
         process_group: Literal["world"] | None = None,
     ) -> None:
         super().__init__(
@@ -66,6 +67,7 @@ class DECLoss(dec_kernels.DECLoss):
             reduction=reduction,
             precision=precision,
             backend=backend,
+            landmarks=landmarks,
             process_group=process_group,
         )
         self.loss_weight = loss_weight

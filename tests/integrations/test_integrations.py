@@ -50,6 +50,7 @@ def test_every_argument_comes_from_the_config(
         "remainder": "error",
         "reduction": "sum",
         "precision": "ieee",
+        "landmarks": 64,
         "backend": "torch",
         "process_group": None,
     }
