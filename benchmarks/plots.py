@@ -63,7 +63,7 @@ def note(results: Results) -> str:
 def draw(measure: str, lines: Sequence[Line], note: str, path: Path) -> None:
     """Writes the plot of `measure`, "time" or "memory", as PNG."""
     title, unit, scale = AXES[measure]
-    figure = Figure(figsize=(8.4, 5.0), dpi=200, layout="constrained")
+    figure = Figure(figsize=(9.6, 5.0), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     sizes = sorted({n for line in lines for n in line.points})
     drawn = []
@@ -97,6 +97,7 @@ def draw(measure: str, lines: Sequence[Line], note: str, path: Path) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
+    axes.tick_params(axis="x", labelsize=9)
 
     note += f" Exponents are fitted from n = {FIT_FROM:,} on. A line ends where a call would take too long or too much."
     figure.supxlabel(note, fontsize=8, color="#666666", x=0.01, ha="left")
