@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from benchmarks import compare
+from benchmarks import compare, documents
 from benchmarks.competitors import COMPETITORS, eager
 from benchmarks.results import print_tables
 
@@ -75,6 +75,15 @@ def test_tables_can_be_made_from_the_file(results):
     print_tables(results, Console(file=out, width=140))
     assert all(label in out.getvalue() for label in results["labels"].values())
     assert all(claim["claim"] in out.getvalue() for claim in results["claims"])
+
+
+def test_documents_can_be_made_from_the_file(written, monkeypatch):
+    monkeypatch.setattr(documents, "RESULTS", written)
+    assert "| **dec_kernels, `cpp`, `landmarks=128`** |" in documents.cpu()
+    assert "at n = 256." in documents.cpu_sizes()
+    assert [line.split(" |")[0] for line in documents.landmarks_cost().splitlines() if line.startswith("| ")] == [
+        "| n", "| ---", "| 128", "| 256",
+    ]  # fmt: skip
 
 
 def test_what_would_be_too_much_is_left_out():
