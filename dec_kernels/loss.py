@@ -79,9 +79,9 @@ class DECLoss(nn.Module):
         backend: "reference", "torch", "cpp" or "triton" runs or raises. "auto" takes the backend that the environment
             variable `DEC_KERNELS_BACKEND` names, or else the fastest that can run.
         landmarks: None computes every pair. An integer m from 1 to 2**16 takes the sums over negatives from features
-            of m rows, the landmarks, in time O(n m D). Positives, the mask and Qpos stay exact. On photographs with
-            m = 128, the error of the gradient is 1e-4 to 5e-4 in the 2-norm, and that of the loss 1e-5 or less. An m
-            of 2 n or more is exact. Small `t_neg` with temperature="inside" needs more landmarks. `audit` measures
+            for m landmarks, in time O(n m D). Positives, the mask and Qpos stay exact. On photographs with m = 128,
+            the error of the gradient is 1e-4 to 5e-4 in the 2-norm, and that of the loss 1e-5. An m of 2 n or more is
+            exact. Small `t_neg` with temperature="inside" needs more landmarks. `audit` measures
             the errors on images of yours.
         process_group: None compares patches of this process alone. A `torch.distributed` group adds the columns of
             every rank in it (see below). "world" means all processes, looked up at each call; it means this process
@@ -101,7 +101,7 @@ class DECLoss(nn.Module):
         `torch.compile(fullgraph=True)` compiles its call.
 
     Landmarks:
-        The landmarks are rows of SR and HR, evenly among the patches sorted by mean, and a row of zeros: the same in
+        The landmarks are the centres of clusters of z and h, and a row of zeros: without randomness, so the same in
         each call with the same images, and on every rank. Their matrix is computed in float64, and what is left of the
         products is rounded as `precision` allows, or less. The gradient approximates that of the exact loss by the
         same features. With NaN or infinity in the images, every row may be NaN. On the CPU, and with the backend
