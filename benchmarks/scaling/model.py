@@ -14,6 +14,7 @@ features of the N n columns, which it computes from the images that the bands ne
 
     features    N n, at 2 m (D + m) multiply-adds forward and 3 m D backward
     rows        n, at 2 m D multiply-adds backward
+    landmarks   left out: their choice does not grow with N n
     memory      2 m numbers a column
 """
 
