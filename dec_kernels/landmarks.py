@@ -28,7 +28,6 @@ the sums of the other directions round away, and with rows that repeat it would 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -74,11 +73,12 @@ def choose(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
     """
     centers = _evenly(z, p, p_scale, count - 1)
     rows = _evenly(z, p, p_scale, min(SAMPLES * (count - 1), 2 * z.shape[1]))
+    nonzero = (rows != 0).any(-1, keepdim=True).to(z.dtype)  # a row of zeros is as far from one centre as from another
     with matmul_precision("ieee", z):
         for _ in range(ROUNDS if count > 1 else 0):
             # The nearest centre c of a row x has the largest x . c - |c|^2 / 2.
             nearest = (rows @ centers.mT - centers.square().sum(-1)[:, None] / 2).argmax(-1, keepdim=True)
-            members = z.new_zeros((*rows.shape[:2], count - 1)).scatter_(2, nearest, 1)
+            members = z.new_zeros((*rows.shape[:2], count - 1)).scatter_(2, nearest, nonzero)
             sizes = members.sum(1)[..., None]
             centers = torch.where(sizes > 0, members.mT @ rows / sizes.clamp(min=1), centers)
     return torch.cat([centers, torch.zeros_like(z[:, :1])], 1)
@@ -100,15 +100,14 @@ def whitening(landmarks: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """
     rows = landmarks.double()
     kernel = (rows @ rows.mT / tau).exp()
-    # The solver raises where there is a NaN, and the loss must be NaN instead.
-    finite = kernel.isfinite().all()
-    kernel = torch.where(finite, kernel, torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device))
+    # The solver raises where there is a NaN. It shows in C, too, so the loss is NaN with any W.
+    identity = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
+    kernel = torch.where(kernel.isfinite().all(), kernel, identity)
     values, vectors = torch.linalg.eigh(kernel)
     values, vectors = values.flip(-1), vectors.flip(-1)
     kept = values > CUT * values[:, :1]
     scale = torch.where(kept, values, 1).rsqrt() * kept
-    w = vectors * torch.where(finite, scale, math.nan)[:, None, :]
-    return w, kept.sum(-1).max()
+    return vectors * scale[:, None, :], kept.sum(-1).max()
 
 
 def kept_bytes(groups: int, columns: int, landmarks: int, dtype: torch.dtype) -> int:
