@@ -1,12 +1,7 @@
 #include "epilogue_cpu.h"
 
-// One build serves every x86-64: the loops are compiled for three instruction sets, and the loader picks. Other
-// compilers and machines take the loops as their default options vectorise them.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define DEC_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define DEC_CLONES
-#endif
+#include "clones.h"
+#include "distance.h"
 
 namespace dec {
 namespace {
@@ -85,27 +80,6 @@ DEC_PAIR void make_weights_of_tile(const Tile<element, scalar>& tile, const scal
       make_weights_of_row<inside, false, both>(tile, i, row_alpha[i], row_beta[i], column_alpha, column_beta);
     }
   }
-}
-
-// Differences, not |p_i|^2 + |p_j|^2 - 2 p_i . p_j: that cancels, and a patch can end up far from itself.
-template <typename sum, typename scalar>
-DEC_PAIR sum squared_distance(const scalar* __restrict p_i, const scalar* __restrict p_j, std::int64_t dim) {
-  sum total = 0;
-#pragma omp simd reduction(+ : total)
-  for (std::int64_t d = 0; d < dim; ++d) {
-    const sum difference = static_cast<sum>(p_i[d]) - static_cast<sum>(p_j[d]);
-    total += difference * difference;
-  }
-  return total;
-}
-
-template <typename scalar>
-DEC_PAIR bool positive(const scalar* p_i, const scalar* p_j, std::int64_t dim, double radius) {
-  if (sizeof(scalar) == sizeof(float)) {
-    const Verdict quick = verdict(squared_distance<float>(p_i, p_j, dim), radius);
-    if (quick != Verdict::ask_float64) return quick == Verdict::positive;
-  }
-  return std::sqrt(squared_distance<double>(p_i, p_j, dim)) <= radius;
 }
 
 }  // namespace

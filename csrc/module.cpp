@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "near_cpu.h"
+#include "prepare_cpu.h"
 #include "walk.h"
 
 namespace {
@@ -33,10 +35,32 @@ auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const 
   };
 }
 
+using NearTensors = std::array<Tensor, 6>;  // z, p, p_scale, sketch, F_z, F_h
+using RowTensors = std::array<Tensor, 3>;   // column_of_row, first, last
+
+dec::Near near(const NearTensors& x, const RowTensors& rows, double radius, double reach, double inverse_t) {
+  return {x[0], x[1], x[2], x[3], x[4], x[5], rows[0], rows[1], rows[2], radius, reach, inverse_t};
+}
+
+std::tuple<Tensor, Tensor, Tensor> near_sums(const NearTensors& x, const RowTensors& rows, double radius, double reach,
+                                             double inverse_t) {
+  return dec::near_sums_cpu(near(x, rows, radius, reach, inverse_t));
+}
+
+void near_gradients(const NearTensors& x, const RowTensors& rows, double radius, double reach, double inverse_t,
+                    const Tensor& alpha, const Tensor& beta, const Tensor& dz) {
+  dec::near_gradients_cpu(near(x, rows, radius, reach, inverse_t), alpha, beta, dz);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   using release_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
+  module.def("prepare_cpu", &dec::prepare_cpu, release_gil());
+  module.def("project_cpu", &dec::project_cpu, release_gil());
+  module.def("to_images_cpu", &dec::to_images_cpu, release_gil());
+  module.def("near_sums_cpu", near_sums, release_gil());
+  module.def("near_gradients_cpu", near_gradients, release_gil());
   module.def("forward_cpu", entry(dec::forward_cpu), release_gil());
   module.def("backward_cpu", entry(dec::backward_cpu), release_gil());
 #ifdef DEC_WITH_CUDA
