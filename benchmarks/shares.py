@@ -1,4 +1,4 @@
-"""Counts the pairs whose exact distance decides whether they are positives: those in the band, and of these the near ones.
+"""Counts the pairs whose exact distance decides about them: those in the band, and of these the near ones.
 
     python -m benchmarks.shares
 
