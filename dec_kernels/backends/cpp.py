@@ -1,7 +1,7 @@
 """The tile loop of `csrc/`: products by ATen, everything between them in one vectorised pass of our own.
 
-`csrc/walk_cpu.cpp` says how the tiles are walked, `csrc/arithmetic.h` what is computed for each pair. On the CPU rows are
-prepared by `csrc/prepare_cpu.cpp`, and with landmarks the positives are those of `csrc/near_cpu.cpp`.
+`csrc/walk_cpu.cpp` says how the tiles are walked, `csrc/arithmetic.h` what is computed for each pair. On the CPU
+rows are prepared by `csrc/prepare_cpu.cpp`, and with landmarks the positives are those of `csrc/near_cpu.cpp`.
 """
 
 from __future__ import annotations
