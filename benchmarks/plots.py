@@ -21,6 +21,7 @@ COLOURS = {
     "products_six": "#000000",
     "chunked_256": "#E69F00",
     "cublas_triton_32": "#999999",
+    "landmarks": "#882255",
 }
 CHUNKED = "#E69F00"
 AXES = {

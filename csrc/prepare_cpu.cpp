@@ -340,7 +340,8 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
   scalar width = static_cast<scalar>(radius / root * (1 + 1e-5)) + 2 * static_cast<scalar>(dim) * epsilon * bound;
   if (std::isnan(width)) width = infinity;
   else width = std::min(width, std::numeric_limits<scalar>::max());
-  scalar farthest = static_cast<scalar>(radius * (1 + 1e-5)) + static_cast<scalar>(8 * root) * epsilon * bound;
+  const double rounding = epsilon + static_cast<double>(dim) * std::numeric_limits<double>::epsilon();
+  scalar farthest = static_cast<scalar>(radius * (1 + 1e-5)) + static_cast<scalar>(8 * root * rounding) * bound;
   if (std::isnan(farthest)) farthest = infinity;
 
   const std::int64_t rows = column_of_row.size(0);
