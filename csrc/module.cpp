@@ -10,27 +10,28 @@
 namespace {
 
 using at::Tensor;
-using SideTensors = std::array<Tensor, 3>;      // z, p, p_scale
+using SideTensors = std::array<Tensor, 4>;      // z, p, p_scale, sketch
+using BandTensors = std::array<Tensor, 3>;      // first, last, reach
 using GradientTensors = std::array<Tensor, 4>;  // alpha and beta of the rows, then of the columns
 
-dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last) {
-  return {{rows[0], rows[1], rows[2]}, {columns[0], columns[1], columns[2]}, first, last};
+dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const BandTensors& band) {
+  return {{rows[0], rows[1], rows[2], rows[3]}, {columns[0], columns[1], columns[2], columns[3]}, band[0], band[1], band[2]};
 }
 
 template <typename... Stream>
 auto entry(std::tuple<Tensor, Tensor> (*forward)(const dec::Patches&, const dec::Constants&, Stream...)) {
-  return [forward](const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last,
+  return [forward](const SideTensors& rows, const SideTensors& columns, const BandTensors& band,
                    double radius, double t_pos, double t_neg, bool inside, bool bf16, Stream... stream) {
-    return forward(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16}, stream...);
+    return forward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16}, stream...);
   };
 }
 
 template <typename... Stream>
 auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const dec::Gradients&, Stream...)) {
-  return [backward](const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last,
+  return [backward](const SideTensors& rows, const SideTensors& columns, const BandTensors& band,
                     double radius, double t_pos, double t_neg, bool inside, bool bf16, const GradientTensors& g,
                     Stream... stream) {
-    return backward(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16},
+    return backward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16},
                     {g[0], g[1], g[2], g[3]}, stream...);
   };
 }

@@ -73,11 +73,12 @@ def choose(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
     """
     centers = _evenly(z, p, p_scale, count - 1)
     rows = _evenly(z, p, p_scale, min(SAMPLES * (count - 1), 2 * z.shape[1]))
+    nonzero = (rows != 0).any(-1, keepdim=True).to(z.dtype)  # a row of zeros is as far from one centre as from another
     with matmul_precision("ieee", z):
         for _ in range(ROUNDS if count > 1 else 0):
             # The nearest centre c of a row x has the largest x . c - |c|^2 / 2.
             nearest = (rows @ centers.mT - centers.square().sum(-1)[:, None] / 2).argmax(-1, keepdim=True)
-            members = z.new_zeros((*rows.shape[:2], count - 1)).scatter_(2, nearest, 1)
+            members = z.new_zeros((*rows.shape[:2], count - 1)).scatter_(2, nearest, nonzero)
             sizes = members.sum(1)[..., None]
             centers = torch.where(sizes > 0, members.mT @ rows / sizes.clamp(min=1), centers)
     return torch.cat([centers, torch.zeros_like(z[:, :1])], 1)
@@ -100,9 +101,8 @@ def whitening(landmarks: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     rows = landmarks.double()
     kernel = (rows @ rows.mT / tau).exp()
     # The solver raises where there is a NaN. It shows in C, too, so the loss is NaN with any W.
-    kernel = torch.where(
-        kernel.isfinite().all(), kernel, torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
-    )
+    identity = torch.eye(kernel.shape[-1], dtype=kernel.dtype, device=kernel.device)
+    kernel = torch.where(kernel.isfinite().all(), kernel, identity)
     values, vectors = torch.linalg.eigh(kernel)
     values, vectors = values.flip(-1), vectors.flip(-1)
     kept = values > CUT * values[:, :1]

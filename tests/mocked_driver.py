@@ -98,7 +98,7 @@ def install() -> Launches:
     host = Host("sm_90", 132)
     backend.host_of = lambda device: host
     backend.architecture = lambda device: host.architecture
-    backend.BACKEND.reasons = lambda device, dtype, dim: []  # takes CPU tensors
+    backend.BACKEND.reasons = lambda device, dtype, dim, landmarks: []  # takes CPU tensors
     op._check_range = lambda sr, hr: None  # noqa: SLF001  # of the CPU's images alone
     return launches
 
@@ -130,15 +130,17 @@ def images(batch: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.rand(batch, 3, height, width), torch.rand(batch, 3, height, width)
 
 
-def step_alone(launches: Launches) -> dict[str, Any]:
+def step_alone(launches: Launches, landmarks: int | None = None) -> dict[str, Any]:
     """The calls of a step by the public face, and the microseconds that it takes: the least of many."""
     sr, hr = images(8, 64, 64)
     sr.requires_grad_()
 
     def loss() -> Tensor:
-        return dec_loss(sr, hr, precision="bf16", backend="triton")
+        return dec_loss(sr, hr, precision="bf16", backend="triton", landmarks=landmarks)
 
+    before = launches.variants.copy()
     torch.autograd.grad(loss(), sr)
+    compiled = dict(launches.variants - before)
     found, forward = counts(loss, launches)
     _, backward = counts(lambda: torch.autograd.grad(found, sr), launches)
 
@@ -147,7 +149,8 @@ def step_alone(launches: Launches) -> dict[str, Any]:
         torch.autograd.grad(loss(), sr)
         return time.perf_counter() - start
 
-    return {"forward": forward, "backward": backward, "microseconds": 1e6 * min(once() for _ in range(200))}
+    microseconds = 1e6 * min(once() for _ in range(200 if landmarks is None else 20))
+    return {"compiled": compiled, "forward": forward, "backward": backward, "microseconds": microseconds}
 
 
 def step_of(ranks: int, sr: Tensor, hr: Tensor, spec: Spec, precision: str) -> int:
@@ -193,4 +196,5 @@ def kept() -> dict[str, dict[str, float]]:
 
 if __name__ == "__main__":
     installed = install()
-    print(json.dumps({"variants": variants(installed), "step": step_alone(installed), "kept": kept()}))
+    found = {"variants": variants(installed), "step": step_alone(installed), "landmarks": step_alone(installed, 64)}
+    print(json.dumps(found | {"kept": kept()}))

@@ -5,7 +5,8 @@
 compiles the kernels, counts what their loops ask of each unit of a multiprocessor, counts how often they turn on
 photographs, and prints the unit that limits each kernel. `gpus` has the rates, `code` reads the machine code, `walk`
 counts turns, `model` puts them together. `stored` is what it said for benchmarks/results/cycles.json, which
-`python -m benchmarks.cycles --json benchmarks/results/cycles.json` writes anew.
+`python -m benchmarks.cycles --json benchmarks/results/cycles.json` writes anew. `landmarks` predicts a step with
+landmarks from that.
 """
 
 import functools

@@ -11,16 +11,31 @@ import torch
 from torch import Tensor
 from torch import dtype as Dtype
 
-from benchmarks.competitors import RADIUS, T_NEG, T_POS, Competitor, chunked, compiled, eager, ours, unit_rows
+from benchmarks.competitors import (
+    RADIUS,
+    T_NEG,
+    T_POS,
+    THRESHOLD,
+    Competitor,
+    chunked,
+    compiled,
+    eager,
+    ours,
+    unit_rows,
+)
 from benchmarks.gpu.device import Device
+from dec_kernels import dec_loss
 
 PRESETS = ("bf16", "tf32", "ieee", "tf32x3")
 FUSED = {"triton": "dec_kernels, Triton", "cpp": "dec_kernels, C++/CUDA"}
 OURS = FUSED | {"torch": "dec_kernels, PyTorch"}
+LANDMARKS = 128
+APPROXIMATE = {"landmarks": f"dec_kernels, Triton, {LANDMARKS} landmarks"}  # ours as well, and in no claim
 CHUNKS = (64, 256, 1024)  # MiB of one chunk of float32 similarities
 CACHED = (16, 32, 64)  # MiB of a chunk's three matrices, around the size of an L2 cache
 LABELS = {
     **OURS,
+    **APPROXIMATE,
     "eager": "eager PyTorch",
     "compile": "torch.compile",
     **{f"chunked_{mib}": f"{mib} MiB checkpoints" for mib in CHUNKS},
@@ -32,6 +47,7 @@ LABELS = {
 def competitors(precision: str, device: Device) -> dict[str, Competitor]:
     """All that exist in that preset, whether or not they can run here, under the names of `LABELS`."""
     losses = {name: partial(ours, backend=name, precision=precision) for name in OURS}
+    losses |= {name: partial(landmarks, precision=precision) for name in APPROXIMATE}
     if precision != "tf32x3":
         operands = torch.bfloat16 if precision == "bf16" else torch.float32
         losses |= {
@@ -42,12 +58,17 @@ def competitors(precision: str, device: Device) -> dict[str, Competitor]:
         }
     if precision == "ieee":
         losses["keops"] = keops
-    return {name: Competitor(LABELS[name], name in OURS, loss) for name, loss in losses.items()}
+    return {name: Competitor(LABELS[name], name in OURS | APPROXIMATE, loss) for name, loss in losses.items()}
 
 
 def setting(precision: str) -> str:
     """What `torch.set_float32_matmul_precision` is to be while the competitors of a preset run."""
     return "highest" if precision in ("ieee", "tf32x3") else "high"
+
+
+def landmarks(sr: Tensor, hr: Tensor, patch_size: int, *, precision: str) -> Tensor:
+    options = {"backend": "triton", "precision": precision, "landmarks": LANDMARKS}
+    return dec_loss(sr, hr, patch_size, THRESHOLD, T_POS, T_NEG, **options)
 
 
 def cublas_triton(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int, operands: Dtype) -> Tensor:

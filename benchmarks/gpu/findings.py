@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import cycles
-from benchmarks.gpu.competitors import FUSED, LABELS, OURS, PRESETS
+from benchmarks.gpu.competitors import APPROXIMATE, FUSED, LABELS, OURS, PRESETS
 from benchmarks.gpu.plan import MEMORY_AT, SPEED_AT
 from benchmarks.gpu.records import Records
 from benchmarks.results import DIM, MIB, SMALL_DIM, Results, claim, curve
@@ -102,7 +102,7 @@ def shares(results: Results) -> list[dict[str, Any]]:
         {key: r[key] for key in ("competitor", "n", "dim", "precision", "direction")}
         | {"against": against, "share": 6 * 2 * r["n"] ** 2 * r["dim"] / r["median"] / rates[against]}
         for r in results["time"]
-        if r["direction"] in (GRAPH, LIVE)
+        if r["direction"] in (GRAPH, LIVE) and r["competitor"] not in APPROXIMATE  # whose products are others
         for against in CEILINGS[r["precision"]]
         if against in rates
     ]
@@ -156,7 +156,7 @@ def _predicted_name(kernel: str) -> str:
 def claims(results: Results) -> list[dict[str, Any]]:
     """The targets, each for the faster of our two fused backends, as CUDA graphs; "live" is the same as live calls."""
     n, labels = results["claims_at"]["speed"], results["labels"]
-    others = [name for name in labels if name not in (*OURS, "eager", "compile")]
+    others = [name for name in labels if name not in (*OURS, *APPROXIMATE, "eager", "compile")]
     made = []
     best_of = {}
     for presets, peer in PEERS.items():

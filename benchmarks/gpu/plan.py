@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from benchmarks.gpu.competitors import CACHED, CHUNKS, FUSED, LABELS, PRESETS
+from benchmarks.gpu.competitors import APPROXIMATE, CACHED, CHUNKS, FUSED, LABELS, PRESETS
 from benchmarks.results import DIM, SMALL_DIM
 
 PATCH_SIZES = {SMALL_DIM: 4, DIM: 8, 768: 16}
@@ -17,7 +17,7 @@ USUAL = tuple(
     and name not in {f"cublas_triton_{mib}" for mib in CACHED if mib != 32}
 )
 # At the largest sizes the others would take minutes or all memory.
-LINEAR = (*FUSED, "cublas_triton_32")
+LINEAR = (*FUSED, *APPROXIMATE, "cublas_triton_32")
 
 
 class Case(NamedTuple):

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks import cycles, plots
-from benchmarks.gpu.competitors import FUSED, LABELS, OURS, PRESETS
+from benchmarks.gpu.competitors import APPROXIMATE, FUSED, LABELS, OURS, PRESETS
 from benchmarks.gpu.findings import CEILINGS, DRY_RUN, GRAPH, LIVE, dims_of, fastest, median, write
 from benchmarks.gpu.records import Records
 from benchmarks.plots import CHUNKED, COLOURS, Line
@@ -226,7 +226,12 @@ def lines(results: Results, measure: str, precision: str = "tf32") -> list[Line]
     where = {"precision": precision} | ({"direction": LIVE} if measure == "time" else {})
     curves = {name: curve(results, measure, name, **where) for name in results["labels"]}
     return [
-        Line(results["labels"][name], dict(sorted(points.items())), COLOURS.get(name, CHUNKED), name in OURS)
+        Line(
+            results["labels"][name],
+            dict(sorted(points.items())),
+            COLOURS.get(name, CHUNKED),
+            name in OURS | APPROXIMATE,
+        )
         for name, points in curves.items()
     ]
 

@@ -1,7 +1,7 @@
 """The tile loop of `csrc/`: products by ATen, everything between them in one vectorised pass of our own.
 
 `csrc/walk_cpu.cpp` says how the tiles are walked, `csrc/arithmetic.h` what is computed for each pair. On the CPU
-rows are prepared by `csrc/prepare_cpu.cpp`, and with landmarks the positives are those of `csrc/near_cpu.cpp`.
+`csrc/prepare_cpu.cpp` prepares the rows, and `csrc/near_cpu.cpp` takes the positives where there are landmarks.
 """
 
 from __future__ import annotations
@@ -82,12 +82,13 @@ class _Patches(Patches):
 def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:
     device = patches.z.device
     function = _function(f"{direction}_{device.type}")
-    columns = (patches.z, patches.p, patches.p_scale)
+    columns = (patches.z, patches.p, patches.p_scale, patches.sketch)
     rows = tuple(patches.of_rows(x) for x in columns)
     numbers = (
         constants.radius, constants.t_pos, constants.t_neg, constants.inside, constants.precision == "bf16"
     )  # fmt: skip
-    arguments = (rows, columns, patches.first, patches.last, *numbers, *gradients)
+    band = (patches.first, patches.last, patches.reach)
+    arguments = (rows, columns, band, *numbers, *gradients)
     with matmul_precision(constants.precision, patches.z):
         if device.type == "cpu":
             return function(*arguments)

@@ -148,20 +148,41 @@ def test_nan_and_infinity_show(on_cuda: str, which: int, bad: float, precision: 
     assert evaluate(*pair, patch_size=4, backend=on_cuda, precision=precision).loss.isnan()
 
 
-def test_nothing_waits_for_the_device(on_cuda: str) -> None:
+@pytest.fixture(params=[None, 20])
+def landmarks(request: pytest.FixtureRequest, on_cuda: str) -> int | None:
+    if request.param and on_cuda != "triton":
+        pytest.skip(
+            "only the Triton backend computes landmarks without PyTorch's eigenvectors, which make the host wait"
+        )
+    return request.param
+
+
+def test_nothing_waits_for_the_device(on_cuda: str, landmarks: int | None) -> None:
     sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
-    evaluate(sr, hr, patch_size=4, backend=on_cuda)  # compiles
+    evaluate(sr, hr, patch_size=4, backend=on_cuda, landmarks=landmarks)  # compiles
     torch.cuda.set_sync_debug_mode("error")
     try:
-        evaluate(sr, hr, patch_size=4, backend=on_cuda)
+        evaluate(sr, hr, patch_size=4, backend=on_cuda, landmarks=landmarks)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_cuda_graph_captures_forward_and_backward(on_cuda: str) -> None:
+@pytest.mark.parametrize("precision", ["ieee", "tf32x3", "tf32", "bf16"])
+@pytest.mark.parametrize("distance", ["l2", "rmse"])
+def test_landmarks_on_photographs(precision: str, distance: str) -> None:
+    sr, hr = workload.images(8192, 8)
+    arguments = {"distance": distance, "precision": precision}
+    ours = on_the_device(sr, hr, backend="triton", landmarks=128, **arguments)
+    exact = evaluate(sr.double(), hr.double(), distance=distance, backend="torch")
+    budget = {"tf32": 2.0**-10, "bf16": 2.0**-7}.get(precision, 0.0)
+    assert error(ours.loss, exact.loss) < 2e-5 + budget / 4
+    assert error(ours.gradient, exact.gradient) < 5e-4 + budget
+
+
+def test_a_cuda_graph_captures_forward_and_backward(on_cuda: str, landmarks: int | None) -> None:
     sr, hr = (x.cuda() for x in images(3, 3, 36, 44, 4, torch.float32))
     sr.requires_grad_()
-    criterion = DECLoss(4, ETA, backend=on_cuda)
+    criterion = DECLoss(4, ETA, backend=on_cuda, landmarks=landmarks)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -177,7 +198,7 @@ def test_a_cuda_graph_captures_forward_and_backward(on_cuda: str) -> None:
         sr.copy_(other_sr)
         hr.copy_(other_hr)
     graph.replay()
-    expected = evaluate(other_sr, other_hr, patch_size=4, threshold=ETA, backend=on_cuda)
+    expected = evaluate(other_sr, other_hr, patch_size=4, threshold=ETA, backend=on_cuda, landmarks=landmarks)
     assert torch.equal(loss, expected.loss)
     assert torch.equal(gradient, expected.gradient)
 

@@ -4,6 +4,7 @@
 - `layout` says where prepared rows lie in memory.
 - `host` plans, allocates and launches.
 - `kernels` run on the device.
+- `far` has what landmarks stand for, in PyTorch's products.
 - `tiles` says in which blocks they run, and `tune` measures such blocks.
 - `aot` compiles the whole table without a device; `sass` and `hazards` read the machine code.
 """
@@ -71,7 +72,7 @@ class Triton:
     def kept_bytes(
         self, own: Tensor, columns: int, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype
     ) -> int:
-        size = Size.of(own, columns, patch_size, per_image, constants.precision, architecture(own.device))
+        size = Size.of(own, columns, patch_size, per_image, constants, architecture(own.device))
         return layout.places(size)[1]
 
     def restore(
@@ -85,7 +86,7 @@ class Triton:
         constants: Constants,
         dtype: torch.dtype,
     ) -> PreparedRows:
-        size = Size.of(own, columns, patch_size, per_image, constants.precision, architecture(own.device))
+        size = Size.of(own, columns, patch_size, per_image, constants, architecture(own.device))
         return layout.restore(kept, size)
 
     def forward(self, rows: PreparedRows, constants: Constants) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import triton
 from torch import Tensor
 
-from dec_kernels.backends.triton import AUTOTUNE, layout, tiles, tune
+from dec_kernels.backends.triton import AUTOTUNE, far, layout, tiles, tune
 from dec_kernels.backends.triton.kernels.backward import backward_band, backward_plain
 from dec_kernels.backends.triton.kernels.forward import forward_band, forward_plain
 from dec_kernels.backends.triton.kernels.prepare import (
@@ -49,8 +49,11 @@ class Host:
         """Rows and columns of images of any strides and float dtype, as `Backend.prepare`."""
         with current_device(batch.sr):
             columns = batch.hr.shape[0] * math.prod(patches_in(batch.hr, patch_size))
-            size = Size.of(batch.own, columns, patch_size, per_image, constants.precision, self.architecture)
-            return _prepare(batch, patch_size, constants, size)
+            size = Size.of(batch.own, columns, patch_size, per_image, constants, self.architecture)
+            rows = _prepare(batch, patch_size, constants, size)
+            if rows.far:
+                far.fill_in_(rows, rows.far, constants)
+            return rows
 
     def forward(self, rows: PreparedRows, constants: Constants) -> Tensor:
         """Qpos and Qneg, (2, G * r) in image order, as `Backend.forward`."""
@@ -91,7 +94,8 @@ class Host:
         if os.environ.get(AUTOTUNE) != "1":
             return tiles.tiles_for(self.architecture, width, constants.precision)
         if (width, constants.precision) not in self.tuned:
-            self.tuned[width, constants.precision] = tune.fastest(self, rows, constants)
+            without_landmarks = replace(rows, far=None)  # where the plain kernels run as well
+            self.tuned[width, constants.precision] = tune.fastest(self, without_landmarks, constants)
         return self.tuned[width, constants.precision]
 
     def forward_in(self, chosen: tiles.Tiles, rows: PreparedRows, constants: Constants) -> tuple[Tensor, Tensor]:
@@ -102,8 +106,11 @@ class Host:
         """
         walks = forward_walks(rows.size, constants, self.architecture, self.multiprocessors, chosen)
         positive = rows.mean.new_empty(rows.order.shape)
-        negative = rows.mean.new_empty((walks.splits, *rows.order.shape))
-        walks.plain(rows.row_z, rows.row_h, rows.z, rows.first, rows.last, negative)
+        if rows.far:
+            negative = far.sums(rows, rows.far)[None]
+        else:
+            negative = rows.mean.new_empty((walks.splits, *rows.order.shape))
+            walks.plain(rows.row_z, rows.row_h, rows.z, rows.first, rows.last, negative)
         walks.band(
             rows.row_z, rows.row_h, rows.row_p, rows.row_mean, rows.row_square, rows.column_of_row, rows.z, rows.p,
             rows.mean, rows.square, rows.first, rows.last, positive, negative,
@@ -115,9 +122,12 @@ class Host:
     ) -> Tensor:
         """Parts of dL/dz in some tiles, (splits, G, r, D)."""
         walks = backward_walks(rows.size, constants, self.architecture, self.multiprocessors, chosen)
-        dz = rows.mean.new_empty((walks.splits, *rows.order.shape, rows.size.dim))
         (alpha, beta), (row_alpha, row_beta) = of_columns, of_rows
-        walks.plain(rows.row_z, row_beta, rows.z, rows.h, rows.first, rows.last, beta, dz)
+        if rows.far:
+            dz = far.gradient(rows, rows.far, constants.precision, beta, 1 / scale_of(constants))[None]
+        else:
+            dz = rows.mean.new_empty((walks.splits, *rows.order.shape, rows.size.dim))
+            walks.plain(rows.row_z, row_beta, rows.z, rows.h, rows.first, rows.last, beta, dz)
         walks.band(
             rows.row_z, rows.row_p, rows.row_mean, rows.row_square, row_alpha, row_beta, rows.column_of_row, rows.z,
             rows.h, rows.p, rows.mean, rows.square, rows.first, rows.last, alpha, beta, dz,
@@ -169,7 +179,7 @@ Weights = tuple[Tensor, Tensor]  # alpha / t_pos and beta / t_neg, in sorted ord
 
 
 def _prepare(batch: Batch, patch_size: int, constants: Constants, size: Size) -> PreparedRows:
-    hr, (groups, m, r, dim, operand) = batch.hr, size
+    hr, (groups, m, r, dim, operand) = batch.hr, size[:5]
     rows = layout.allocate(hr, size)
     numbers = (patch_size, dim, operand.width, operand.rounded, constants.radius, scale_of(constants))
     patches, means = patches_in(hr, patch_size), torch.empty_like(rows.mean)
@@ -318,8 +328,8 @@ class Walks(NamedTuple):
 
     Attributes:
         splits: into how many parts the walk of a block of rows is cut in the plain kernel.
-        plain: for the tiles without positives.
-        band: for the others; it adds to the first part of what the plain kernel wrote.
+        plain: for the tiles without positives, unless `far` does without them.
+        band: for the others; it adds to the first part of what was written.
     """
 
     splits: int

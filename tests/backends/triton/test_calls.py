@@ -49,6 +49,22 @@ def test_the_calls_of_a_step(lane: str) -> None:
 
 
 @pytest.mark.parametrize("lane", LANES)
+def test_a_step_with_landmarks_waits_for_nothing(lane: str) -> None:
+    step = found(lane)["landmarks"]
+    assert not step["compiled"]  # the band's kernels are those of a step without
+    forward, backward = step["forward"], step["backward"]
+    assert forward["launches"] == ["means_kernel", "rows_kernel", "forward_band", "sums_kernel"]
+    assert backward["launches"] == ["weights_kernel", "backward_band", "images_kernel"]
+    for phase in (forward, backward):
+        names = {name.split(".")[1] for name in phase["dispatched"]}
+        print(f"{sum(phase['dispatched'].values())} calls, {step['microseconds']:.0f} microseconds a step: {phase}")
+        # What reads a value, or has a shape that depends on values, or checks what a solver found; and a sum that is an
+        # error where algorithms have to be deterministic.
+        assert not names & {"_local_scalar_dense", "item", "nonzero", "_linalg_eigh", "linalg_cholesky", "cumsum"}
+        assert not names & {"index_put_", "masked_select", "unique", "_to_copy_cpu", "equal", "is_nonzero"}
+
+
+@pytest.mark.parametrize("lane", LANES)
 def test_kernels_are_compiled_once_for_any_data_and_number_of_images(lane: str) -> None:
     for case in found(lane)["variants"]:
         first, *same_height_and_width, ragged, small = case["compiled"]

@@ -3,6 +3,10 @@
 A program owns a block of rows and walks over the columns of their group. The band of a row is a range of columns that
 holds all of its positives. The plain kernels leave out tiles that lie whole in the band of every row, and mask pairs of
 the band in tiles that meet it; the band's kernels take just those pairs.
+
+Within the band no strip is left out, though D (mu_i - mu_j)^2 + (|p'_i| - |p'_j|)^2 is a lower bound of the distance in
+the terms of `mask`, and costs next to nothing. On photographs it excludes 71 to 91 % of the band's pairs, but some pair
+is left in 86 to 99.5 % of strips of 16 x 32 (n = 8192 and 32768, l2 and rmse): they would be computed all the same.
 """
 
 import triton
