@@ -27,7 +27,7 @@ def extension() -> dict:
     if shutil.which(compiler) is None:
         return without(f"there is no C++ compiler {compiler!r}")
 
-    sources = ["csrc/module.cpp", "csrc/walk_cpu.cpp", "csrc/epilogue_cpu.cpp"]
+    sources = [f"csrc/{name}.cpp" for name in ("module", "walk_cpu", "epilogue_cpu", "prepare_cpu", "near_cpu")]
     common = {"extra_link_args": ["-fopenmp"], "depends": glob("csrc/*.h")}
     module = for_cpu = CppExtension("dec_kernels._C", sources, extra_compile_args=CXX_FLAGS, **common)
     if cuda is not None and CUDA_HOME is not None:

@@ -108,14 +108,22 @@ def _rows(images: Tensor, patch_size: int) -> Tensor:
     return F.unfold(images, patch_size, stride=patch_size).transpose(1, 2).flatten(0, 1)
 
 
-def ours(sr: Tensor, hr: Tensor, patch_size: int, *, backend: str, precision: str = "ieee") -> Tensor:
+def ours(
+    sr: Tensor, hr: Tensor, patch_size: int, *, backend: str, precision: str = "ieee", landmarks: int | None = None
+) -> Tensor:
     """The loss by one of this package's backends."""
-    return dec_loss(sr, hr, patch_size, THRESHOLD, T_POS, T_NEG, backend=backend, precision=precision)
+    return dec_loss(
+        sr, hr, patch_size, THRESHOLD, T_POS, T_NEG, backend=backend, precision=precision, landmarks=landmarks
+    )
 
 
+LANDMARKS = 128
 CHUNKS = (8, 16, 32, 64)  # MiB
 COMPETITORS = {
     "cpp": Competitor("dec_kernels, C++", True, partial(ours, backend="cpp")),
+    "cpp_landmarks": Competitor(
+        f"dec_kernels, C++, {LANDMARKS} landmarks", True, partial(ours, backend="cpp", landmarks=LANDMARKS)
+    ),
     "cpp_bf16": Competitor("dec_kernels, C++, bf16", True, partial(ours, backend="cpp", precision="bf16")),
     "torch": Competitor("dec_kernels, PyTorch", True, partial(ours, backend="torch")),
     "eager": Competitor("eager PyTorch", False, eager),

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import FLOOR, MIB, OURS, SMALL_DIM, curve, three_digits
+from benchmarks.competitors import LANDMARKS
+from benchmarks.landmarks import KINDS, PATCH_SIZE, PATCH_SIZES, T_NEGS, Case, of_cases
+from benchmarks.results import FLOOR, MIB, OURS, SMALL_DIM, curve, extrapolate, three_digits
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -20,6 +22,7 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n)(.*?)(<!-- end of figures -->)",
 
 CPU_LABELS = {
     "cpp": "**dec_kernels, `cpp`**",
+    "cpp_landmarks": f"**dec_kernels, `cpp`, `landmarks={LANDMARKS}`**",
     "cpp_bf16": '**dec_kernels, `cpp`, `precision="bf16"`**',
     "torch": "**dec_kernels, `torch`**",
     "eager": "eager PyTorch",
@@ -81,7 +84,9 @@ def cpu() -> str:
         f"medians.\n{_source(results)}; `make bench`.\n\n"
         + _table(("", "seconds", "times the six products", "extra memory, MiB", "loss"), rows)
         + f"\n`cpp` is {best / seconds['cpp']:.1f} times as fast as the best of the others, and "
-        f"{best / seconds['cpp_bf16']:.1f} times with bf16 operands.\n"
+        f"{best / seconds['cpp_bf16']:.1f} times with bf16 operands. With\n{LANDMARKS} "
+        f"[landmarks](docs/linear-time.md) it is {two_digits(best / seconds['cpp_landmarks'])} times as fast, and the "
+        f"gradient is off by {results['errors']['cpp_landmarks']:.1e}.\n"
     )
 
 
@@ -95,14 +100,19 @@ def cpu_sizes() -> str:
     """Where n is small, and where it is large."""
     results = _results("cpu")
     n = min(r["n"] for r in results["time"])
-    ours, compiled = (1e3 * curve(results, "time", name)[n] for name in ("cpp", "compile"))
+    of_time = {name: curve(results, "time", name) for name in results["labels"]}
+    ours, few, compiled = (1e3 * of_time[name][n] for name in ("cpp", "cpp_landmarks", "compile"))
+    largest = max(of_time["cpp_landmarks"])
     large = results["claims_at"]["memory"]
     small_dim = curve(results, "memory", "cpp", SMALL_DIM)
     most = max(small_dim)
     exponent = next(c["measured"] for c in results["claims"] if "exponent" in c["claim"])
     return (
-        f"- **Small batches.** At n = {n} the fixed costs show: `cpp` takes {ours:.1f} ms and `torch.compile` "
-        f"{compiled:.1f} ms.\n"
+        f"- **Small batches.** At n = {n} the fixed costs show: `cpp` takes {ours:.1f} ms ({few:.1f} with landmarks) "
+        f"and\n  `torch.compile` {compiled:.1f} ms.\n"
+        f"- **Large batches.** With {LANDMARKS} [landmarks](linear-time.md), `cpp` takes "
+        f"{three_digits(of_time['cpp_landmarks'][largest])} s at n = {largest}. For every\n  pair it would take "
+        f"{two_digits(extrapolate(of_time['cpp'], largest))} s, which is computed from its largest n.\n"
         f"- **Memory.** `cpp` needs {curve(results, 'memory', 'cpp')[large] / MIB:.0f} MiB at n = {large}, and "
         f"{small_dim[most] / MIB:.0f} MiB at n = {most} with D = {SMALL_DIM}. Over\n"
         f"  {min(small_dim)} to {most} patches with D = {SMALL_DIM}, it grows with n to the power of {exponent:.2f}.\n"
@@ -161,6 +171,63 @@ def precision() -> str:
     )
 
 
+def landmarks_cost() -> str:
+    """What a step with landmarks costs, beside the exact ones."""
+    results = _results("cpu")
+    n = results["claims_at"]["speed"]
+    names = [name for name in results["labels"] if name not in FLOOR]
+    time, memory = ({name: curve(results, of, name) for name in names} for of in ("time", "memory"))
+    best = min((name for name in names if name not in OURS), key=lambda name: time[name][n])
+    sizes = [size for size in time["cpp_landmarks"] if size in (512, 2048) or size >= n]
+    shown = ("cpp", "cpp_landmarks", best)
+    rows = [
+        (
+            f"{size:,}",
+            *(three_digits(1e3 * time[name][size]) if size in time[name] else "" for name in shown),
+            *(three_digits(memory[name][size] / MIB) if size in memory[name] else "" for name in shown),
+        )
+        for size in sizes
+    ]
+    labels = [_label(name).replace("**dec_kernels, ", "").replace("**", "") for name in shown]
+    (largest,) = (r for r in results["memory"] if r["competitor"] == "cpp_landmarks" and r["dim"] == SMALL_DIM)
+    return (
+        f"Forward and backward, P = 8; {_source(results)};\n`make bench`.\n\n"
+        + _table(("n", *(f"{label}, ms" for label in labels), *(f"{label}, MiB" for label in labels)), rows)
+        + f"\nMemory is the peak above the images and the returned gradient. With n = {largest['n']:,} and P = 4, one "
+        f"forward and\nbackward took {two_digits(largest['seconds'])} s, "
+        f"{three_digits(largest['extra_bytes'] / MIB)} MiB above the images, and "
+        f"{three_digits(largest['peak_bytes'] / MIB)} MiB with all that the process held.\n"
+    )
+
+
+def landmarks_errors() -> str:
+    """How exact the gradient is with landmarks."""
+    results = _results("landmarks")
+    n, errors = results["n"], of_cases(results, "gradient")
+    cases = {
+        **{f"{kind}, P = {PATCH_SIZE}": Case(kind, n) for kind in KINDS},
+        **{f"bicubic, P = {p}": Case("bicubic", n, p) for p in PATCH_SIZES if p != PATCH_SIZE},
+        **{
+            f"bicubic, P = {PATCH_SIZE}, inside, `t_neg={t_neg}`": Case("bicubic", n, PATCH_SIZE, "inside", t_neg)
+            for t_neg in T_NEGS
+        },
+    }
+    counts = list(errors[Case(n=n)])
+    rows = [(label, *(f"{errors[case][count]:.1e}" for count in counts)) for label, case in cases.items()]
+    over_n = {case.n: of_case[LANDMARKS] for case, of_case in errors.items() if case == Case(n=case.n)}
+    others = {kind: of_cases(results, kind)[Case(n=n)][LANDMARKS] for kind in ("qneg_rms", "qneg_largest", "loss")}
+    headings = (*(f"m = {count}" if isinstance(count, int) else f"exact, `{count}`" for count in counts),)
+    return (
+        f"Relative error of the gradient in the 2-norm, n = {n}; {_source(results)};\n"
+        "`python -m benchmarks.landmarks`.\n\n"
+        + _table(("SR images and arguments", *headings), rows)
+        + f"\nWith bicubic images, P = {PATCH_SIZE} and m = {LANDMARKS}, the error of Qneg is {others['qneg_rms']:.1e} "
+        f"(root mean square over the\nrows) and {others['qneg_largest']:.1e} at most. That of the loss is "
+        f"{others['loss']:.1e}. From n = {min(over_n)} to {max(over_n)}, that of the\ngradient is "
+        f"{min(over_n.values()):.1e} to {max(over_n.values()):.1e}.\n"
+    )
+
+
 def scaling() -> str:
     """Several processes on a CPU, beside the model."""
     results = _results("scaling")["measured"]
@@ -188,7 +255,8 @@ def scaling() -> str:
         f"One thread a process, gloo, D = 192, `cpp`, float32; {_source(results)};\n`python -m benchmarks.scaling`.\n\n"
         + _table(headings, rows)
         + f"\nThe two costs of the model are {1e9 * cost['pair']:.0f} ns a pair and {1e6 * cost['column']:.0f} µs a "
-        f"column. {_misses(results['steps'])}\n"
+        f"column. {_misses(results['steps'])}\n\nA step with {LANDMARKS} landmarks received "
+        f"{_more_received(results['steps'])} bytes more, in every process.\n"
     )
 
 
@@ -205,6 +273,16 @@ def _misses(steps: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _more_received(steps: Sequence[Mapping[str, Any]]) -> str:
+    """The bytes that landmarks add, from the least to the most."""
+    found = [
+        more - less
+        for r in steps
+        for more, less in zip(r["received_bytes_with_landmarks"], r["received_bytes"], strict=True)
+    ]
+    return str(found[0]) if min(found) == max(found) else f"{min(found)} to {max(found)}"
+
+
 def scaling_predicted() -> str:
     """The same for GPUs."""
     results = _results("scaling")["predicted"]
@@ -218,15 +296,17 @@ def scaling_predicted() -> str:
                 r["configuration"].replace("precision ", "`") + "`",
                 scientific(r["pairs"]),
                 _between(r["walk_seconds"]),
+                _between(r["with_landmarks"]["seconds"]),
                 two_digits(1e3 * r["preparation_seconds"]),
                 two_digits(r["received_bytes"] / 1e9),
                 _between(r["communication_seconds"]),
                 two_digits(r["memory_bytes"]["total"] / 1e9),
+                two_digits(r["with_landmarks"]["memory_bytes"] / 1e9),
             )
         )
     headings = (
-        "GPUs", "images and precision", "pairs of each", "pairs, ms", "preparing columns, ms", "received, GB",
-        "communication, ms", "memory, GB",
+        "GPUs", "images and precision", "pairs of each", "pairs, ms", f"{LANDMARKS} landmarks, ms",
+        "preparing columns, ms", "received, GB", "communication, ms", "memory, GB", "with landmarks, GB",
     )  # fmt: skip
     return f"{results['what']}.\n\n" + _table(headings, rows)
 
@@ -264,7 +344,15 @@ def scientific(value: float) -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (cpu, cpu_sizes, costs, precision, scaling, scaling_predicted, cycles)
+    "cpu": cpu,
+    "cpu_sizes": cpu_sizes,
+    "costs": costs,
+    "precision": precision,
+    "landmarks_cost": landmarks_cost,
+    "landmarks_errors": landmarks_errors,
+    "scaling": scaling,
+    "scaling_predicted": scaling_predicted,
+    "cycles": cycles,
 }
 
 

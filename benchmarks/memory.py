@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.competitors import COMPETITORS
 from benchmarks.workload import images
-from dec_kernels.doctor.memory import peak_extra_bytes
+from dec_kernels.doctor.memory import high_water_bytes, peak_extra_bytes
 from dec_kernels.jsontext import to_json
 
 # At the second size torch.compile generates code for any n, and the kernels for full tiles are compiled. So the
@@ -33,10 +33,12 @@ class Memory(TypedDict):
 
     Attributes:
         extra_bytes: peak memory above the images and the returned gradient.
+        peak_bytes: peak memory of the whole process during the call.
         seconds: time of the call. It includes requesting all memory from the system, so it is not a benchmark.
     """
 
     extra_bytes: int
+    peak_bytes: int
     seconds: float
 
 
@@ -51,7 +53,8 @@ def measure(name: str, n: int, patch_size: int) -> Memory:
     kept = []  # the gradient has to be alive at the peak; its own size is then subtracted
     start = time.perf_counter()
     peak = peak_extra_bytes(lambda: kept.append(step(sr, hr, patch_size)))
-    return {"extra_bytes": peak - sr.nbytes, "seconds": time.perf_counter() - start}
+    seconds = time.perf_counter() - start
+    return {"extra_bytes": peak - sr.nbytes, "peak_bytes": high_water_bytes(), "seconds": seconds}
 
 
 def measure_in_fresh_process(name: str, n: int, patch_size: int) -> Memory:

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.results import DIM, FIT_FROM, FLOOR, MIB, OURS, Results, curve, slope
 
-# Okabe and Ito's palette, which colour-blind people can tell apart. This package's lines are blue and green.
+# Okabe and Ito's palette, which colour-blind people can tell apart, and Tol's wine for what it has no colour left for.
 COLOURS = {
     "triton": "#56B4E9",
     "cpp": "#0072B2",
     "cpp_bf16": "#56B4E9",
+    "cpp_landmarks": "#882255",
     "torch": "#009E73",
     "eager": "#D55E00",
     "compile": "#CC79A7",
@@ -63,7 +64,7 @@ def note(results: Results) -> str:
 def draw(measure: str, lines: Sequence[Line], note: str, path: Path) -> None:
     """Writes the plot of `measure`, "time" or "memory", as PNG."""
     title, unit, scale = AXES[measure]
-    figure = Figure(figsize=(8.4, 5.0), dpi=200, layout="constrained")
+    figure = Figure(figsize=(9.6, 5.0), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     sizes = sorted({n for line in lines for n in line.points})
     drawn = []
@@ -97,6 +98,7 @@ def draw(measure: str, lines: Sequence[Line], note: str, path: Path) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0)
+    axes.tick_params(axis="x", labelsize=9)
 
     note += f" Exponents are fitted from n = {FIT_FROM:,} on. A line ends where a call would take too long or too much."
     figure.supxlabel(note, fontsize=8, color="#666666", x=0.01, ha="left")

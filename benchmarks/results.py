@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-OURS = ("cpp", "cpp_bf16", "torch")
+OURS = ("cpp", "cpp_landmarks", "cpp_bf16", "torch")
 FLOOR = {"products_six": "six tiled products", "products_five": "five tiled products"}
 DIM, SMALL_DIM = 192, 48
 MIB = 2**20
@@ -58,12 +58,26 @@ def claims(results: Results) -> list[dict[str, Any]]:
     growth = slope(linear, fit_from=min(linear))
     assert growth is not None
     other = f"{results['labels'][best]}, the best other"
+    landmarks = results["labels"]["cpp_landmarks"].removeprefix("dec_kernels, ")
+    time, memory = (curve(results, measure, "cpp_landmarks") for measure in ("time", "memory"))
+    up_to = f"from n = {n} to {max(time)}"
+    largest = max((r for r in results["memory"] if r["competitor"] == "cpp_landmarks"), key=lambda r: r["n"])
     return [
         claim(f"C++: time over six tiled products, n = {n}", median["cpp"] / median["products_six"], most=1.3),
         claim(f"C++: times faster than {other}, n = {n}", median[best] / median["cpp"], least=1.3),
         claim(f"C++, bf16: times faster than {other}, n = {n}", median[best] / median["cpp_bf16"], least=3.0),
         claim(f"C++: extra memory in MiB, n = {big}", extra, most=64.0),
         claim(f"C++: exponent of n in memory up to n = {max(linear)}, D = {SMALL_DIM}", growth, most=1.1),
+        claim(f"{landmarks}: times faster than C++, n = {n}", median["cpp"] / median["cpp_landmarks"], least=12.0),
+        claim(f"{landmarks}: times faster than {other}, n = {n}", median[best] / median["cpp_landmarks"], least=30.0),
+        claim(f"{landmarks}: error of the gradient, n = {n}", results["errors"]["cpp_landmarks"], most=5e-4),
+        claim(f"{landmarks}: exponent of n in time {up_to}", slope(time, fit_from=n), most=1.25),
+        claim(f"{landmarks}: exponent of n in memory {up_to}", slope(memory, fit_from=n), most=1.05),
+        claim(
+            f"{landmarks}: peak of the process in GiB, n = {largest['n']}, D = {largest['dim']}",
+            largest["peak_bytes"] / 2**30,
+            most=24.0,
+        ),
     ]
 
 
@@ -89,7 +103,10 @@ def print_tables(results: Results, console: Console) -> None:
 
 def _detail(results: Results, n: int) -> Table:
     table = Table(title=f"Forward and backward, n = {n}, D = {DIM}, float32 images", box=box.SIMPLE_HEAD)
-    for heading in ("", "median, s", "quartiles, s", "first call, s", "x six products", "extra memory, MiB", "loss"):
+    for heading in (
+        "", "median, s", "quartiles, s", "first call, s", "x six products", "extra MiB", "loss",
+        "gradient error",
+    ):  # fmt: skip
         table.add_column(heading, justify="right" if heading else "left")
     records = {r["competitor"]: r for r in results["time"] if r["n"] == n}
     memory = {name: curve(results, "memory", name) for name in records}
@@ -102,15 +119,16 @@ def _detail(results: Results, n: int) -> Table:
             f"{r['median'] / records['products_six']['median']:.2f}",
             f"{memory[name][n] / MIB:.1f}" if n in memory[name] else "",
             str(results["losses"].get(name, ""))[:7],
+            f"{results['errors'][name]:.1e}" if name in results["errors"] else "",
         )
     return table
 
 
 def _curve_table(results: Results, measure: str, title: str, unit: float) -> Table:
-    table = Table(title=f"{title}, forward and backward, D = {DIM}", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{title} over n, forward and backward, D = {DIM}", box=box.SIMPLE_HEAD)
     sizes = sorted({r["n"] for r in results["time"]})
     table.add_column("")
-    for heading in (*(f"n = {n}" for n in sizes), "exponent"):
+    for heading in (*map(str, sizes), "exponent"):
         table.add_column(heading, justify="right")
     for name, label in results["labels"].items():
         points = curve(results, measure, name)
@@ -136,7 +154,6 @@ def claims_table(made: Sequence[Mapping[str, Any]]) -> Table:
         if one["met"] is None:
             table.add_row(one["claim"], one["target"], "", "not measured")
         else:
-            table.add_row(
-                one["claim"], one["target"], f"{one['measured']:.2f}", "yes" if one["met"] else "[bold red]no"
-            )
+            measured = three_digits(one["measured"]) if one["measured"] >= 0.01 else f"{one['measured']:.1e}"
+            table.add_row(one["claim"], one["target"], measured, "yes" if one["met"] else "[bold red]no")
     return table

@@ -14,7 +14,7 @@ from benchmarks.workload import images
 
 PATCH_SIZE = 8
 DIM = 3 * PATCH_SIZE**2
-CHOSEN = ("cpp", "cpp_bf16", "torch", "eager", "compile", "chunked_16")
+CHOSEN = ("cpp", "cpp_landmarks", "cpp_bf16", "torch", "eager", "compile", "chunked_16")
 ROUNDS = {"rounds": 5, "warmup_rounds": 1}
 
 sizes = pytest.mark.parametrize("n", [1024, 4096])

@@ -77,6 +77,20 @@ DEC_PAIR Verdict verdict(float squared_distance, double radius) {
   return Verdict::ask_float64;
 }
 
+// Whether the sketches of two patches leave it open that they are a positive pair (`Patches.sketch` of
+// dec_kernels/patches.py). No positive is lost: in real numbers |sketch_i - sketch_j| <= |p_i - p_j| <= radius, the
+// reach has room for what the roundings of the sketches and of their differences add to that, and `squared_reach` for
+// those of the squares and their sum: with unit roundoff u the sum is at most (1 + u)^6 too large, where 1e-6 is 16 u and
+// 1e-15 is 9 u, and squares that underflow are off by less than the smallest normal number. A sum that overflows belongs
+// to patches farther apart than 1e18 (1e153), unless the squared reach overflows as well. NaN passes: float64 decides.
+DEC_PAIR float squared_reach(float reach) { return reach * reach * (1 + 1e-6f) + 4 * FLT_MIN; }
+DEC_PAIR double squared_reach(double reach) { return reach * reach * (1 + 1e-15) + 4 * DBL_MIN; }
+
+template <typename scalar>
+DEC_PAIR bool within_reach(scalar d_0, scalar d_1, scalar d_2, scalar d_3, scalar squared_reach) {
+  return !(d_0 * d_0 + d_1 * d_1 + d_2 * d_2 + d_3 * d_3 > squared_reach);
+}
+
 // bfloat16 as its bits, since neither the CPU nor the CUDA sources here include another library's type.
 struct bf16 {
   std::uint16_t bits;

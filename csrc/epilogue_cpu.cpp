@@ -1,12 +1,9 @@
 #include "epilogue_cpu.h"
 
-// One build serves every x86-64: the loops are compiled for three instruction sets, and the loader picks. Other
-// compilers and machines take the loops as their default options vectorise them.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12
-#define DEC_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define DEC_CLONES
-#endif
+#include <algorithm>
+
+#include "clones.h"
+#include "distance.h"
 
 namespace dec {
 namespace {
@@ -18,7 +15,7 @@ DEC_PAIR void add_sums_of_row(const Tile<element, scalar>& tile, std::int64_t i,
   const element* __restrict s = tile.s + offset;
   const element* __restrict a = tile.a + offset;
   const element* __restrict b = both ? tile.b + offset : nullptr;
-  const std::uint8_t* __restrict mask = tile.mask + offset;
+  const Flag<scalar>* __restrict mask = tile.mask;
   const scalar* __restrict column_scale = tile.column_scale;
   const scalar row_scale = tile.row_scale[i];
   const Temperature<scalar> t = tile.temperature;
@@ -44,7 +41,7 @@ template <bool inside, bool both, typename element, typename scalar>
 DEC_PAIR void add_sums_of_tile(const Tile<element, scalar>& tile, scalar* row_pos, scalar* row_neg, scalar* column_pos,
                                scalar* column_neg) {
   for (std::int64_t i = 0; i < tile.rows; ++i) {
-    if (tile.row_has_positives[i]) {
+    if (find_positives(tile.band, i, tile.columns, tile.mask)) {
       add_sums_of_row<inside, true, both>(tile, i, row_pos[i], row_neg[i], column_pos, column_neg);
     } else {
       add_sums_of_row<inside, false, both>(tile, i, row_pos[i], row_neg[i], column_pos, column_neg);
@@ -59,7 +56,7 @@ DEC_PAIR void make_weights_of_row(const Tile<element, scalar>& tile, std::int64_
   element* __restrict s = tile.s + offset;
   element* __restrict a = both ? tile.a + offset : nullptr;
   element* __restrict b = tile.b + offset;
-  const std::uint8_t* __restrict mask = tile.mask + offset;
+  const Flag<scalar>* __restrict mask = tile.mask;
   const scalar* __restrict column_scale = tile.column_scale;
   const scalar row_scale = tile.row_scale[i];
   const Temperature<scalar> t = tile.temperature;
@@ -79,7 +76,7 @@ template <bool inside, bool both, typename element, typename scalar>
 DEC_PAIR void make_weights_of_tile(const Tile<element, scalar>& tile, const scalar* row_alpha, const scalar* row_beta,
                                    const scalar* column_alpha, const scalar* column_beta) {
   for (std::int64_t i = 0; i < tile.rows; ++i) {
-    if (tile.row_has_positives[i]) {
+    if (find_positives(tile.band, i, tile.columns, tile.mask)) {
       make_weights_of_row<inside, true, both>(tile, i, row_alpha[i], row_beta[i], column_alpha, column_beta);
     } else {
       make_weights_of_row<inside, false, both>(tile, i, row_alpha[i], row_beta[i], column_alpha, column_beta);
@@ -87,25 +84,35 @@ DEC_PAIR void make_weights_of_tile(const Tile<element, scalar>& tile, const scal
   }
 }
 
-// Differences, not |p_i|^2 + |p_j|^2 - 2 p_i . p_j: that cancels, and a patch can end up far from itself.
-template <typename sum, typename scalar>
-DEC_PAIR sum squared_distance(const scalar* __restrict p_i, const scalar* __restrict p_j, std::int64_t dim) {
-  sum total = 0;
-#pragma omp simd reduction(+ : total)
-  for (std::int64_t d = 0; d < dim; ++d) {
-    const sum difference = static_cast<sum>(p_i[d]) - static_cast<sum>(p_j[d]);
-    total += difference * difference;
-  }
-  return total;
-}
+constexpr std::int64_t kStep = 32;  // columns whose sketches are compared at a time
 
 template <typename scalar>
-DEC_PAIR bool positive(const scalar* p_i, const scalar* p_j, std::int64_t dim, double radius) {
-  if (sizeof(scalar) == sizeof(float)) {
-    const Verdict quick = verdict(squared_distance<float>(p_i, p_j, dim), radius);
-    if (quick != Verdict::ask_float64) return quick == Verdict::positive;
+DEC_PAIR bool find_positives_of_row(const Band<scalar>& band, std::int64_t i, std::int64_t columns,
+                                    Flag<scalar>* __restrict mask) {
+  const std::int64_t begin = std::max<std::int64_t>(band.first[i] - band.start, 0);
+  const std::int64_t end = std::min(band.last[i] - band.start, columns);
+  const scalar *x = band.row_sketch + 4 * i, *const *y = band.column_sketch;
+  const scalar *__restrict y_0 = y[0], *__restrict y_1 = y[1], *__restrict y_2 = y[2], *__restrict y_3 = y[3];
+  const scalar x_0 = x[0], x_1 = x[1], x_2 = x[2], x_3 = x[3];
+  bool any = false;
+  for (std::int64_t start = begin; start < end; start += kStep) {
+    const std::int64_t stop = std::min(start + kStep, end);
+    Flag<scalar> near[kStep], some = 0;
+#pragma omp simd reduction(| : some)
+    for (std::int64_t j = start; j < stop; ++j) {
+      near[j - start] = within_reach(x_0 - y_0[j], x_1 - y_1[j], x_2 - y_2[j], x_3 - y_3[j], band.squared_reach);
+      some |= near[j - start];
+    }
+    if (!some) continue;
+    for (std::int64_t j = start; j < stop; ++j) {
+      if (!near[j - start]) continue;
+      if (!positive(band.row_p + i * band.dim, band.column_p + j * band.dim, band.dim, band.radius)) continue;
+      if (!any) std::fill(mask, mask + columns, 0);
+      any = true;
+      mask[j] = 1;
+    }
   }
-  return std::sqrt(squared_distance<double>(p_i, p_j, dim)) <= radius;
+  return any;
 }
 
 }  // namespace
@@ -151,11 +158,8 @@ DEC_CLONES void accumulate(float* __restrict sum, const bf16* __restrict x, std:
 
 #define DEC_MASK_INSTANCE(scalar)                                                                                      \
   template <>                                                                                                          \
-  DEC_CLONES bool find_positives(const scalar* p_i, const scalar* p, std::int64_t dim, std::int64_t first,             \
-                                 std::int64_t last, double radius, std::uint8_t* mask) {                               \
-    bool any = false;                                                                                                  \
-    for (std::int64_t j = first; j < last; ++j) any |= (mask[j] = positive(p_i, p + j * dim, dim, radius));            \
-    return any;                                                                                                        \
+  DEC_CLONES bool find_positives(const Band<scalar>& band, std::int64_t i, std::int64_t columns, Flag<scalar>* mask) { \
+    return find_positives_of_row(band, i, columns, mask);                                                              \
   }
 
 DEC_MASK_INSTANCE(float)

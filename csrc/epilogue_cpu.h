@@ -3,7 +3,25 @@
 
 #include "arithmetic.h"
 
+#include <type_traits>
+
 namespace dec {
+
+// The mask of a row of a tile: 0 or 1. As wide as the scalars beside it, or GCC fills an eighth of its vectors.
+template <typename scalar>
+using Flag = std::conditional_t<sizeof(scalar) == 4, std::int32_t, std::int64_t>;
+
+// What the mask of a tile is made of.
+template <typename scalar>
+struct Band {
+  std::int64_t dim;
+  const scalar *row_p, *column_p;                  // (rows, dim) and (columns, dim)
+  const scalar *row_sketch, *column_sketch[4];     // (rows, 4), and four times (columns)
+  const std::int64_t *first, *last;                // (rows): positives of row i have first[i] <= start + j < last[i]
+  std::int64_t start;
+  double radius;
+  scalar squared_reach;
+};
 
 // A tile of a symmetric pair of blocks of rows, I (rows of the tile) and J (columns).
 //
@@ -15,8 +33,8 @@ struct Tile {
   std::int64_t rows, columns;
   element *s, *a, *b;                                // rows x columns, contiguous; a or b may be null
   const scalar *row_scale, *column_scale;            // p_scale of I and of J
-  const std::uint8_t* mask;                          // rows x columns
-  const std::uint8_t* row_has_positives;             // rows: where 0, that row of the mask is not read
+  Band<scalar> band;
+  Flag<scalar>* mask;                                // columns, to work in
   Temperature<scalar> temperature;
 };
 
@@ -43,10 +61,9 @@ void round(bf16* target, const float* x, std::int64_t count);
 // sum[k] += x[k], for products that come out as bf16 and are added up in float32.
 void accumulate(float* sum, const bf16* x, std::int64_t count);
 
-// The mask of row i against columns [first, last) of p (any D): mask[j] = |p_i - p_j| <= radius, exactly as float64
-// would have it. Returns whether any is set.
+// The mask of row i of a tile of so many columns: mask[j] = |p_i - p_j| <= radius, exactly as float64 would have it.
+// Returns whether any is set; where none is, the mask is left as it was.
 template <typename scalar>
-bool find_positives(const scalar* p_i, const scalar* p, std::int64_t dim, std::int64_t first, std::int64_t last,
-                    double radius, std::uint8_t* mask);
+bool find_positives(const Band<scalar>& band, std::int64_t i, std::int64_t columns, Flag<scalar>* mask);
 
 }  // namespace dec

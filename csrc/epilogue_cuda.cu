@@ -66,24 +66,30 @@ __device__ sum squared_distance(const scalar* p_i, const scalar* p_j, std::int64
 
 // Whether column j is a positive of the row, where the lanes of a warp hold neighbouring columns and call it together.
 // A lane alone would read p_j with a stride of dim, 32 bytes for the sake of 4. So a team of lanes works on the columns
-// of its members one after the other, and each keeps its own.
+// of its members one after the other, those that their sketches do not rule out, and each keeps its own.
 template <typename scalar>
 __device__ bool positive(const CudaTile<scalar>& tile, const Row<scalar>& at, int j) {
-  const int first_of_warp = j / kWarp * kWarp;
-  if (first_of_warp + kWarp <= at.begin || first_of_warp >= at.end) return false;
+  bool near = at.begin <= j && j < at.end;
+  if (near) {
+    const scalar *x = tile.row_sketch + at.row * 4, *y = tile.sketch + (at.column + j) * 4;
+    near = within_reach(x[0] - y[0], x[1] - y[1], x[2] - y[2], x[3] - y[3], squared_reach(*tile.reach));
+  }
+  const unsigned near_in_warp = __ballot_sync(0xffffffffu, near);
+  if (!near_in_warp) return false;
   const int lane = j % kTeam;
+  const unsigned near_in_team = near_in_warp >> (j % kWarp - lane);
   const scalar* p_i = tile.row_p + at.row * tile.dim;
   const scalar* p_0 = tile.p + at.column * tile.dim;
-  const auto in_band = [&](int column) { return at.begin <= column && column < at.end; };
   scalar squared = 0;
   for (int member = 0; member < kTeam; ++member) {
-    const int column = j - lane + member;
     scalar part = 0;
-    if (in_band(column)) part = squared_distance<scalar>(p_i, p_0 + column * tile.dim, lane, tile.dim, kTeam);
+    if (near_in_team >> member & 1) {
+      part = squared_distance<scalar>(p_i, p_0 + (j - lane + member) * tile.dim, lane, tile.dim, kTeam);
+    }
     part = sum_over<kTeam>(part);
     if (member == lane) squared = part;
   }
-  if (!in_band(j)) return false;
+  if (!near) return false;
   if constexpr (std::is_same_v<scalar, float>) {
     const Verdict quick = verdict(squared, tile.radius);
     if (quick != Verdict::ask_float64) return quick == Verdict::positive;

@@ -20,6 +20,8 @@ struct CudaTile {
   // The whole, (G, r) of rows and (G, m) of columns, and p (G, r, dim) and (G, m, dim).
   const scalar *row_p, *row_scale, *p, *p_scale;
   const std::int64_t *first, *last;  // the band: positives of row i have first[i] <= j < last[i]
+  const scalar *row_sketch, *sketch;  // (G, r, 4) and (G, m, 4)
+  const scalar* reach;                // one number
 
   double radius;
   Temperature<scalar> temperature;

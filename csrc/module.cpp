@@ -3,40 +3,65 @@
 #include <pybind11/stl.h>
 #include <torch/csrc/utils/pybind.h>
 
+#include "near_cpu.h"
+#include "prepare_cpu.h"
 #include "walk.h"
 
 namespace {
 
 using at::Tensor;
-using SideTensors = std::array<Tensor, 3>;      // z, p, p_scale
+using SideTensors = std::array<Tensor, 4>;      // z, p, p_scale, sketch
+using BandTensors = std::array<Tensor, 3>;      // first, last, reach
 using GradientTensors = std::array<Tensor, 4>;  // alpha and beta of the rows, then of the columns
 
-dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last) {
-  return {{rows[0], rows[1], rows[2]}, {columns[0], columns[1], columns[2]}, first, last};
+dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const BandTensors& band) {
+  return {{rows[0], rows[1], rows[2], rows[3]}, {columns[0], columns[1], columns[2], columns[3]}, band[0], band[1], band[2]};
 }
 
 template <typename... Stream>
 auto entry(std::tuple<Tensor, Tensor> (*forward)(const dec::Patches&, const dec::Constants&, Stream...)) {
-  return [forward](const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last,
+  return [forward](const SideTensors& rows, const SideTensors& columns, const BandTensors& band,
                    double radius, double t_pos, double t_neg, bool inside, bool bf16, Stream... stream) {
-    return forward(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16}, stream...);
+    return forward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16}, stream...);
   };
 }
 
 template <typename... Stream>
 auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const dec::Gradients&, Stream...)) {
-  return [backward](const SideTensors& rows, const SideTensors& columns, const Tensor& first, const Tensor& last,
+  return [backward](const SideTensors& rows, const SideTensors& columns, const BandTensors& band,
                     double radius, double t_pos, double t_neg, bool inside, bool bf16, const GradientTensors& g,
                     Stream... stream) {
-    return backward(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16},
+    return backward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16},
                     {g[0], g[1], g[2], g[3]}, stream...);
   };
+}
+
+using NearTensors = std::array<Tensor, 6>;  // z, p, p_scale, sketch, F_z, F_h
+using RowTensors = std::array<Tensor, 3>;   // column_of_row, first, last
+
+dec::Near near(const NearTensors& x, const RowTensors& rows, double radius, double reach, double inverse_t) {
+  return {x[0], x[1], x[2], x[3], x[4], x[5], rows[0], rows[1], rows[2], radius, reach, inverse_t};
+}
+
+std::tuple<Tensor, Tensor, Tensor> near_sums(const NearTensors& x, const RowTensors& rows, double radius, double reach,
+                                             double inverse_t) {
+  return dec::near_sums_cpu(near(x, rows, radius, reach, inverse_t));
+}
+
+void near_gradients(const NearTensors& x, const RowTensors& rows, double radius, double reach, double inverse_t,
+                    const Tensor& alpha, const Tensor& beta, const Tensor& dz) {
+  dec::near_gradients_cpu(near(x, rows, radius, reach, inverse_t), alpha, beta, dz);
 }
 
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   using release_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
+  module.def("prepare_cpu", &dec::prepare_cpu, release_gil());
+  module.def("project_cpu", &dec::project_cpu, release_gil());
+  module.def("to_images_cpu", &dec::to_images_cpu, release_gil());
+  module.def("near_sums_cpu", near_sums, release_gil());
+  module.def("near_gradients_cpu", near_gradients, release_gil());
   module.def("forward_cpu", entry(dec::forward_cpu), release_gil());
   module.def("backward_cpu", entry(dec::backward_cpu), release_gil());
 #ifdef DEC_WITH_CUDA

@@ -13,12 +13,14 @@ namespace dec {
 struct Side {
   at::Tensor z, p;     // (G, m, D) float32 or float64: unit SR patches, HR patches
   at::Tensor p_scale;  // (G, m): 1 / |p|
+  at::Tensor sketch;   // (G, m, 4)
 };
 
 // G groups of r rows, and of m columns, among which the rows are. Where both are the same tensors, all columns are rows.
 struct Patches {
   Side rows, columns;
   at::Tensor first, last;  // (G, r) int64: positives of row i are columns first[i] <= j < last[i]
+  at::Tensor reach;        // (): sketches of positives are no farther from each other
 
   bool symmetric() const { return rows.z.is_same(columns.z); }
 };

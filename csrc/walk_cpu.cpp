@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <type_traits>
 #include <vector>
 
@@ -13,15 +14,21 @@
 // Where all columns are rows, S and the mask are symmetric, so the tile of the blocks (I, J) serves both: five products
 // of n * n * D for forward and backward instead of six. It then writes into the rows of I and of J. Two threads must not
 // meet there, and sums must not depend on who comes first, so the pairs of blocks are played like a round-robin
-// tournament: in a round every block appears once at most, rounds follow each other. Where other processes have columns
-// too, each block of rows walks over all of them. No atomics, the same bits every time.
+// tournament: in a round every block appears once at most, and plays its games in the order of the rounds. Where other
+// processes have columns too, each block of rows walks over all of them. No atomics on results, the same bits every time.
+//
+// Threads take their work from a counter, so that one which another process keeps from running holds up little: the
+// others wait for it only where they need what it is about to write, and asleep, so that it can have their core.
 namespace dec {
 namespace {
 
 using at::Tensor;
 
 constexpr std::int64_t kTileBytes = 1024;  // of a row of a tile; three tiles of 256 rows of float32 stay in L2
-constexpr std::int64_t kMinTile = 64;
+constexpr std::int64_t kMinTile = 64;      // below, and with rows of fewer bytes, the products are much slower
+constexpr std::int64_t kMinTileBytes = 256;
+
+constexpr int kSpins = 2000;  // some 20 us: a small part of a tile's products
 
 struct Pair {
   std::int64_t group, i, j;
@@ -29,31 +36,84 @@ struct Pair {
 
 std::int64_t tile_size(std::int64_t groups, std::int64_t rows, std::int64_t element_size) {
   // Smaller tiles where a round would otherwise leave threads without work.
+  const std::int64_t least = std::max(kMinTile, kMinTileBytes / element_size);
   std::int64_t tile = kTileBytes / element_size;
-  while (tile > kMinTile && groups * (rows / tile) < 2 * at::get_num_threads()) tile /= 2;
+  while (tile > least && groups * (rows / tile) < 2 * at::get_num_threads()) tile /= 2;
   return tile;
 }
 
-// The rounds: first the blocks with themselves, then the pairs by the circle method (one block stays, the others move).
-std::vector<std::vector<Pair>> tournament(std::int64_t groups, std::int64_t blocks) {
-  std::vector<std::vector<Pair>> rounds(1);
-  for (std::int64_t g = 0; g < groups; ++g) {
-    for (std::int64_t i = 0; i < blocks; ++i) rounds[0].push_back({g, i, i});
-  }
-  const std::int64_t players = blocks + blocks % 2;  // an odd one pauses
-  for (std::int64_t round = 0; round + 1 < players; ++round) {
-    std::vector<Pair> pairs;
-    for (std::int64_t g = 0; g < groups; ++g) {
-      for (std::int64_t k = 0; k < players / 2; ++k) {
-        const auto seat = [&](std::int64_t s) { return s == 0 ? players - 1 : (round + s) % (players - 1); };
-        const std::int64_t x = seat(k), y = seat(players - 1 - k);
-        if (std::max(x, y) < blocks) pairs.push_back({g, std::min(x, y), std::max(x, y)});
+// The pairs of blocks of each group, in rounds: first the blocks with themselves, then by the circle method (one block
+// stays, the others move). Where their number is odd, a phantom takes part, and its opponent pauses.
+class Tournament {
+ public:
+  Tournament(std::int64_t groups, std::int64_t blocks)
+      : groups_(groups), blocks_(blocks), players_(blocks + blocks % 2), played_(groups * blocks) {}
+
+  // Plays games until all are taken; called by every thread. A game is taken after all those before it, so whoever
+  // waits, waits for a thread that runs: that is why a game that throws counts as played.
+  template <typename Play>
+  void take_part(const Play& play) {
+    const std::int64_t in_first_round = groups_ * blocks_, in_others = groups_ * (players_ / 2);
+    const std::int64_t games = in_first_round + in_others * (blocks_ > 1 ? players_ - 1 : 0);
+    for (std::int64_t game; (game = next_.fetch_add(1)) < games;) {
+      int round = 0;
+      Pair pair{game / blocks_, game % blocks_, game % blocks_};
+      if (game >= in_first_round) {
+        round = static_cast<int>(1 + (game - in_first_round) / in_others);
+        const std::int64_t k = (game - in_first_round) % in_others;
+        pair = seated({k / (players_ / 2), k % (players_ / 2), players_ - 1 - k % (players_ / 2)}, round);
       }
+      await(pair.group, pair.i, round);
+      await(pair.group, pair.j, round);
+      try {
+        if (pair.j < blocks_) play(pair);
+      } catch (...) {
+        next_ = games;
+        finish(pair, round);
+        throw;
+      }
+      finish(pair, round);
     }
-    rounds.push_back(std::move(pairs));
   }
-  return rounds;
-}
+
+ private:
+  // Who sits at the two seats of a pair in that round, the smaller one first.
+  Pair seated(const Pair& seats, std::int64_t round) const {
+    const auto at = [&](std::int64_t seat) {
+      return seat == 0 ? players_ - 1 : (round - 1 + seat) % (players_ - 1);
+    };
+    return {seats.group, std::min(at(seats.i), at(seats.j)), std::max(at(seats.i), at(seats.j))};
+  }
+
+  void await(std::int64_t group, std::int64_t block, int round) {
+    if (block == blocks_) return;
+    std::atomic<int>& played = played_[group * blocks_ + block];
+    for (int spins = 0; spins < kSpins; ++spins) {
+      if (played == round) return;
+      pause();
+    }
+    for (int now; (now = played) != round;) played.wait(now);
+  }
+
+  void finish(const Pair& pair, int round) {
+    for (const std::int64_t block : {pair.i, pair.j}) {
+      if (block == blocks_) continue;
+      std::atomic<int>& played = played_[pair.group * blocks_ + block];
+      played = round + 1;
+      played.notify_all();
+    }
+  }
+
+  static void pause() {
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#endif
+  }
+
+  const std::int64_t groups_, blocks_, players_;
+  std::vector<std::atomic<int>> played_;  // by each block of each group: how many rounds
+  std::atomic<std::int64_t> next_ = 0;
+};
 
 // `element` is what the products take and give, `scalar` what all else is computed in.
 template <typename element, typename scalar>
@@ -69,11 +129,9 @@ class Walk {
         r_(rows_.z.size(1)),
         m_(columns_.z.size(1)),
         tile_(tile_size(groups_, r_, sizeof(element))),
-        temperature_(constants.temperature<scalar>()) {
-    for (int thread = 0; thread < at::get_num_threads(); ++thread) {
-      workspaces_.emplace_back(tile_, rows_.z.size(2), rows_.z.options().dtype(kDtype<element>));
-    }
-  }
+        temperature_(constants.temperature<scalar>()),
+        sketch_(columns_.sketch.transpose(1, 2).contiguous()),
+        squared_reach_(squared_reach(*patches.reach.const_data_ptr<scalar>())) {}
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
     each_pair([&](const Pair& pair, Workspace& work) {
@@ -107,7 +165,7 @@ class Walk {
   struct Workspace {
     Tensor s, a, b, product;
     std::array<Tensor, 4> rounded;
-    std::vector<std::uint8_t> mask, row_has_positives;
+    std::vector<Flag<scalar>> mask;
 
     Workspace(std::int64_t tile, std::int64_t dim, const at::TensorOptions& options)
         : s(at::empty({tile * tile}, options)),
@@ -115,8 +173,7 @@ class Walk {
           b(at::empty({tile * tile}, options)),
           product(at::empty({tile * dim}, options)),
           rounded({at::empty_like(product), at::empty_like(product), at::empty_like(product), at::empty_like(product)}),
-          mask(tile * tile),
-          row_has_positives(tile) {}
+          mask(tile) {}
   };
 
   // The blocks of rows of a pair, as the products take them.
@@ -127,25 +184,21 @@ class Walk {
   bool serves_both(const Pair& pair) const { return symmetric_ && pair.i != pair.j; }
 
   template <typename Body>
-  void each_pair(const Body& body) {
-    if (!symmetric_) {
-      const std::int64_t blocks = (r_ + tile_ - 1) / tile_;
-      at::parallel_for(0, groups_ * blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-        at::AutoDispatchBelowADInplaceOrView below_autograd;  // a setting of the thread
-        for (std::int64_t k = begin; k < end; ++k) {
-          for (std::int64_t j = 0; j * tile_ < m_; ++j) {
-            body({k / blocks, k % blocks, j}, workspaces_.at(at::get_thread_num()));
-          }
+  void each_pair(const Body& body) const {
+    const std::int64_t blocks = (r_ + tile_ - 1) / tile_;
+    Tournament tournament(groups_, blocks);
+    std::atomic<std::int64_t> next = 0;
+    at::parallel_for(0, std::min<std::int64_t>(at::get_num_threads(), groups_ * blocks), 1, [&](auto, auto) {
+      at::AutoDispatchBelowADInplaceOrView below_autograd;  // a setting of the thread
+      Workspace work(tile_, rows_.z.size(2), rows_.z.options().dtype(kDtype<element>));
+      if (symmetric_) {
+        tournament.take_part([&](const Pair& pair) { body(pair, work); });
+      } else {
+        for (std::int64_t k; (k = next.fetch_add(1)) < groups_ * blocks;) {
+          for (std::int64_t j = 0; j * tile_ < m_; ++j) body({k / blocks, k % blocks, j}, work);
         }
-      });
-      return;
-    }
-    for (const auto& round : tournament(groups_, (m_ + tile_ - 1) / tile_)) {
-      at::parallel_for(0, static_cast<std::int64_t>(round.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-        at::AutoDispatchBelowADInplaceOrView below_autograd;  // a setting of the thread
-        for (std::int64_t k = begin; k < end; ++k) body(round[k], workspaces_.at(at::get_thread_num()));
-      });
-    }
+      }
+    });
   }
 
   // bf16 is rounded to anew for each pair: that costs little beside the products, and copies of all rows would be kept.
@@ -173,7 +226,6 @@ class Walk {
     product(work.s, x.z_i, x.z_j);
     if (a) product(work.a, x.p_i, x.z_j);
     if (b) product(work.b, x.z_i, x.p_j);
-    find_mask(pair, work);
     return {rows,
             columns,
             elements(work.s),
@@ -181,27 +233,24 @@ class Walk {
             b ? elements(work.b) : nullptr,
             at_block(rows_.p_scale, g, pair.i),
             at_block(columns_.p_scale, g, pair.j),
+            band(pair),
             work.mask.data(),
-            work.row_has_positives.data(),
             temperature_};
   }
 
-  void find_mask(const Pair& pair, Workspace& work) const {
-    const std::int64_t dim = rows_.p.size(2), columns = block_size(pair.j, m_), start = pair.j * tile_;
-    const std::int64_t offset = pair.group * r_ + pair.i * tile_;
-    const auto* first = patches_.first.template const_data_ptr<std::int64_t>() + offset;
-    const auto* last = patches_.last.template const_data_ptr<std::int64_t>() + offset;
-    const scalar* p_i = at_block(rows_.p, pair.group, pair.i);
-    const scalar* p_j = at_block(columns_.p, pair.group, pair.j);
-    for (std::int64_t i = 0; i < block_size(pair.i, r_); ++i) {
-      const std::int64_t begin = std::max<std::int64_t>(first[i] - start, 0);
-      const std::int64_t end = std::min(last[i] - start, columns);
-      work.row_has_positives[i] = 0;
-      if (begin >= end) continue;
-      std::uint8_t* mask = work.mask.data() + i * columns;
-      std::fill(mask, mask + columns, 0);
-      work.row_has_positives[i] = find_positives(p_i + i * dim, p_j, dim, begin, end, radius_, mask);
-    }
+  Band<scalar> band(const Pair& pair) const {
+    const std::int64_t row = pair.group * r_ + pair.i * tile_, start = pair.j * tile_;
+    const auto* sketch = sketch_.template const_data_ptr<scalar>() + pair.group * 4 * m_ + start;
+    return {rows_.p.size(2),
+            at_block(rows_.p, pair.group, pair.i),
+            at_block(columns_.p, pair.group, pair.j),
+            at_block(rows_.sketch, pair.group, pair.i),
+            {sketch, sketch + m_, sketch + 2 * m_, sketch + 3 * m_},
+            patches_.first.template const_data_ptr<std::int64_t>() + row,
+            patches_.last.template const_data_ptr<std::int64_t>() + row,
+            start,
+            radius_,
+            squared_reach_};
   }
 
   // dz of a block += weights * operand.
@@ -242,7 +291,8 @@ class Walk {
   const double radius_;
   const std::int64_t groups_, r_, m_, tile_;
   const Temperature<scalar> temperature_;
-  std::vector<Workspace> workspaces_;
+  const Tensor sketch_;  // of the columns, (G, 4, m)
+  const scalar squared_reach_;
 };
 
 }  // namespace

@@ -94,6 +94,9 @@ class Walk {
             patches_.columns.p_scale.template const_data_ptr<scalar>(),
             patches_.first.template const_data_ptr<std::int64_t>(),
             patches_.last.template const_data_ptr<std::int64_t>(),
+            patches_.rows.sketch.template const_data_ptr<scalar>(),
+            patches_.columns.sketch.template const_data_ptr<scalar>(),
+            patches_.reach.template const_data_ptr<scalar>(),
             constants_.radius,
             constants_.temperature<scalar>()};
   }

@@ -16,7 +16,7 @@ import torch
 import dec_kernels
 from dec_kernels import backends
 from dec_kernels.backends import cpp, triton
-from dec_kernels.backends.precision import setting_of
+from dec_kernels.backends.precision import cpu_gains_by_bf16, processor, setting_of
 
 VARIABLES = (
     backends.ENVIRONMENT,
@@ -24,6 +24,9 @@ VARIABLES = (
     "TRITON_INTERPRET",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
     "CUDA_VISIBLE_DEVICES",
 )
 # What a training step usually asks for: patches of 8 x 8 RGB pixels, 32 crops of 128 x 128 pixels.
@@ -78,6 +81,7 @@ def machine() -> Facts:
         "cores": str(os.cpu_count()),
         "threads of torch": str(torch.get_num_threads()),
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        'products of precision="bf16" on the CPU': "bf16" if cpu_gains_by_bf16() else "float32, no slower here",
     }
 
 
@@ -142,13 +146,10 @@ def operating_system() -> str:
 
 def cpu() -> str:
     """The name of the CPU, on Linux with family and model."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = (line.partition(":") for line in cpuinfo.read_text().splitlines())
-        fields = {key.strip(): value.strip() for key, _, value in lines}
-        if {"model name", "cpu family", "model"} <= fields.keys():
-            # The name alone may say no more than "AMD EPYC".
-            return "{model name} (family {cpu family}, model {model})".format_map(fields)
+    fields = processor()
+    if {"model name", "cpu family", "model"} <= fields.keys():
+        # The name alone may say no more than "AMD EPYC".
+        return "{model name} (family {cpu family}, model {model})".format_map(fields)
     return platform.processor() or platform.machine()
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from dec_kernels.agreement import listed
-from dec_kernels.backends import resolve
+from dec_kernels.backends import Resolved, resolve
 from dec_kernels.distributed import ALONE, WORLD, announcing, found_now, name_of, size_of
 from dec_kernels.op import gather_images, row_losses
 from dec_kernels.private_torch import group_named
-from dec_kernels.spec import BackendName, Distance, Precision, Reduction, Remainder, Scope, Spec, Temperature
+from dec_kernels.spec import (
+    BackendName,
+    Constants,
+    Distance,
+    Precision,
+    Reduction,
+    Remainder,
+    Scope,
+    Spec,
+    Temperature,
+)
+
+if TYPE_CHECKING:
+    from dec_kernels.audit import Audit
 
 
 class _Argument:
@@ -72,16 +85,17 @@ class DECLoss(nn.Module):
         reduction: "mean" over the n patches, "sum", or "none": n values, ordered by image, patch row and patch column.
         precision: how far the operands of the matrix products may be rounded: "ieee" (float32), "tf32x3" (the error of
             float32 from three TF32 products), "tf32" or "bf16". The mask is always exact; sums, exp and log are always
-            float32; float64 images are computed in float64. A device without TF32 computes both TF32 presets as "ieee".
+            float32; float64 images are computed in float64. A device without TF32 computes both TF32 presets as "ieee",
+            and a CPU without fast bfloat16 products all presets.
             "auto" is "bf16" or "tf32" under autocast to bfloat16 or float16. Elsewhere it follows PyTorch's own setting
             for float32 products on that device, through whichever interface it was made: "highest" (or "ieee") means
             "tf32x3", "high" (or "tf32") means "tf32", and "medium" (or "bf16") means "bf16".
         backend: "reference", "torch", "cpp" or "triton" runs or raises. "auto" takes the backend that the environment
             variable `DEC_KERNELS_BACKEND` names, or else the fastest that can run.
         landmarks: None computes every pair. An integer m from 1 to 2**16 takes the sums over negatives from features
-            of m rows, the landmarks, in time O(n m D). Positives, the mask and Qpos stay exact. On photographs with
-            m = 128, the error of the gradient is 1e-4 to 5e-4 in the 2-norm, and that of the loss 1e-5 or less. An m
-            of 2 n or more is exact. Small `t_neg` with temperature="inside" needs more landmarks. `audit` measures
+            for m landmarks, in time O(n m D). Positives, the mask and Qpos stay exact. On photographs with m = 128,
+            the error of the gradient is 1e-4 to 5e-4 in the 2-norm, and that of the loss 1e-5. An m of 2 n or more is
+            exact. Small `t_neg` with temperature="inside" needs more landmarks. `audit` measures
             the errors on images of yours.
         process_group: None compares patches of this process alone. A `torch.distributed` group adds the columns of
             every rank in it (see below). "world" means all processes, looked up at each call; it means this process
@@ -101,7 +115,7 @@ class DECLoss(nn.Module):
         `torch.compile(fullgraph=True)` compiles its call.
 
     Landmarks:
-        The landmarks are rows of SR and HR, evenly among the patches sorted by mean, and a row of zeros: the same in
+        The landmarks are the centres of clusters of z and h, and a row of zeros: without randomness, so the same in
         each call with the same images, and on every rank. Their matrix is computed in float64, and what is left of the
         products is rounded as `precision` allows, or less. The gradient approximates that of the exact loss by the
         same features. With NaN or infinity in the images, every row may be NaN. On the CPU, and with the backend
@@ -218,6 +232,39 @@ class DECLoss(nn.Module):
         """
         return _loss(sr, hr, self.spec, found_now(self.group))
 
+    def audit(self, sr: Tensor, hr: Tensor, rows: int = 256, seed: int = 0) -> Audit:
+        """How far this loss, as configured, is from the exact one on these images: a sample of rows in float64.
+
+        What `forward` would compute here, with its backend, precision, landmarks and autocast, is compared with
+        Eqs. 37 to 42 and their gradient. It takes the time of a forward and a backward and O(rows n D) more, and works
+        in `torch.no_grad()` as well. No gradient reaches `sr`, and neither `loss_weight` nor `reduction` matters.
+
+        With a process group, every rank has to call it. Each rank gets the errors of its own rows, which are compared
+        with the columns of all ranks. A rank that fails after the forward leaves the others waiting.
+
+        Args:
+            sr, hr: images as for `forward`.
+            rows: how many patches are computed exactly, at most: 2 or more. Half of them are spread evenly over the
+                batch. The others fall on patches with large gradients, and where one of them would be drawn several
+                times there are fewer. With as many patches or fewer, all are computed, and the errors are exact.
+            seed: where in the batch the sample starts.
+
+        Returns:
+            The errors of Qpos and Qneg (relative), of the loss (absolute) and of the gradient (relative in the 2-norm,
+            before the reduction; in the dtype of `sr`), with intervals of 95 % for the last two. Where the loss is NaN,
+            so are they. `print` shows a table.
+
+        Raises:
+            TypeError, ValueError, RuntimeError, NotImplementedError: as `forward`; or `rows` is no int of 2 or more.
+
+        Examples:
+            >>> criterion = DECLoss(landmarks=64)
+            >>> print(criterion.audit(torch.rand(4, 3, 64, 64), torch.rand(4, 3, 64, 64)))  # doctest: +SKIP
+        """
+        from dec_kernels.audit import audit  # which needs this module
+
+        return audit(sr, hr, self.spec, found_now(self.group), rows, seed)
+
     def extra_repr(self) -> str:
         shown = [
             f"{name}={value!r}"
@@ -271,8 +318,36 @@ def dec_loss(
 
 
 def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
+    losses = evaluate(sr, hr, spec, group).losses
+    if spec.loss_weight != 1:
+        losses = float(spec.loss_weight) * losses  # PyTorch has no integers beyond 2**64
+    if spec.reduction == "none":
+        return losses
+    return losses.sum() if spec.reduction == "sum" else losses.mean()
+
+
+class Evaluated(NamedTuple):
+    """A call of the loss, before weight and reduction.
+
+    Attributes:
+        losses: -log(Qpos / Qneg) of each patch, (n,) in image order.
+        sums: Qpos and Qneg, (2, n).
+        sr, hr: images of the columns, (N, C, H, W) each: those of all ranks.
+        constants, run: what it was computed with.
+    """
+
+    losses: Tensor
+    sums: Tensor
+    sr: Tensor
+    hr: Tensor
+    constants: Constants
+    run: Resolved
+
+
+def evaluate(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Evaluated:
+    """Images, (B, C, H, W) each, checked and compared; `group` is the name of the process group, or `ALONE`."""
     with announcing(group):
-        sr, hr = _checked(sr, hr, spec)
+        sr, hr = checked(sr, hr, spec)
         dim, columns = spec.sizes(sr.shape, size_of(group))
         landmarks = spec.landmarks_among(columns)
         run = resolve(spec.backend, spec.precision, sr.device, sr.dtype, dim, columns, landmarks)
@@ -286,17 +361,14 @@ def _loss(sr: Tensor, hr: Tensor, spec: Spec, group: str) -> Tensor:
         all_sr, all_hr = gather_images(all_sr, hr, group, settings, spec.numbers())
     constants = spec.constants(dim, run.precision, landmarks)
     per_image = spec.scope == "image"
-    losses = row_losses(
+    losses, sums, _ = row_losses(
         sr, all_sr, all_hr, group, spec.patch_size, per_image, *constants, run.backend, run.dtype
-    )[0]  # fmt: skip
-    if spec.loss_weight != 1:
-        losses = float(spec.loss_weight) * losses  # PyTorch has no integers beyond 2**64
-    if spec.reduction == "none":
-        return losses
-    return losses.sum() if spec.reduction == "sum" else losses.mean()
+    )  # fmt: skip
+    return Evaluated(losses, sums, all_sr, all_hr, constants, run)
 
 
-def _checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
+def checked(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
+    """`sr` and `hr` as the loss takes them: in float32 under autocast. Raises as `DECLoss.forward`."""
     for name, images in (("sr", sr), ("hr", hr)):
         if not isinstance(images, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(images).__name__}")

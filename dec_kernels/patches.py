@@ -230,8 +230,10 @@ def _directions(dim: int, patch_size: int) -> Tensor:
 
 def _reach(bound: Tensor, dim: int, radius: float) -> Tensor:
     """`Patches.reach` for values up to `bound`."""
-    # Each number of a sketch is at most |p| <= sqrt(D) max|p|, and is rounded once; so is each difference.
-    margin = 8 * math.sqrt(dim) * torch.finfo(bound.dtype).eps * bound
+    # Each number of a sketch is at most |p| <= sqrt(D) max|p|, a sum of D float64 products, and is rounded once; so is
+    # each difference. With float64 patches it is those sums that count: BLAS adds up equal rows in different orders.
+    rounding = torch.finfo(bound.dtype).eps + dim * torch.finfo(torch.float64).eps
+    margin = 8 * math.sqrt(dim) * rounding * bound
     return (radius * (1 + 1e-5) + margin).nan_to_num(nan=math.inf, posinf=math.inf)
 
 

@@ -41,6 +41,14 @@ def compilations(
         yield processes
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bf16_is_bf16() -> Iterator[None]:
+    """The tests of precision="bf16" see rounded products on every CPU, whether it gains by them or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dec_kernels.backends.precision.cpu_gains_by_bf16", lambda: True)
+        yield
+
+
 def _end(process: subprocess.Popen) -> None:
     """Ends it and its workers, which would wait for it for ever."""
     if process.poll() is None:

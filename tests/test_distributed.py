@@ -20,12 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dec_kernels import DECLoss, dec_loss, distributed
 from dec_kernels.agreement import Call
+from dec_kernels.audit import Audit
 from dec_kernels.backends import BACKENDS
 from dec_kernels.backends.triton import tiles
 from dec_kernels.backends.triton.tiles import Tile, Tiles
 from dec_kernels.patches import Batch
 from dec_kernels.spec import Spec
-from tests.oracle import error, images, threshold
+from tests.oracle import error, evaluate, images, threshold, truth
 
 # Four processes, and groups among them whose ranks are not those of the world.
 RANKS = {1: [2], 2: [1, 3], 3: [0, 2, 3], 4: [0, 1, 2, 3]}
@@ -218,6 +219,34 @@ def test_every_rank_s_incoming_gradient_reaches_the_others(pool: Pool) -> None:
     terms = dec_loss(sr.requires_grad_(), hr, **ARGUMENTS, reduction="none").view(3, -1).mean(1)
     (terms * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert error(ours, sr.grad) < 1e-12
+
+
+def audited(group: dist.ProcessGroup, rows: int) -> Audit:
+    sr, hr = own(group, *batch(group.size(), torch.float32))
+    return DECLoss(**ARGUMENTS, landmarks=12, process_group=group).audit(sr, hr, rows)
+
+
+def test_an_audit_is_of_the_rank_s_own_rows_against_the_columns_of_all(pool: Pool) -> None:
+    sr, hr = batch(3, torch.float32)
+    spec = Spec(**ARGUMENTS, reduction="none")
+    true = truth(sr, hr, spec, weights=torch.ones(72))
+    ours = evaluate(sr, hr, torch.ones(72), **ARGUMENTS, landmarks=12, reduction="none")
+    every_row, some = (pool.run(audited, rows, size=3) for rows in (24, 12))
+    for rank, (found, estimate) in enumerate(zip(every_row, some, strict=True)):
+        inside = slice(PER_RANK * rank, PER_RANK * (rank + 1))
+        off = error(ours.gradient[inside], true.gradient[inside])
+        assert (found.rows, found.patches, found.columns) == (24, 24, 72)
+        assert found.gradient_error.value == pytest.approx(off, rel=1e-3)
+        assert found.loss_error.value == pytest.approx(
+            (ours.loss - true.loss).view(3, 24)[rank].mean().item(), rel=1e-3
+        )
+        assert estimate.rows == 12
+        assert estimate.gradient_error.value == pytest.approx(off, rel=0.5)
+
+
+def test_an_audit_with_wrong_arguments_is_an_error_on_every_rank(pool: Pool) -> None:
+    failures = pool.run(audited, 1, size=2)
+    assert all(failure.kind == "ValueError" and "rows must be at least 2" in failure.message for failure in failures)
 
 
 def accumulated(group: dist.ProcessGroup) -> list[Tensor]:

@@ -6,8 +6,10 @@ import torch
 
 from benchmarks import machine
 from dec_kernels import backends, environment
+from dec_kernels.backends.precision import cpu_gains_by_bf16
 
 CPU = torch.device("cpu")
+BF16 = "bf16" if cpu_gains_by_bf16() else "ieee"
 
 
 def test_the_report_needs_torch_alone() -> None:
@@ -56,7 +58,7 @@ def test_a_backend_that_does_not_exist_is_reported_and_does_not_stop_the_report(
     ("setting", "shown"),
     [
         ("torch.backends.fp32_precision = 'tf32'", "tf32; PyTorch's own products are set to: tf32"),
-        ("torch.backends.mkldnn.matmul.fp32_precision = 'bf16'", "bf16; PyTorch's own products are set to: bf16"),
+        ("torch.backends.mkldnn.matmul.fp32_precision = 'bf16'", f"{BF16}; PyTorch's own products are set to: bf16"),
         ("torch.backends.cuda.matmul.fp32_precision = 'tf32'", "tf32x3; PyTorch's own products are set to: none"),
         ("torch.set_float32_matmul_precision('high'); torch.backends.cuda.matmul.allow_tf32 = False", "tf32; "),
     ],

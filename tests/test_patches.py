@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from benchmarks import workload
 from dec_kernels import patches, reference
@@ -82,6 +85,40 @@ def test_a_broken_patch_leaves_the_band_of_the_others_complete(value: float) -> 
     j = torch.arange(rows.p.shape[1])
     in_band = (rows.first[0, :, None] <= j) & (j < rows.last[0, :, None])
     assert not (positives & ~in_band)[good][:, good].any()
+
+
+def noise(size: int) -> Tensor:
+    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def smooth(size: int) -> Tensor:
+    """Patches that differ in little else than the sketch holds: there the bound is tight."""
+    slope = torch.linspace(0, 1, size, dtype=torch.float64)
+    return (slope[:, None] + slope**2).expand(1, 3, -1, -1) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("patch_size", [1, 4, 8])
+@pytest.mark.parametrize("pixels", [noise, smooth])
+def test_sketches_are_no_farther_apart_than_patches(
+    pixels: Callable[[int], Tensor], patch_size: int, scale: float, dtype: torch.dtype
+) -> None:
+    hr = (scale * pixels(patch_size * 12)).to(dtype)
+    hr[..., -2 * patch_size :] = hr[..., : 2 * patch_size]  # equal patches, far from each other in memory
+    radius = 0.01 * scale
+    constants = Spec(patch_size=patch_size).constants(3 * patch_size**2, "ieee")._replace(radius=radius)
+    rows = patches.prepare(Batch.alone(hr, hr), patch_size, False, constants, dtype)
+
+    def distances(x: Tensor) -> Tensor:
+        return torch.cdist(x[0].double(), x[0].double(), compute_mode="donot_use_mm_for_euclid_dist")
+
+    bound, true = distances(rows.sketch), distances(rows.p)
+    margin = rows.reach.item() - radius
+    assert margin < 1e-4 * radius + 1e-4 * scale
+    assert (bound - true).max() <= margin
+    if pixels is smooth:
+        assert (bound >= 0.9 * true).double().mean() > 0.9
 
 
 def test_norms_at_the_ends_of_float32() -> None:

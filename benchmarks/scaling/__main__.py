@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import machine
 from benchmarks.compare import RESULTS
+from benchmarks.competitors import LANDMARKS
 from benchmarks.scaling import model, plot, tables
 from benchmarks.scaling.measure import PATCH_SIZE, Plan, measure
 from benchmarks.workload import images
@@ -41,6 +42,7 @@ def study(plan: Plan) -> dict[str, Any]:
                 "wall": "seconds until the last process has finished; there may be fewer cores than processes",
                 "cpu": "CPU seconds of a process including gloo's threads; the mean over the processes",
                 "received_bytes": "payload from other processes, counted at the calls of the group; for each process",
+                "received_bytes_with_landmarks": f"the same of a step with {LANDMARKS} landmarks",
                 "extra_bytes": "peak resident set above that before the step, which holds the images; for each process",
                 "model": "calculated, not measured; its costs are fitted to the CPU seconds of "
                 f"{CALIBRATED_ON} processes only",
@@ -55,6 +57,8 @@ def study(plan: Plan) -> dict[str, Any]:
             "model": {
                 "walk_seconds": "for all pairs, from perfect overlap of a GPU's units to none, by benchmarks.cycles",
                 "preparation_seconds": "for the columns of all processes, once a step, if DRAM is the only limit",
+                "with_landmarks": "the bands by the same kernels; the rest by products at the GPU's rates, from "
+                "perfect overlap with DRAM to none; columns are prepared and images gathered as without",
                 "communication_seconds": "from each byte entering a node once to every GPU fetching it; no latency",
                 "memory_bytes": "peak of each GPU above its own images",
             },

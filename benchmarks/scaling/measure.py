@@ -21,6 +21,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from benchmarks.competitors import LANDMARKS
 from benchmarks.memory import MALLOC, peak_extra_bytes
 from benchmarks.timing import Timing, summary
 from benchmarks.workload import images
@@ -31,6 +32,7 @@ PATCH_SIZE = 8
 WARM_UP = 256  # patches
 # Methods of a process group that the functions of torch.distributed call: those that gather, one of them with an old
 # and a new name, and those that move data in other ways, which the loss must not call.
+RECEIVED = ("received_bytes", "received_bytes_with_landmarks")
 GATHERS = ("allgather", "_allgather_base", "all_gather_single")
 OTHERS = ("allreduce", "alltoall_base", "broadcast", "gather", "reduce", "reduce_scatter", "scatter", "send")
 
@@ -54,7 +56,7 @@ Task = Callable[[Plan, int], Any]  # what a process runs, given its rank; JSON m
 
 
 def measure(plan: Plan) -> list[dict[str, Any]]:
-    """A record for each number of processes and of patches, with `received_bytes` and `extra_bytes` of each process."""
+    """A record for each number of processes and of patches, with received bytes and extra bytes of each process."""
     records = []
     for processes in plan.processes:
         steps = run(times_and_bytes, processes, plan)
@@ -69,7 +71,7 @@ def measure(plan: Plan) -> list[dict[str, Any]]:
                     # A step ends with its last process; all processes have the same work.
                     "wall": _timing(max(wall for wall, _ in ranks) for ranks in rounds),
                     "cpu": _timing(sum(cpu for _, cpu in ranks) / processes for ranks in rounds),
-                    "received_bytes": [of_rank[k]["received_bytes"] for of_rank in steps],
+                    **{key: [of_rank[k][key] for of_rank in steps] for key in RECEIVED},
                     "extra_bytes": [of_rank[k] for of_rank in peaks],
                 }
             )
@@ -97,15 +99,18 @@ def _process(rank: int, task: Task, processes: int, plan: Plan, folder: str) -> 
 
 
 def times_and_bytes(plan: Plan, rank: int) -> list[dict[str, Any]]:
-    """For each number of patches: the bytes that this rank received in the first step, and the (wall, CPU) seconds of
-    all steps including the first."""
+    """For each number of patches: the bytes that this rank received in the first step, those of a step with landmarks,
+    and the (wall, CPU) seconds of all steps without, including the first."""
     records = []
     for patches in plan.patches:
         sr, hr = _images(patches, rank)
         with received_bytes() as received:
             rounds = [_seconds(sr, hr)]
         rounds += [_seconds(sr, hr) for _ in range(plan.rounds)]
-        records.append({"received_bytes": sum(received), "rounds": rounds})
+        with received_bytes() as with_landmarks:
+            _step(sr, hr, LANDMARKS)
+        both = {"received_bytes": sum(received), "received_bytes_with_landmarks": sum(with_landmarks)}
+        records.append({**both, "rounds": rounds})
     return records
 
 
@@ -124,8 +129,9 @@ def _images(patches: int, rank: int) -> tuple[Tensor, Tensor]:
     return sr.requires_grad_(), hr
 
 
-def _step(sr: Tensor, hr: Tensor) -> Tensor:
-    loss = dec_loss(sr, hr, PATCH_SIZE, backend="cpp", precision="ieee", process_group="world")
+def _step(sr: Tensor, hr: Tensor, landmarks: int | None = None) -> Tensor:
+    how = {"backend": "cpp", "precision": "ieee", "landmarks": landmarks, "process_group": "world"}
+    loss = dec_loss(sr, hr, PATCH_SIZE, **how)
     return torch.autograd.grad(loss, sr)[0]
 
 

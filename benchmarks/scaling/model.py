@@ -8,6 +8,14 @@ Every process has n rows and compares them with the N n columns of all processes
 
 So the pairs, the bytes and the memory of a process all grow with N. With n fixed, a step takes N times as long, and
 communication keeps its share of it.
+
+With m landmarks (`dec_kernels.landmarks`) a process computes the pairs in the bands alone. For all others it has the
+features of the N n columns, which it computes from the images that the bands need anyway. They cost no bytes:
+
+    features    N n, at 2 m (D + m) multiply-adds forward and 3 m D backward
+    rows        n, at 2 m D multiply-adds backward
+    landmarks   left out: their choice does not grow with N n
+    memory      2 m numbers a column
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks import cycles
+from benchmarks.competitors import LANDMARKS
 from benchmarks.cycles.gpus import GPUS
 
 PREDICTED = "PREDICTED from datasheets, nothing of it was measured"
@@ -25,6 +34,7 @@ PRODUCTS = 2 + 4  # forward and backward
 SYMMETRIC_PRODUCTS = PRODUCTS - 1  # in one process on a CPU: one tile of the symmetric S serves two blocks
 CALL_BYTES = 1024  # that a process sends first, so that all raise an error if their arguments differ
 FLOAT, INDEX = 4, 8  # bytes
+BANDS = ("forward_band", "backward_band")  # the kernels that a step with landmarks still runs
 
 
 @dataclass(frozen=True)
@@ -210,6 +220,33 @@ def preparation(batch: LocalBatch, processes: int, kept: Kept) -> float:
     return processes * batch.patches * (reads + kept.column) / GPUS[GPU].dram
 
 
+def far_products(batch: LocalBatch, processes: int, landmarks: int) -> tuple[int, int]:
+    """Multiply-adds of each process for what lies outside of the bands: with values of patches, and among features."""
+    columns = processes * batch.patches
+    return (5 * columns + 2 * batch.patches) * landmarks * batch.dim, 2 * columns * landmarks**2
+
+
+def far_bytes(batch: LocalBatch, processes: int, landmarks: int) -> int:
+    """Bytes that these products read and write if nothing stays in cache.
+
+    z and h are read forward and backward. 2 m numbers of a column are written and read before they are features, and
+    as features written once and read three times: for their sum, for what the rows make of it, and backward.
+    """
+    return processes * batch.patches * (4 * batch.dim + 2 * landmarks * 6) * FLOAT
+
+
+def far_seconds(batch: LocalBatch, processes: int, landmarks: int, precision: str) -> tuple[float, float]:
+    """Their time, from perfect overlap of the products with DRAM to none.
+
+    The products of values are TF32's with the preset "bf16", and float32's with "tf32x3"; those of features always are.
+    """
+    rates = GPUS[GPU].rates
+    of_values, of_features = far_products(batch, processes, landmarks)
+    products = of_values / rates["TF32" if precision == "bf16" else "FP32"] + of_features / rates["FP32"]
+    traffic = far_bytes(batch, processes, landmarks) / rates["DRAM"]
+    return max(products, traffic), products + traffic
+
+
 class Configuration(NamedTuple):
     """What is predicted: a label, the images of each process, and a preset."""
 
@@ -244,20 +281,35 @@ def predictions(gpus: Sequence[int]) -> Iterator[dict[str, Any]]:
                 "gpus": processes,
                 "pairs": pairs(batch, processes),
                 "flop": flop(batch, processes),
-                "walk_seconds": _walk(batch, processes, precision),
+                "walk_seconds": _walk(batch, processes, precision, cycles.WALKS),
                 "preparation_seconds": preparation(batch, processes, kept),
                 "received_bytes": received_bytes(batch, processes),
                 "communication_seconds": communication(batch, processes),
                 "memory_bytes": memory | {"total": sum(memory.values())},
+                "with_landmarks": _with_landmarks(batch, processes, precision, sum(memory.values())),
             }
 
 
-def _walk(batch: LocalBatch, processes: int, precision: str) -> tuple[float, float]:
-    """The bracket of seconds for the pairs, forward and backward.
+def _with_landmarks(batch: LocalBatch, processes: int, precision: str, memory: int) -> dict[str, Any]:
+    """What is different with landmarks; columns are prepared and images gathered as without."""
+    near = _walk(batch, processes, precision, BANDS)
+    far = far_seconds(batch, processes, LANDMARKS, precision)
+    return {
+        "landmarks": LANDMARKS,
+        "flop": 2 * sum(far_products(batch, processes, LANDMARKS)),
+        "near_seconds": near,
+        "far_seconds": far,
+        "seconds": tuple(map(sum, zip(near, far, strict=True))),
+        "memory_bytes": memory + processes * batch.patches * 2 * LANDMARKS * FLOAT,
+    }
+
+
+def _walk(batch: LocalBatch, processes: int, precision: str, kernels: Sequence[str]) -> tuple[float, float]:
+    """The bracket of seconds for the pairs of these kernels.
 
     It is the bracket of `benchmarks.cycles` for one process, times the number of processes, because every block of rows
     walks over that many times the columns.
     """
     launches = cycles.stored(GPU, batch.patches, batch.dim, precision)
-    low, high = (sum(launches[kernel].seconds[end] for kernel in cycles.WALKS) for end in (0, 1))
+    low, high = (sum(launches[kernel].seconds[end] for kernel in kernels) for end in (0, 1))
     return processes * low, processes * high

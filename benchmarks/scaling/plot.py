@@ -7,12 +7,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.competitors import LANDMARKS
 from benchmarks.scaling.model import GPU, Costs
 from benchmarks.scaling.tables import Record, Results, by_configuration
 
 # Okabe and Ito's palette, which colour-blind people can tell apart.
 SHADES = ("#E69F00", "#009E73", "#0072B2", "#CC79A7", "#56B4E9", "#D55E00")
-WALK, PREPARATION, COMMUNICATION = "#0072B2", "#009E73", "#D55E00"
+WALK, LANDMARK, PREPARATION, COMMUNICATION = "#0072B2", "#882255", "#009E73", "#D55E00"
 
 
 def draw(results: Results, path: Path) -> None:
@@ -49,9 +50,13 @@ def _draw_measured(axes: Axes, measured: Results) -> None:
 
 def _draw_predicted(axes: Axes, steps: Sequence[Record], label: str) -> None:
     gpus = [r["gpus"] for r in steps]
-    bands = {"all pairs": ("walk_seconds", WALK), "communication": ("communication_seconds", COMMUNICATION)}
-    for name, (key, colour) in bands.items():
-        low, high = ([1e3 * r[key][end] for r in steps] for end in (0, 1))
+    bands = {
+        "all pairs": ([r["walk_seconds"] for r in steps], WALK),
+        f"{LANDMARKS} landmarks": ([r["with_landmarks"]["seconds"] for r in steps], LANDMARK),
+        "communication": ([r["communication_seconds"] for r in steps], COMMUNICATION),
+    }
+    for name, (brackets, colour) in bands.items():
+        low, high = ([1e3 * bracket[end] for bracket in brackets] for end in (0, 1))
         axes.fill_between(gpus, low, high, facecolor=colour + "4D", edgecolor=colour, label=name)
     columns = [1e3 * r["preparation_seconds"] for r in steps]
     axes.plot(gpus, columns, "--", color=PREPARATION, linewidth=1.5, label="preparing the columns")

@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.competitors import LANDMARKS
 from benchmarks.results import MIB, three_digits
 from benchmarks.scaling.model import GPU, PREDICTED
 
@@ -22,11 +23,19 @@ def print_tables(results: Results, console: Console) -> None:
     console.print(_measured_table(measured["steps"]))
     console.print(
         f"{MEASURED}, {machine['cores']} cores of {machine['cpu']}, PyTorch {machine['torch']}, {run['date']}, by "
-        f"{run['command']}. The columns headed model are {measured['workload']['model']}.\n"
+        f"{run['command']}. The columns headed model are {measured['workload']['model']}. A step with {LANDMARKS} "
+        f"landmarks received {_difference(measured['steps'])} bytes more.\n"
     )
     for label, steps in by_configuration(predicted).items():
         console.print(_predicted_table(steps, label))
+    console.print(f"Landmarks: {LANDMARKS} of them instead of all pairs outside of the bands.")
     console.print(f"{predicted['what']}. {predicted['gpu']['source']}. {predicted['links']['source']}.")
+
+
+def _difference(steps: Sequence[Record]) -> int:
+    """The most bytes that landmarks added in any process."""
+    pairs = (zip(r["received_bytes_with_landmarks"], r["received_bytes"], strict=True) for r in steps)
+    return max(more - less for of_step in pairs for more, less in of_step)
 
 
 def by_configuration(predicted: Results) -> dict[str, list[Record]]:
@@ -60,7 +69,8 @@ def _measured_table(steps: Sequence[Record]) -> Table:
 
 def _predicted_table(steps: Sequence[Record], label: str) -> Table:
     headings = (
-        "GPUs", "pairs", "TFLOP", "pairs, ms", "columns, ms", "GB received", "communication, ms", "memory, GB",
+        "GPUs", "pairs", "TFLOP", "pairs, ms", "landmarks, ms", "columns, ms", "GB received", "communication, ms",
+        "memory, GB", "landmarks, GB",
     )  # fmt: skip
     title = f"{PREDICTED}\nof each {GPU} in a step, {label}, {steps[0]['n_local']} patches on each"
     table = _table(title, headings)
@@ -70,10 +80,12 @@ def _predicted_table(steps: Sequence[Record], label: str) -> Table:
             f"{r['pairs']:.2e}",
             three_digits(r["flop"] / 1e12),
             _bracket(r["walk_seconds"]),
+            _bracket(r["with_landmarks"]["seconds"]),
             three_digits(1e3 * r["preparation_seconds"]),
             three_digits(r["received_bytes"] / 1e9),
             _bracket(r["communication_seconds"]),
             three_digits(r["memory_bytes"]["total"] / 1e9),
+            three_digits(r["with_landmarks"]["memory_bytes"] / 1e9),
         )
     return table
 

@@ -9,7 +9,7 @@ from torch import float32, float64
 
 # Here `torch` and `triton` are the backends beside this file; PyTorch's own names come by themselves.
 from dec_kernels.backends import cpp, reference, torch, triton
-from dec_kernels.backends.precision import preset_of
+from dec_kernels.backends.precision import computed_as, preset_of
 from dec_kernels.backends.protocol import Backend
 from dec_kernels.private_torch import constant_in_graphs
 from dec_kernels.spec import CHOICES
@@ -31,7 +31,7 @@ class Resolved(NamedTuple):
 
     Attributes:
         backend: the name of the backend that runs.
-        precision: the preset of its matrix products.
+        precision: the preset of its matrix products: it rounds no more than what was asked for.
         dtype: what it computes in.
     """
 
@@ -79,6 +79,8 @@ def resolve(
         crossover = _crossover(device, width, preset)
         if crossover is not None and columns >= crossover:
             taken = "cpp"
+    if taken in ("cpp", "torch"):
+        preset = computed_as(preset, device)
     return Resolved(taken, preset, float64 if taken == "reference" else dtype)
 
 

@@ -1,6 +1,7 @@
 """The tile loop of `csrc/`: products by ATen, everything between them in one vectorised pass of our own.
 
-`csrc/walk_cpu.cpp` says how the tiles are walked, `csrc/arithmetic.h` what is computed for each pair.
+`csrc/walk_cpu.cpp` says how the tiles are walked, `csrc/arithmetic.h` what is computed for each pair. On the CPU
+`csrc/prepare_cpu.cpp` prepares the rows, and `csrc/near_cpu.cpp` takes the positives where there are landmarks.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from torch import Tensor
 
 from dec_kernels.backends.on_patches import OnPatches
 from dec_kernels.backends.precision import matmul_precision
-from dec_kernels.backends.torch import TorchCalls
-from dec_kernels.patches import Patches
+from dec_kernels.patches import MAX_NORM, Batch, Patches, prepare, to_images
 from dec_kernels.spec import Constants
 
 extension: ModuleType | None = None
@@ -39,35 +39,75 @@ class Cpp(OnPatches):
             found.append(f"it runs on the CPU and on CUDA devices, not on {device.type}")
         return found
 
+    def rows(self, batch: Batch, patch_size: int, per_image: bool, constants: Constants, dtype: torch.dtype) -> Patches:
+        if batch.hr.device.type != "cpu":
+            return prepare(batch, patch_size, per_image, constants, dtype)
+        fields = _function("prepare_cpu")(
+            batch.sr, batch.hr, batch.start, batch.own.shape[0], patch_size, per_image,
+            constants.radius, MAX_NORM[dtype], dtype == torch.float64,
+        )  # fmt: skip
+        return _Patches(*fields)
+
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
+        if own.device.type != "cpu":
+            return to_images(gradients, order, own, patch_size)
+        return _function("to_images_cpu")(gradients, order, own, patch_size)
+
     def sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
         return _call("forward", rows, constants)
 
     def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
         return _call("backward", rows, constants, (rows.of_rows(alpha), rows.of_rows(beta), alpha, beta))
 
-    near_sums = TorchCalls.near_sums
-    near_gradients_ = TorchCalls.near_gradients_
+    def near_sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor, Tensor]:
+        qpos, taken_off, positives = _function("near_sums_cpu")(*_near(rows, constants))
+        return qpos if constants.inside else qpos.div_(constants.t_pos), taken_off, positives
+
+    def near_gradients_(self, dz: Tensor, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> None:
+        weights = alpha / constants.t_pos, beta / constants.t_neg
+        _function("near_gradients_cpu")(*_near(rows, constants), *weights, dz)
 
 
 BACKEND = Cpp()
 
 
+class _Patches(Patches):
+    """Those that `csrc/prepare_cpu.cpp` has prepared, and can take back."""
+
+    def project_(self, dz: Tensor) -> Tensor:
+        _function("project_cpu")(dz, self.z, self.z_scale, self.column_of_row)
+        return dz
+
+
 def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:
     device = patches.z.device
-    if extension is None:  # a graph that was exported where it is runs here
-        raise RuntimeError(f"backend='cpp' cannot run: {_missing()}")
-    function = getattr(extension, f"{direction}_{device.type}")
-    columns = (patches.z, patches.p, patches.p_scale)
+    function = _function(f"{direction}_{device.type}")
+    columns = (patches.z, patches.p, patches.p_scale, patches.sketch)
     rows = tuple(patches.of_rows(x) for x in columns)
     numbers = (
         constants.radius, constants.t_pos, constants.t_neg, constants.inside, constants.precision == "bf16"
     )  # fmt: skip
-    arguments = (rows, columns, patches.first, patches.last, *numbers, *gradients)
+    band = (patches.first, patches.last, patches.reach)
+    arguments = (rows, columns, band, *numbers, *gradients)
     with matmul_precision(constants.precision, patches.z):
         if device.type == "cpu":
             return function(*arguments)
         with torch.cuda.device(device):
             return function(*arguments, torch.cuda.current_stream().cuda_stream)
+
+
+def _near(rows: Patches, constants: Constants) -> tuple[Any, ...]:
+    """The positive pairs, as `csrc/near_cpu.h` takes them. They are few: no preset rounds them."""
+    assert rows.features is not None
+    columns = (rows.z, rows.p, rows.p_scale, rows.sketch, rows.features.z, rows.features.h)
+    inverse_t = 1 / constants.t_pos if constants.inside else 1.0
+    return columns, (rows.column_of_row, rows.first, rows.last), constants.radius, rows.reach.item(), inverse_t
+
+
+def _function(name: str) -> Any:
+    if extension is None:  # a graph that was exported where it is runs here
+        raise RuntimeError(f"backend='cpp' cannot run: {_missing()}")
+    return getattr(extension, name)
 
 
 def _missing() -> str:

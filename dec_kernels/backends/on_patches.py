@@ -1,6 +1,5 @@
 """What the backends share that compute on `dec_kernels.patches.Patches`: all but Triton's."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
@@ -95,11 +94,10 @@ class OnPatches(ABC):
         if rows.features is None:
             return rows.unsort(*self.sums(rows, constants))
         qpos, taken_off, positives = self.near_sums(rows, constants)
-        negatives = rows.z.shape[1] - positives
-        # No term is less than that of opposite rows. Where negatives are few, rounding might say less, or nothing.
-        least = 3 * math.exp(-1 / landmarks.temperature(constants)) * negatives
-        qneg = torch.maximum(landmarks.sums(rows, rows.features) - taken_off, least)
-        qneg = torch.where(negatives == 0, 0, qneg if constants.inside else qneg / constants.t_neg)
+        total = landmarks.sums(rows, rows.features)
+        # Where positives are nearly all, what is left may be less than rounding took away, or below zero.
+        qneg = torch.maximum(total - taken_off, torch.finfo(total.dtype).eps * total.abs())
+        qneg = torch.where(positives == rows.z.shape[1], 0, qneg if constants.inside else qneg / constants.t_neg)
         return rows.unsort(qpos, qneg)
 
     def backward(self, rows: Patches, constants: Constants, weights: Tensor) -> Tensor:

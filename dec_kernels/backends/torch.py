@@ -133,7 +133,7 @@ def _near_walk(patches: Patches, radius: float) -> Iterator[tuple[slice, slice, 
 
 def _walk(patches: Patches, radius: float) -> Iterator[_Tile]:
     groups, m, _ = patches.z.shape
-    row_p = patches.of_rows(patches.p)
+    row_p, row_sketch = patches.of_rows(patches.p), patches.of_rows(patches.sketch)
     # Elsewhere than on the CPU, reading the band makes the host wait for the device. That saves nothing where every
     # tile is computed, and nearly all where only those of the band are.
     band_is_known = patches.z.device.type == "cpu" or patches.features is not None
@@ -146,11 +146,35 @@ def _walk(patches: Patches, radius: float) -> Iterator[_Tile]:
                 start, stop = max(first, columns.start), min(last, columns.stop)
                 mask = None
                 if start < stop:
-                    # Direct differences in float64: no cancellation, so this is the float64 mask.
-                    p_i, p_j = row_p[g, rows].double(), patches.p[g, start:stop].double()
-                    positive = torch.cdist(p_i, p_j, compute_mode="donot_use_mm_for_euclid_dist") <= radius
-                    mask = F.pad(positive, (start - columns.start, columns.stop - stop))
+                    near = slice(start, stop)
+                    p, sketch = (row_p[g, rows], patches.p[g, near]), (row_sketch[g, rows], patches.sketch[g, near])
+                    mask = _mask(p, sketch, patches.reach if band_is_known else None, radius)
+                if mask is not None:
+                    mask = F.pad(mask, (start - columns.start, columns.stop - stop))
                 yield _Tile(g, rows, columns, mask)
+
+
+def _mask(
+    p: tuple[Tensor, Tensor], sketch: tuple[Tensor, Tensor], reach: Tensor | None, radius: float
+) -> Tensor | None:  # fmt: skip
+    """|p_i - p_j| <= radius as float64 has it, (groups, rows, columns), or None if that holds nowhere.
+
+    With a `reach`, distances are computed of rows and columns alone that have a pair within it. The host looks at it.
+    """
+    if reach is None:
+        return _distances(*p) <= radius
+    near = ~(_distances(*sketch) > reach)  # NaN is for the patches to decide
+    rows, columns = near.any((0, 2)).nonzero(), near.any((0, 1)).nonzero().flatten()
+    if not columns.shape[0]:
+        return None
+    mask = torch.zeros_like(near)
+    mask[:, rows, columns] = _distances(p[0][:, rows.flatten()], p[1][:, columns]) <= radius
+    return mask
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    # Direct differences in float64: no cancellation.
+    return torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _slices(size: int, step: int) -> list[slice]:

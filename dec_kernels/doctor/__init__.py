@@ -1,8 +1,8 @@
 """`dec-kernels doctor`: what DECLoss does on given images, what it costs here, and whether this build is correct.
 
 The data flows one way. `pairs` finds pairs of images, and `crops` cuts one batch from them. `facts` examines the batch
-(`positives`, `examine`, `costs`, `checks`) and describes the results in sentences (`advice`). `tables`, `plot` and the
-JSON show the facts.
+(`positives`, `examine`, `costs`, `checks`, `landmarks`) and describes the results in sentences (`advice`). `tables`,
+`plot` and the JSON show the facts.
 """
 
 from __future__ import annotations

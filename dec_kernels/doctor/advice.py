@@ -1,23 +1,32 @@
-"""The facts in plain sentences about the threshold and the weight, which claim no more than what was measured."""
+"""The facts in plain sentences about the threshold, the weight and landmarks, which claim no more than was measured."""
 
 from __future__ import annotations
 
 import math
 
 from dec_kernels.doctor.examine import STRONGEST, Gradients, Sweep, Terms, Weight
+from dec_kernels.doctor.landmarks import COUNTS, Landmarks
 from dec_kernels.doctor.positives import Positives
 from dec_kernels.spec import Spec
 
 
 def sentences(
-    spec: Spec, dim: int, terms: Terms, positives: Positives, sweep: Sweep, gradients: Gradients, weight: Weight
+    spec: Spec,
+    dim: int,
+    terms: Terms,
+    positives: Positives,
+    sweep: Sweep,
+    gradients: Gradients,
+    weight: Weight,
+    landmarks: Landmarks,
 ) -> list[str]:
-    """What the facts say about the threshold and the weight, for patches of `dim` values."""
+    """What the facts say about the threshold, the weight and landmarks, for patches of `dim` values."""
     return [
         *_on_the_threshold(spec, dim, positives, sweep),
         *_on_missing_negatives(spec, terms),
         _on_the_weight(weight),
         *_on_few_patches(gradients),
+        _on_landmarks(landmarks),
     ]
 
 
@@ -78,3 +87,34 @@ def _on_few_patches(gradients: Gradients) -> list[str]:
         f"have the largest gradients. DEC / L1 is {median:.3g} in the median patch and {gradients['dec_over_l1']:.3g} "
         "over the whole batch."
     ]
+
+
+def _on_landmarks(found: Landmarks) -> str:
+    bf16 = f"{found['bf16_error']:.1e}, the error of rounding to bfloat16"
+    if not found["tried"]:
+        return (
+            f"Stay with landmarks=None: each row is compared with {found['columns']} patches only. The doctor tries "
+            f"landmarks from {2 * COUNTS[0] + 1} patches on."
+        )
+    if found["suggested"] is None:
+        least = min(found["tried"], key=lambda one: one["gradient_error"])
+        return (
+            f"Stay with landmarks=None: with none of {_list(found)} landmarks is the gradient's error below {bf16}. "
+            f"The least is {least['gradient_error']:.1e}, with {least['landmarks']}."
+        )
+    chosen = next(one for one in found["tried"] if one["landmarks"] == found["suggested"])
+    figures = f"a gradient error of {chosen['gradient_error']:.1e}, below {bf16}"
+    exact = found["exact_seconds"]
+    if exact is None:
+        return f"landmarks={found['suggested']} has {figures}. A step takes {chosen['seconds']:.3g} s with it."
+    times = f"a step takes {chosen['seconds']:.3g} s with it and {exact:.3g} s exactly"
+    if exact <= chosen["seconds"]:
+        return (
+            f"Stay with landmarks=None: so few patches are computed exactly in no more time. (landmarks="
+            f"{found['suggested']} has {figures}, but {times}.)"
+        )
+    return f"landmarks={found['suggested']} has {figures}, and {times}. It is the fewest of {_list(found)} that does."
+
+
+def _list(found: Landmarks) -> str:
+    return ", ".join(str(one["landmarks"]) for one in found["tried"])

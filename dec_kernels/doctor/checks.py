@@ -56,7 +56,12 @@ def require_backend(sr: Tensor, spec: Spec) -> None:
 
 
 def checks(sr: Tensor, hr: Tensor, spec: Spec) -> list[Check]:
-    """Checks every backend that can run, on at most `MAX_PATCHES` patches of images, (B, C, H, W) float32 each."""
+    """Checks every backend that can run, on at most `MAX_PATCHES` patches of images, (B, C, H, W) float32 each.
+
+    All compute every pair: what landmarks leave out is no fault of a backend, and `dec_kernels.doctor.landmarks`
+    measures it.
+    """
+    spec = replace(spec, landmarks=None)
     found = []
     for name, reasons in reasons_of_each(sr.device, sr.dtype, sr.shape[1] * spec.patch_size**2).items():
         if not reasons:

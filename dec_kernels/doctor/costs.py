@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -42,22 +42,38 @@ class Cost(TypedDict):
 
 def costs(sr: Tensor, hr: Tensor, spec: Spec) -> list[Cost]:
     """The cost of every backend for SR and HR images, (B, C, H, W) float32 each."""
-    reasons = reasons_of_each(sr.device, sr.dtype, sr.shape[1] * spec.patch_size**2)
+    dim, columns = spec.sizes(sr.shape)
+    reasons = reasons_of_each(sr.device, sr.dtype, dim, spec.landmarks_among(columns))
     return [_cost(name, why, sr, hr, replace(spec, backend=name)) for name, why in reasons.items()]
 
 
 def _cost(name: str, reasons: list[str], sr: Tensor, hr: Tensor, spec: Spec) -> Cost:
     if reason := "; ".join(reasons) or _not_worth_timing(name, sr, spec):
         return {"backend": name, "reason": reason, "seconds": None, "calls": 0, "extra_bytes": None}
-    sr = sr.detach().requires_grad_()
+    seconds, calls = timed(sr, hr, spec)
+    extra_bytes = _extra_bytes(_step(sr, hr, spec), sr)
+    return {"backend": name, "reason": None, "seconds": seconds, "calls": calls, "extra_bytes": extra_bytes}
 
-    def call() -> Tensor:
-        return torch.autograd.grad(loss(sr, hr, spec), sr)[0]
 
+class Timed(NamedTuple):
+    """The time of one forward and backward: the median of a number of calls, in seconds."""
+
+    seconds: float
+    calls: int
+
+
+def timed(sr: Tensor, hr: Tensor, spec: Spec) -> Timed:
+    """The time that the loss takes with SR and HR images, (B, C, H, W) float32 each."""
+    call = _step(sr, hr, spec)
     first = _seconds(call)  # compiles what there is to compile
     calls = min(MAX_CALLS, max(1, int(SECONDS / first)))
-    seconds = statistics.median(_seconds(call) for _ in range(calls))
-    return {"backend": name, "reason": None, "seconds": seconds, "calls": calls, "extra_bytes": _extra_bytes(call, sr)}
+    return Timed(statistics.median(_seconds(call) for _ in range(calls)), calls)
+
+
+def _step(sr: Tensor, hr: Tensor, spec: Spec) -> Callable[[], Tensor]:
+    """What computes the loss and returns its gradient."""
+    sr = sr.detach().requires_grad_()
+    return lambda: torch.autograd.grad(loss(sr, hr, spec), sr)[0]
 
 
 def _not_worth_timing(name: str, sr: Tensor, spec: Spec) -> str | None:

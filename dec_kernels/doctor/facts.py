@@ -8,6 +8,7 @@ from dec_kernels.doctor import advice, examine, positives
 from dec_kernels.doctor.checks import Check, checks
 from dec_kernels.doctor.costs import Cost, costs
 from dec_kernels.doctor.crops import Crops, Input
+from dec_kernels.doctor.landmarks import Landmarks, landmarks
 from dec_kernels.environment import device_name
 from dec_kernels.spec import Spec
 
@@ -26,7 +27,8 @@ class Facts(TypedDict):
         sweep: the curves over the threshold.
         backends: the cost of each backend.
         checks: the errors of each backend that can run.
-        advice: sentences about the threshold and the weight.
+        landmarks: the error of the loss as configured, and with several numbers of landmarks.
+        advice: sentences about the threshold, the weight and the landmarks.
     """
 
     input: Input
@@ -39,6 +41,7 @@ class Facts(TypedDict):
     sweep: examine.Sweep
     backends: list[Cost]
     checks: list[Check]
+    landmarks: Landmarks
     advice: list[str]
 
 
@@ -49,7 +52,7 @@ def gather(batch: Crops, spec: Spec, *, share: float, l1_weight: float, seed: in
         batch: the crops.
         spec: the arguments of the loss.
         share, l1_weight: as in `examine.weight`.
-        seed: of the sample of rows whose positives are counted.
+        seed: of the samples of rows: of those whose positives are counted, and of those that are audited.
     """
     sr, hr, read = batch
     terms = examine.terms(sr, hr, spec)
@@ -57,6 +60,7 @@ def gather(batch: Crops, spec: Spec, *, share: float, l1_weight: float, seed: in
     gradients = examine.gradients(sr, hr, spec)
     weight = examine.weight(gradients, share, l1_weight)
     sweep = examine.sweep(sr, hr, spec, counts)
+    approximate = landmarks(sr, hr, spec, seed)
     return {
         "input": read,
         "settings": dict(vars(spec)),
@@ -68,5 +72,6 @@ def gather(batch: Crops, spec: Spec, *, share: float, l1_weight: float, seed: in
         "sweep": sweep,
         "backends": costs(sr, hr, spec),
         "checks": checks(sr, hr, spec),
-        "advice": advice.sentences(spec, read["patch_values"], terms, found, sweep, gradients, weight),
+        "landmarks": approximate,
+        "advice": advice.sentences(spec, read["patch_values"], terms, found, sweep, gradients, weight, approximate),
     }

@@ -13,9 +13,9 @@ def peak_extra_bytes(call: Callable[[], object]) -> int:
     """How many bytes the resident set of this process grows by while `call` runs, at its peak. Linux only."""
     ctypes.CDLL(None).malloc_trim(0)  # memory that is free already would hide what the call asks for
     Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark to what is resident now
-    before = _high_water_bytes()
+    before = high_water_bytes()
     call()
-    return _high_water_bytes() - before
+    return high_water_bytes() - before
 
 
 def peak_extra_bytes_on_cuda(call: Callable[[], object]) -> int:
@@ -28,6 +28,7 @@ def peak_extra_bytes_on_cuda(call: Callable[[], object]) -> int:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _high_water_bytes() -> int:
+def high_water_bytes() -> int:
+    """The largest resident set of this process since `peak_extra_bytes` began. Linux only."""
     status = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))

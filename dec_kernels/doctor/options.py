@@ -22,6 +22,7 @@ _LOSS: dict[str, tuple[type, tuple[str, ...] | None, str]] = {
     "max_val": (float, None, "largest pixel value; the pixels of image files are scaled to [0, max_val]"),
     "precision": (str, CHOICES["precision"], "how the operands of the matrix products may be rounded"),
     "scope": (str, CHOICES["scope"], "which patches are compared with each other"),
+    "landmarks": (int, None, "how many landmarks the sums over negatives take; None computes every pair"),
 }
 
 

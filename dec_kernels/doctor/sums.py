@@ -5,22 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dec_kernels import op
 from dec_kernels.backends import Resolved, resolve
 from dec_kernels.distributed import ALONE
+from dec_kernels.loss import evaluate
 from dec_kernels.spec import Spec
 
 
 @torch.no_grad()
 def sums(sr: Tensor, hr: Tensor, spec: Spec) -> tuple[Tensor, Tensor]:
     """Qpos and Qneg (Eqs. 40, 41) of each patch, (n,) each, of images (B, C, H, W) float32."""
-    run = resolved(sr, spec)
-    dim, columns = spec.sizes(sr.shape)
-    constants = spec.constants(dim, run.precision, spec.landmarks_among(columns))
-    per_image = spec.scope == "image"
-    _, (qpos, qneg), _ = op.row_losses(
-        sr, sr, hr, ALONE, spec.patch_size, per_image, *constants, run.backend, run.dtype
-    )  # fmt: skip
+    qpos, qneg = evaluate(sr, hr, spec, ALONE).sums
     return qpos, qneg
 
 

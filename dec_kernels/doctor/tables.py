@@ -28,6 +28,7 @@ def show(facts: Facts, plot: Path) -> None:
         console.print(_titled(title, rows))
     console.print(_costs(facts))
     console.print(_checks(facts))
+    console.print(_landmarks(facts))
     console.print("[bold]Advice[/bold]")
     for sentence in facts["advice"]:
         console.print(f"- {sentence}", markup=False)
@@ -133,6 +134,26 @@ def _checks(facts: Facts) -> Table:
             str(check["patches"]),
             "right" if check["right"] else "[bold red]WRONG[/bold red]",
         )
+    return table
+
+
+def _landmarks(facts: Facts) -> Table:
+    found = facts["landmarks"]
+    rows = f"{found['configured']['rows']} of {facts['terms']['rows']} rows"
+    title = f"Errors on {rows}: Qneg and gradient relative, loss absolute"
+    table = _grid(title, "landmarks", "Qneg", "loss", "gradient (95 %)", "seconds")
+    for suffix, one in [(", given", found["configured"]), *(("", one) for one in found["tried"])]:
+        low, high = one["gradient_interval"]
+        table.add_row(
+            f"{one['landmarks']}{suffix}",
+            f"{one['qneg_error']:.1e}",
+            f"{one['loss_error']:.1e}",
+            f"{one['gradient_error']:.1e} ({low:.1e} to {high:.1e})",
+            f"{one['seconds']:.4f}",
+        )
+    table.add_row("None, bf16", "", "", f"{found['bf16_error']:.1e}", "")
+    if found["exact_seconds"] is not None:
+        table.add_row("None", "", "", "", f"{found['exact_seconds']:.4f}")
     return table
 
 

@@ -1,8 +1,8 @@
 """Reference trainer for super-resolution networks with DECLoss, built on Lightning.
 
-`dec-train fit --config ...` trains (see `dec_kernels.trainer.cli`). `python -m dec_kernels.trainer.demo` shows in about
-three minutes what the loss does. The trainer uses the loss as any user would, by `from dec_kernels import DECLoss`;
-`dec_kernels` itself needs nothing from here.
+`dec-train fit --config ...` trains: the command is in `dec_train.py`, all else in `dec_kernels.trainer.cli`.
+`python -m dec_kernels.trainer.demo` shows in about three minutes what the loss does. The trainer uses the loss as any
+user would, by `from dec_kernels import DECLoss`; `dec_kernels` itself needs nothing from here.
 """
 
 from importlib.util import find_spec

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from dec_kernels import dec_loss
 from dec_kernels.backends import BACKENDS, ENVIRONMENT, Resolved, cpp, reasons_of_each, resolve, triton
+from dec_kernels.backends import precision as presets
 from dec_kernels.backends.triton import tiles
 from dec_kernels.spec import Constants
+from tests.oracle import evaluate, images
 
+CPU_GAINS_BY_BF16 = presets.cpu_gains_by_bf16  # conftest.py takes its place
 CPU, FLOAT, DOUBLE = torch.device("cpu"), torch.float32, torch.float64
 
 
@@ -40,7 +43,7 @@ def test_auto_takes_the_first_that_can_run(monkeypatch: pytest.MonkeyPatch) -> N
     assert resolved().backend == "cpp"
     monkeypatch.setattr(cpp, "extension", None)
     assert resolved().backend == "torch"
-    monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda device, dtype, dim: ["switched off"])
+    monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda *_: ["switched off"])
     # The reference is dense: auto never takes it.
     with pytest.raises(RuntimeError, match=r"'auto'(.*\n)+.*torch: switched off"):
         resolved()
@@ -53,6 +56,41 @@ def test_everything_is_resolved_at_once() -> None:
         assert resolved(precision="tf32").precision == "tf32"
     assert resolved(dtype=torch.float16).dtype == resolved(dtype=torch.bfloat16).dtype == FLOAT
     assert resolved(dtype=DOUBLE).dtype == resolved("reference").dtype == DOUBLE
+
+
+XEON = {"vendor_id": "GenuineIntel", "cpu family": "6"}
+EPYC = {"vendor_id": "AuthenticAMD", "cpu family": "25"}
+PROCESSORS = [
+    (XEON | {"flags": "fma avx512f avx512_bf16"}, False),
+    (XEON | {"flags": "fma avx512f avx512_bf16 amx_bf16 amx_tile"}, True),
+    (EPYC | {"flags": "fma avx512f avx512_bf16"}, True),
+    (EPYC | {"flags": "fma avx2"}, False),
+    ({"Features": "fp asimd bf16"}, False),
+    ({}, False),
+]
+
+
+@pytest.mark.parametrize(("processor", "gains"), PROCESSORS)
+def test_a_cpu_takes_bf16_products_where_they_are_faster(
+    processor: dict[str, str], gains: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "processor", lambda: processor)
+    monkeypatch.setattr(presets, "cpu_gains_by_bf16", CPU_GAINS_BY_BF16)
+    taken = "bf16" if gains else "ieee"
+    for backend in ("auto", "cpp", "torch"):
+        assert resolved(backend, "bf16").precision == taken
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert resolved(precision="auto").precision == taken
+    assert resolved("torch", "bf16", torch.device("cuda")).precision == "bf16"
+    assert resolved(precision="tf32").precision == "tf32"
+
+
+def test_where_float32_is_faster_bf16_has_its_bits(compiled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "cpu_gains_by_bf16", lambda: False)
+    sr, hr = images(2, 3, 16, 16, 4, FLOAT)
+    found = [evaluate(sr, hr, patch_size=4, backend=compiled, precision=each) for each in ("bf16", "ieee")]
+    assert torch.equal(found[0].loss, found[1].loss)
+    assert torch.equal(found[0].gradient, found[1].gradient)
 
 
 def test_a_named_backend_runs_or_raises_with_the_reasons_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +121,7 @@ def test_the_environment_variable_takes_the_place_of_auto_only(monkeypatch: pyte
 
 def test_auto_follows_the_measured_crossover(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("triton", "cpp"):
-        monkeypatch.setattr(BACKENDS[name], "reasons", lambda device, dtype, dim: [])
+        monkeypatch.setattr(BACKENDS[name], "reasons", lambda *_: [])
     monkeypatch.setattr(triton, "architecture", lambda device: "sm_90")
     monkeypatch.setitem(tiles.CROSSOVER, ("sm_90", 192, "bf16"), 4096)
     cuda = torch.device("cuda")
@@ -128,7 +166,7 @@ def test_the_backward_takes_what_the_forward_took(
         monkeypatch.setenv(ENVIRONMENT, after)
         torch.set_float32_matmul_precision("high")
         with monkeypatch.context() as patch:
-            patch.setattr(BACKENDS[expected], "reasons", lambda device, dtype, dim: ["gone"])
+            patch.setattr(BACKENDS[expected], "reasons", lambda *_: ["gone"])
             try:
                 loss.backward()
             finally:

@@ -36,6 +36,13 @@ def test_agrees_with_reference(name, copies):
     assert (grad - truth.grad).norm() < error * truth.grad.norm()
 
 
+def test_landmarks_are_an_approximation():
+    sr, hr = images(512, 8)
+    loss = COMPETITORS["cpp_landmarks"].loss(sr, hr, 8)
+    assert loss == dec_loss(sr, hr, backend="cpp", precision="ieee", landmarks=128)
+    assert loss != COMPETITORS["cpp"].loss(sr, hr, 8)
+
+
 def test_chunks_agree_with_eager():
     sr, hr = images(1024, 8)  # 256 rows of similarities fill 1 MiB
     torch.testing.assert_close(chunked(sr, hr, 8, mib=1), eager(sr, hr, 8))

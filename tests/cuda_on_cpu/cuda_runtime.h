@@ -123,6 +123,14 @@ T __shfl_xor_sync(unsigned, T value, int distance) {
   return exchange[threadIdx.x ^ distance];
 }
 
+inline unsigned __ballot_sync(unsigned all, bool vote) {
+  unsigned votes = static_cast<unsigned>(vote) << threadIdx.x % cuda_on_cpu::kWarp;
+  for (int distance = 1; distance < static_cast<int>(cuda_on_cpu::kWarp); distance *= 2) {
+    votes |= __shfl_xor_sync(all, votes, distance);
+  }
+  return votes;
+}
+
 enum cudaError_t { cudaSuccess, cudaErrorInvalidConfiguration };
 using cudaStream_t = void*;
 

@@ -9,19 +9,18 @@ namespace {
 using at::Tensor;
 using Tensors = std::vector<Tensor>;
 
-dec::Patches patches(const Tensors& rows, const Tensors& columns, const Tensor& first, const Tensor& last) {
-  return {{rows[0], rows[1], rows[2]}, {columns[0], columns[1], columns[2]}, first, last};
+dec::Patches patches(const Tensors& rows, const Tensors& columns, const Tensors& band) {
+  return {{rows[0], rows[1], rows[2], rows[3]}, {columns[0], columns[1], columns[2], columns[3]}, band[0], band[1], band[2]};
 }
 
-std::tuple<Tensor, Tensor> forward(const Tensors& rows, const Tensors& columns, const Tensor& first,
-                                   const Tensor& last, double radius, double t_pos, double t_neg, bool inside,
+std::tuple<Tensor, Tensor> forward(const Tensors& rows, const Tensors& columns, const Tensors& band, double radius, double t_pos, double t_neg, bool inside,
                                    bool bf16) {
-  return dec::forward_cuda(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16}, 0);
+  return dec::forward_cuda(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16}, 0);
 }
 
-Tensor backward(const Tensors& rows, const Tensors& columns, const Tensor& first, const Tensor& last, double radius,
+Tensor backward(const Tensors& rows, const Tensors& columns, const Tensors& band, double radius,
                 double t_pos, double t_neg, bool inside, bool bf16, const Tensors& g) {
-  return dec::backward_cuda(patches(rows, columns, first, last), {radius, t_pos, t_neg, inside, bf16},
+  return dec::backward_cuda(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16},
                             {g[0], g[1], g[2], g[3]}, 0);
 }
 

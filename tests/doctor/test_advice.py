@@ -5,6 +5,11 @@ import pytest
 from dec_kernels.doctor import advice
 from dec_kernels.spec import Spec
 
+TRIED = [
+    {"landmarks": 32, "gradient_error": 3e-3, "seconds": 0.0625},
+    {"landmarks": 64, "gradient_error": 1.5e-3, "seconds": 0.125},
+]
+
 
 def sentences(**changed: Any) -> str:
     """The advice on made-up facts, with the values in `changed` instead of theirs."""
@@ -22,6 +27,7 @@ def sentences(**changed: Any) -> str:
             facts(thresholds=[20.0, 23.0, 26.0], curves=curves),
             facts(strongest=0.1, dec_over_l1=2.5, dec_over_l1_median=0.75),
             facts(share=0.5, l1_weight=0.01, weight=0.002),
+            facts(columns=84, tried=TRIED, bf16_error=2e-3, exact_seconds=0.5, suggested=64),
         )
     )
 
@@ -48,3 +54,20 @@ def test_the_weight_is_suggested_if_there_is_one() -> None:
 @pytest.mark.parametrize(("strongest", "warned"), [(0.5, True), (0.49, False), (None, False)])
 def test_a_gradient_of_few_patches_is_a_warning(strongest: float | None, warned: bool) -> None:
     assert all((figure in sentences(strongest=strongest)) == warned for figure in ("50.0%", "0.75", "2.5 "))
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({}, ["landmarks=64", "1.5e-03", "2.0e-03", "0.125 s", "0.5 s", "32, 64"]),
+        ({"exact_seconds": 0.125}, ["landmarks=None", "landmarks=64", "1.5e-03", "0.125 s"]),
+        ({"exact_seconds": None}, ["landmarks=64", "1.5e-03", "0.125 s"]),
+        ({"suggested": None}, ["landmarks=None", "2.0e-03", "1.5e-03", "32, 64"]),
+        ({"tried": [], "suggested": None}, ["landmarks=None", "84 patches", "65 patches"]),
+    ],
+    ids=["worth it", "no faster", "exact untimed", "not exact enough", "too few patches"],
+)
+def test_landmarks_are_advised_where_they_are_exact_enough_and_faster(changed: dict, wanted: list[str]) -> None:
+    text = sentences(**changed)
+    assert all(figure in text for figure in wanted)
+    assert ("Stay with landmarks=None" in text) == (wanted[0] == "landmarks=None")

@@ -46,6 +46,10 @@ def test_tables_json_and_plot_show_the_same_facts(
     assert f"{facts['terms']['loss']:.6g}" in shown
     assert f"{facts['weight']['weight']:.4g}" in shown
     assert all(cost["backend"] in shown for cost in facts["backends"])
+    assert [one["landmarks"] for one in facts["landmarks"]["tried"]] == [32]
+    for one in (facts["landmarks"]["configured"], *facts["landmarks"]["tried"]):
+        assert f"{one['gradient_error']:.1e} ({one['gradient_interval'][0]:.1e} to" in shown
+    assert f"{facts['landmarks']['bf16_error']:.1e}" in shown
     assert f"{facts['positives']['alone']['rmse']:.1%} of the rows" in facts["advice"][0]
     assert "24 x 28 instead of 128 x 128" in " ".join(shown.split())
     assert "dec_doctor.png" in shown
@@ -59,10 +63,13 @@ def test_tables_json_and_plot_show_the_same_facts(
 
 def test_json_to_stdout_is_json_alone(photo: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(photo, "batch.pt")
-    assert main(["doctor", "batch.pt", "--patch-size", "12", "--json", "-", "--plot", "p.png"]) == 0
+    given = ["doctor", "batch.pt", "--patch-size", "12", "--landmarks", "9"]
+    assert main([*given, "--json", "-", "--plot", "p.png"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["plot"] == "p.png"
     assert facts["input"]["patches"] == 8
+    assert facts["settings"]["landmarks"] == facts["landmarks"]["configured"]["landmarks"] == 9
+    assert facts["landmarks"]["configured"]["qneg_error"] > 1e-6  # which the exact loss does not have
 
 
 def test_a_wrong_backend_is_the_exit_status(

@@ -1,6 +1,7 @@
 import pytest
 
 from benchmarks import cycles
+from benchmarks.cycles.gpus import GPUS
 from benchmarks.scaling import model
 from benchmarks.scaling.model import Costs, Kept, Links, LocalBatch
 
@@ -50,6 +51,19 @@ def test_communication_within_a_node_and_beyond():
     assert model.communication(BATCH, 6, slow)[0] == pytest.approx(5 * SENT / 1e8)
 
 
+def test_landmarks_cost_products_and_memory_but_no_pairs():
+    # 24 columns, 8 rows, 192 values, 10 landmarks: features of both kinds, three sums over the columns, two of rows.
+    of_values, of_features = (2 + 3) * 24 * 10 * 192 + 2 * 8 * 10 * 192, 2 * 24 * 10 * 10
+    assert model.far_products(BATCH, 3, 10) == (of_values, of_features)
+    # z and h twice; 20 numbers six times.
+    traffic = 24 * (4 * 192 + 6 * 20) * 4 / 3.35e12
+    assert model.far_bytes(BATCH, 3, 10) == pytest.approx(traffic * 3.35e12)
+    for precision, rate in (("tf32x3", 128 * 132 * GPUS["H100 SXM"].clock), ("bf16", 494.7e12 / 2)):
+        products = of_values / rate + of_features / (128 * 132 * GPUS["H100 SXM"].clock)
+        expected = (max(products, traffic), products + traffic)
+        assert model.far_seconds(BATCH, 3, 10, precision) == pytest.approx(expected)
+
+
 def test_preparation_reads_images_and_writes_columns():
     kept = Kept(column=1000, row=0, gradient=0)
     assert model.preparation(BATCH, 3, kept) == pytest.approx(24 * (3 * 768 + 1000) / 3.35e12)
@@ -73,3 +87,9 @@ def test_prediction_of_the_papers_batch_on_sixteen_gpus():
     low, high = (sum(launches[kernel].seconds[end] for kernel in cycles.WALKS) for end in (0, 1))
     assert record["walk_seconds"] == pytest.approx((16 * low, 16 * high))
     assert 0 < low < high
+    landmarks = record["with_landmarks"]
+    near = 16 * (launches["forward_band"].seconds[0] + launches["backward_band"].seconds[0])
+    far = model.far_seconds(LocalBatch(32, 3, 128, 8, itemsize=2), 16, 128, "bf16")
+    assert landmarks["seconds"][0] == pytest.approx(near + far[0])
+    assert landmarks["memory_bytes"] == record["memory_bytes"]["total"] + 131072 * 2 * 128 * 4
+    assert landmarks["seconds"][1] < record["walk_seconds"][0]
