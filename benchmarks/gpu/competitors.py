@@ -12,10 +12,10 @@ from torch import Tensor
 from torch import dtype as Dtype
 
 from benchmarks.competitors import (
+    LANDMARKS,
     RADIUS,
     T_NEG,
     T_POS,
-    THRESHOLD,
     Competitor,
     chunked,
     compiled,
@@ -24,12 +24,10 @@ from benchmarks.competitors import (
     unit_rows,
 )
 from benchmarks.gpu.device import Device
-from dec_kernels import dec_loss
 
 PRESETS = ("bf16", "tf32", "ieee", "tf32x3")
 FUSED = {"triton": "dec_kernels, Triton", "cpp": "dec_kernels, C++/CUDA"}
 OURS = FUSED | {"torch": "dec_kernels, PyTorch"}
-LANDMARKS = 128
 APPROXIMATE = {"landmarks": f"dec_kernels, Triton, {LANDMARKS} landmarks"}  # ours as well, and in no claim
 CHUNKS = (64, 256, 1024)  # MiB of one chunk of float32 similarities
 CACHED = (16, 32, 64)  # MiB of a chunk's three matrices, around the size of an L2 cache
@@ -47,7 +45,7 @@ LABELS = {
 def competitors(precision: str, device: Device) -> dict[str, Competitor]:
     """All that exist in that preset, whether or not they can run here, under the names of `LABELS`."""
     losses = {name: partial(ours, backend=name, precision=precision) for name in OURS}
-    losses |= {name: partial(landmarks, precision=precision) for name in APPROXIMATE}
+    losses |= {name: partial(ours, backend="triton", precision=precision, landmarks=LANDMARKS) for name in APPROXIMATE}
     if precision != "tf32x3":
         operands = torch.bfloat16 if precision == "bf16" else torch.float32
         losses |= {
@@ -64,11 +62,6 @@ def competitors(precision: str, device: Device) -> dict[str, Competitor]:
 def setting(precision: str) -> str:
     """What `torch.set_float32_matmul_precision` is to be while the competitors of a preset run."""
     return "highest" if precision in ("ieee", "tf32x3") else "high"
-
-
-def landmarks(sr: Tensor, hr: Tensor, patch_size: int, *, precision: str) -> Tensor:
-    options = {"backend": "triton", "precision": precision, "landmarks": LANDMARKS}
-    return dec_loss(sr, hr, patch_size, THRESHOLD, T_POS, T_NEG, **options)
 
 
 def cublas_triton(sr: Tensor, hr: Tensor, patch_size: int, *, mib: int, operands: Dtype) -> Tensor:

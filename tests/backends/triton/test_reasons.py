@@ -31,7 +31,7 @@ import torch
 from dec_kernels.backends.triton import BACKEND
 from dec_kernels.spec import Spec
 images = torch.empty(2, 3, 16, 16, device="meta")
-print(BACKEND.kept_bytes(images, 8, 8, False, Spec().constants(192, "tf32")))
+print(BACKEND.kept_bytes(images, 8, 8, False, Spec().constants(192, "tf32"), torch.float32))
 """
 
 
