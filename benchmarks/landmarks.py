@@ -30,6 +30,7 @@ from dec_kernels.jsontext import to_json
 
 N, STEPS, PATCH_SIZE = 4096, 400, 8
 COUNTS = (32, 64, 128, 256, 512, 1024)
+PRESETS = ("ieee", "bf16")
 PATCH_SIZES = (4, 8, 16)
 T_NEGS = (0.2, 0.5, 1.0, 1.5, 2.0)  # with the temperature inside
 SIGMA = 0.1
@@ -72,11 +73,11 @@ def cases(n: int) -> list[Case]:
 
 
 def measure(chosen: Sequence[Case], network: Network) -> Iterator[dict[str, Any]]:
-    """For each case a record of each number of landmarks, and one of the preset "bf16" without landmarks."""
+    """For each case a record of each number of landmarks, and of the presets without landmarks."""
     for case in chosen:
         sr, hr = _images(case, network)
         true = _evaluate(sr.double(), hr.double(), case, None, "ieee")
-        for landmarks, precision in (*((count, "ieee") for count in COUNTS), (None, "bf16")):
+        for landmarks, precision in (*((m, "ieee") for m in COUNTS), *((None, preset) for preset in PRESETS)):
             found = _evaluate(sr, hr, case, landmarks, precision)
             yield {**case._asdict(), "landmarks": landmarks, "precision": precision, "errors": _errors(found, true)}
 
@@ -154,26 +155,26 @@ def trained_network(steps: int) -> Network:
 
 
 def tables(results: Results) -> list[Table]:
-    """Errors of the gradient in all cases, and all errors of the first case."""
+    """Errors of the gradient in all cases, and all errors of one case."""
     errors = Table(title=f"Gradient: relative error, photographs, n = {results['n']}", box=box.SIMPLE_HEAD)
-    for heading in ("SR", "n", "P", "temperature", *(f"m = {count}" for count in COUNTS), "bf16"):
+    for heading in ("SR", "n", "P", "temperature", *(f"m = {count}" for count in COUNTS), *PRESETS):
         errors.add_column(heading)
     for case, gradients in of_cases(results, "gradient").items():
         temperature = case.temperature if case.temperature == "outside" else f"inside, {case.t_neg}"
         errors.add_row(case.sr, str(case.n), str(case.patch_size), temperature, *map(scientific, gradients.values()))
-    first, *_ = of_cases(results, "gradient")
-    one = Table(title=f"SR {first.sr}, P = {first.patch_size}, temperature outside", box=box.SIMPLE_HEAD)
+    case = Case(n=results["n"])
+    one = Table(title=f"SR {case.sr}, P = {case.patch_size}, temperature {case.temperature}", box=box.SIMPLE_HEAD)
     kinds = {"qneg_rms": "Qneg, rms", "qneg_largest": "Qneg, largest", "loss": "loss", "gradient": "gradient"}
     for heading in ("", *kinds.values()):
         one.add_column(heading)
-    of_first = {kind: of_cases(results, kind)[first] for kind in kinds}
-    for which in of_first["gradient"]:
-        one.add_row(str(which), *(scientific(of_first[kind][which]) for kind in kinds))
+    of_one = {kind: of_cases(results, kind)[case] for kind in kinds}
+    for which in of_one["gradient"]:
+        one.add_row(str(which), *(scientific(of_one[kind][which]) for kind in kinds))
     return [errors, one]
 
 
 def of_cases(results: Results, kind: str) -> dict[Case, dict[int | str, float]]:
-    """Case -> its errors of a kind, by the number of landmarks, and last by "bf16", the preset without landmarks."""
+    """Case -> its errors of a kind, by the number of landmarks, and then by the preset without landmarks."""
     found: dict[Case, dict[int | str, float]] = {}
     for r in results["errors"]:
         case = Case(*(r[field] for field in Case._fields))
@@ -253,7 +254,7 @@ def main() -> None:
     }
     for record in measure(cases(given.n), network):
         results["errors"].append(record)
-        if record["precision"] == "bf16":
+        if record["precision"] == PRESETS[-1]:
             console.print(f"{record['sr']}, n = {record['n']}, P = {record['patch_size']}, {record['temperature']}")
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / "landmarks.json").write_text(to_json(results))
