@@ -43,7 +43,7 @@ def test_auto_takes_the_first_that_can_run(monkeypatch: pytest.MonkeyPatch) -> N
     assert resolved().backend == "cpp"
     monkeypatch.setattr(cpp, "extension", None)
     assert resolved().backend == "torch"
-    monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda device, dtype, dim: ["switched off"])
+    monkeypatch.setattr(BACKENDS["torch"], "reasons", lambda *_: ["switched off"])
     # The reference is dense: auto never takes it.
     with pytest.raises(RuntimeError, match=r"'auto'(.*\n)+.*torch: switched off"):
         resolved()
@@ -121,7 +121,7 @@ def test_the_environment_variable_takes_the_place_of_auto_only(monkeypatch: pyte
 
 def test_auto_follows_the_measured_crossover(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("triton", "cpp"):
-        monkeypatch.setattr(BACKENDS[name], "reasons", lambda device, dtype, dim: [])
+        monkeypatch.setattr(BACKENDS[name], "reasons", lambda *_: [])
     monkeypatch.setattr(triton, "architecture", lambda device: "sm_90")
     monkeypatch.setitem(tiles.CROSSOVER, ("sm_90", 192, "bf16"), 4096)
     cuda = torch.device("cuda")
@@ -166,7 +166,7 @@ def test_the_backward_takes_what_the_forward_took(
         monkeypatch.setenv(ENVIRONMENT, after)
         torch.set_float32_matmul_precision("high")
         with monkeypatch.context() as patch:
-            patch.setattr(BACKENDS[expected], "reasons", lambda device, dtype, dim: ["gone"])
+            patch.setattr(BACKENDS[expected], "reasons", lambda *_: ["gone"])
             try:
                 loss.backward()
             finally:
