@@ -97,7 +97,8 @@ def _evenly(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
 def whitening(landmarks: Tensor) -> tuple[Tensor, Tensor]:
     """W of landmarks (G, m, D) times `scale`, and r.
 
-    W, (G, m, m) float64, has its columns in the order of falling eigenvalues. Columns that were left out are zero. r, 0-dim int64, says how many in front are not, in the group that has most.
+    W, (G, m, m) float64, has its columns in the order of falling eigenvalues. Columns that were left out are zero.
+    r, 0-dim int64, says how many in front are not, in the group that has most.
     """
     rows = landmarks.double()
     kernel = (rows @ rows.mT).exp2()
