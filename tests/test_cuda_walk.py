@@ -50,9 +50,8 @@ def extension(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(autouse=True)
 def cuda(extension: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The C++ backend calls the CUDA path for tensors on the CPU, and memory is full of NaN until it is written to."""
-    monkeypatch.setattr(
-        cpp, "extension", SimpleNamespace(forward_cpu=extension.forward, backward_cpu=extension.backward)
-    )
+    walk = {"forward_cpu": extension.forward, "backward_cpu": extension.backward}
+    monkeypatch.setattr(cpp, "extension", SimpleNamespace(**(vars(cpp.extension) | walk)))
     torch.use_deterministic_algorithms(True)
     yield extension
     torch.use_deterministic_algorithms(False)
