@@ -38,6 +38,15 @@ def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tu
     return sr, hr
 
 
+def to_8_bits(images: Tensor) -> Tensor:
+    """Values in [0, 1] as an image file holds them, of the same shape.
+
+    A black patch is then zero. Interpolation leaves some at 1e-11, and since the gradient has the factor 1 / |q|, a few
+    such patches would be nearly all of its norm: errors relative to it would say nothing of the others.
+    """
+    return images.mul(255).round().div(255)
+
+
 @functools.cache
 def _photograph(name: str) -> Tensor:
     """The reconstruction and the original of a photograph of scikit-image, (2, 3, H, W) in [0, 1]."""

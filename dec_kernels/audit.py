@@ -4,7 +4,7 @@ Each sampled row is compared with all columns, so an audit takes O(r n D) time f
 one block of columns. It computes Eqs. 37-42 from the pixels by itself and shares nothing with the backends.
 
 **The sample.** In the gradient's norm a few rows can count for most: dL/dq has the factor 1 / |q|. So half of the
-sample is spread evenly over the rows and half in proportion to the squared norms that the audited gradient has in them.
+sample is drawn evenly from the rows and half in proportion to the squared norms that the audited gradient has in them.
 Row k is drawn with the probability pi_k, and stands for 1 / pi_k rows in every mean.
 
 **The exact gradient of a row** needs alpha_j and beta_j of every row j (see `dec_kernels.op`), that is, the sums of all
@@ -226,7 +226,9 @@ def _exact(call: _Call, rounded: torch.dtype = torch.float64) -> _Exactly:
     missing = exact_weights - weights[:, sample.drawn]
     weights[0, sample.drawn] += missing[0]
     weights[1, sample.drawn] += missing[1] / sample.probability
-    gradients = pairs.gradients(exact_weights, gather_weights(weights, group) if group else weights)
+    gradients = pairs.gradients(
+        exact_weights, gather_weights(weights, group) if group != distributed.ALONE else weights
+    )
     return _Exactly(pairs, sums, gradients, missing[1])
 
 
@@ -286,7 +288,7 @@ class _Sample(NamedTuple):
 
 
 def _drawn(squares: Tensor, rows: int, seed: int) -> _Sample:
-    """At most `rows` of the rows whose gradients have these squared norms, (n,): a randomized systematic sample."""
+    """`rows` of the rows whose gradients have these squared norms, (n,): a randomized systematic sample."""
     n = len(squares)
     if rows >= n:
         return _Sample(torch.arange(n, device=squares.device), torch.ones_like(squares))

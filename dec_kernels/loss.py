@@ -244,10 +244,10 @@ class DECLoss(nn.Module):
 
         Args:
             sr, hr: images as for `forward`.
-            rows: how many patches are computed exactly, at most: 2 or more. Half of them are spread evenly over the
-                batch. The others fall on patches with large gradients, and where one of them would be drawn several
-                times there are fewer. With as many patches or fewer, all are computed, and the errors are exact.
-            seed: where in the batch the sample starts.
+            rows: how many patches are computed exactly, 2 or more. Half are drawn evenly from the batch, and the others
+                in proportion to the squared norms of their gradients. A batch of no more patches is computed whole, and
+                nothing is estimated.
+            seed: of the sample. The same seed draws the same rows again.
 
         Returns:
             The errors of Qpos and Qneg (relative), of the loss (absolute) and of the gradient (relative in the 2-norm,

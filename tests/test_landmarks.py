@@ -28,11 +28,10 @@ def similar_pairs(z: Tensor, h: Tensor, count: int, tau: float) -> tuple[Tensor,
 
     chosen, sample = evenly(count - 1), evenly(min(16 * (count - 1), 2 * len(z)))
     sample = sample[sample.any(1)]
-    for _ in range(2):
-        nearest = torch.cdist(sample, chosen).argmin(1)
-        chosen = torch.stack(
-            [sample[nearest == k].mean(0) if (nearest == k).any() else chosen[k] for k in range(count - 1)]
-        )
+    nearest = torch.cdist(sample, chosen).argmin(1)
+    chosen = torch.stack(
+        [sample[nearest == k].mean(0) if (nearest == k).any() else chosen[k] for k in range(count - 1)]
+    )
     chosen = torch.cat([chosen, torch.zeros_like(z[:1])])
     values, vectors = torch.linalg.eigh((chosen @ chosen.T / tau).exp())
     values = torch.where(values > 1e-6 * values[-1], values, math.inf)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.workload import images
+from benchmarks.workload import images, to_8_bits
 
 
 @pytest.mark.parametrize("patch_size", [4, 8])
@@ -25,6 +25,15 @@ def test_sr_is_a_worse_hr():
     assert sr.max() <= 1
     psnr = -10 * (sr - hr).square().mean().log10()
     assert 20 < psnr < 40
+
+
+def test_values_of_a_file():
+    sr, hr = images(1024, 8)
+    levels = to_8_bits(sr) * 255
+    torch.testing.assert_close(levels, levels.round())
+    assert (to_8_bits(sr) - sr).abs().max() <= 0.5 / 255 + 1e-6
+    assert torch.equal(to_8_bits(hr), hr)
+    assert to_8_bits(torch.tensor([1e-11])) == 0
 
 
 def test_seed_decides():
