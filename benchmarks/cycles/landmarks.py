@@ -5,8 +5,8 @@
 The kernels of the band, and for the exact step the plain ones, take what `benchmarks.cycles` has stored for each turn
 of their loops, times the turns that they make on photographs, whose bands are wider with landmarks. PyTorch's products
 take their multiply-adds at the peak rate of their precision, or the bytes of their operands and results at DRAM's,
-whichever is longer. Left out are the host, the starts of kernels, which is most of a step of few patches, the factor of
-the landmarks' matrix, and the kernels of single rows.
+whichever is longer. Left out are the host, the starts of kernels, which are most of a step of few patches, the choice
+of the landmarks, the factor of their matrix, and the kernels of single rows.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from dec_kernels.backends.precision import matmul_precision
 from dec_kernels.backends.triton.layout import MOST_BLOCKS, Far, PreparedRows
-from dec_kernels.landmarks import choose
+from dec_kernels.landmarks import choose, round_to_tf32
 from dec_kernels.spec import Constants
 
 _RIDGE = 1e-8  # of the trace of K: it keeps the factor finite where landmarks repeat
@@ -108,17 +108,23 @@ def near_blocks(mean: Tensor, width: float, block: int) -> tuple[Tensor, Tensor]
 
 
 def _fill_in_features_(rows: PreparedRows, far: Far, constants: Constants) -> None:
-    one = rows.h.new_ones(1)
-    # A patch that is not finite must not spoil other rows.
-    landmarks = choose(rows.z, rows.h, one.expand(rows.h.shape[:2]), constants.landmarks).nan_to_num(0, 0, 0).float()
+    landmarks = chosen(rows, constants)
     whitening = _whitening(landmarks).float()
     for x, features in ((rows.z, far.f_z), (rows.h, far.f_h)):
-        # Operands are rounded already: that of a bfloat16 is a TF32 as well.
+        # Operands are rounded already: a bfloat16 is a TF32 as well.
         with matmul_precision(_tf32_or_ieee(constants.precision), features):
             similarities = x.float() @ landmarks.mT
         # Rounded exponentials would not do, since small pivots of K enlarge what they are off by.
         with matmul_precision("ieee", features):
             torch.bmm(similarities.exp2_(), whitening, out=features)
+
+
+def chosen(rows: PreparedRows, constants: Constants) -> Tensor:
+    """The landmarks as the products take them, c L rounded, (G, L, D') float32."""
+    # A patch that is not finite must not spoil other rows.
+    z, h = (x.float().nan_to_num(0, 0, 0) for x in (rows.z, rows.h))
+    landmarks = choose(z, h, z.new_ones(1).expand(z.shape[:2]), constants.landmarks)
+    return round_to_tf32(landmarks) if _tf32_or_ieee(constants.precision) == "tf32" else landmarks
 
 
 def _tf32_or_ieee(precision: str) -> str:

@@ -54,8 +54,7 @@ def dense(rows: PreparedRows, constants: Constants) -> Dense:
     count, m, c = constants.landmarks, rows.size.m, scale_of(constants)
     z, h = rows.z.double() / c, rows.h.double() / c
     tau = constants.t_neg if constants.inside else 1
-    position = [(2 * t + 1) * m // (2 * (count - 1)) for t in range(count - 1)]
-    chosen = torch.stack([(z, h)[t % 2][:, i] for t, i in enumerate(position)] + [torch.zeros_like(z[:, 0])], 1)
+    chosen = far.chosen(rows, constants).double() / c
     kernel = (chosen @ chosen.mT / tau).exp()
     kernel += 1e-8 * kernel.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] * torch.eye(count, dtype=torch.float64)
     of_z, of_h = (z @ chosen.mT / tau).exp(), (h @ chosen.mT / tau).exp()
@@ -223,6 +222,13 @@ def test_a_nan_spoils_what_it_spoils_without_landmarks(which: int, count: int) -
     losses = dec_loss(*pair, **arguments, landmarks=121).view(2, 132)  # the last of h is among them
     assert losses[0].isnan().sum() == count
     assert losses[1].isfinite().all()
+
+
+@pytest.mark.parametrize("precision", tiles.PRECISIONS)
+def test_landmarks_are_numbers_that_the_products_take_as_they_are(precision: str) -> None:
+    rows, constants = prepared(*ramp(1, 12, 12), Spec(patch_size=4, landmarks=9), precision)
+    low_bits = far.chosen(rows, constants).view(torch.int32) & 0x1FFF
+    assert bool(low_bits.any()) == (precision in ("ieee", "tf32x3"))
 
 
 def test_small_groups_are_computed_exactly() -> None:
