@@ -164,7 +164,7 @@ def left_out(printed: str) -> str:
 def holds_python_alone(wheel: Path) -> bool:
     """Whether a wheel holds the package without the extension, and says that it is for every platform."""
     names, fields = contents(wheel)
-    package = {f"dec_kernels/{name}" for name in files(ROOT / "dec_kernels")}
+    package = {f"dec_kernels/{name}" for name in files(ROOT / "dec_kernels")} | {"dec_train.py"}
     assert {name for name in names if not name.startswith(f"dec_kernels-{VERSION}.dist-info/")} == package
     return (fields["Tag"], fields["Root-Is-Purelib"]) == ("py3-none-any", "true")
 
