@@ -8,8 +8,10 @@ READY := $(VENV)/ready
 # The oldest Triton that the kernels take, beside the installed one: the tests compile the kernels with both. Triton is for
 # Linux alone.
 OLDEST_TRITON := $(if $(filter Linux,$(shell uname)),$(VENV)/triton-3.6)
-# Threads that wait sleep, or a busy machine would take ten times as long; docs/performance.md has more.
-export OMP_WAIT_POLICY ?= PASSIVE
+# Threads that wait soon sleep, or a busy machine would take ten times as long; docs/performance.md has more.
+ifeq ($(OMP_WAIT_POLICY)$(KMP_BLOCKTIME),)
+demo test: export GOMP_SPINCOUNT ?= 1000
+endif
 # The build of the extension looks for ninja on the path.
 export PATH := $(abspath $(BIN)):$(PATH)
 
