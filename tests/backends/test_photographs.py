@@ -59,6 +59,26 @@ def test_the_mask_is_the_float64_mask(compiled: str, distance: str, eta: int) ->
         _fingerprint(backend, rows, mask, constants)
 
 
+def test_a_pair_of_positives_alone_in_a_tile(compiled: str) -> None:
+    """They differ in their means, by nine tenths of the radius: what leaves out pairs by their sketches sees just them.
+
+    All others have patterns of their own and are far from each other. The two lie on both sides of a tile's end.
+    """
+    n, patch_size, dim = 512, 2, 12
+    constants = Spec(patch_size=patch_size).constants(dim, "ieee")
+    step = 0.9 * constants.radius / math.sqrt(dim)
+    patterns = torch.rand(n, dim, generator=torch.Generator().manual_seed(0)) - 0.5
+    patterns -= patterns.mean(1, keepdim=True)
+    patterns[n // 2] = patterns[n // 2 - 1]
+    p = 1 + patterns + step * torch.arange(n)[:, None]
+    hr = p.view(n, 3, patch_size, patch_size)
+    rows = patches.prepare(Batch.alone(torch.zeros_like(hr), hr), patch_size, False, constants, torch.float32)
+    qpos, _ = BACKENDS[compiled].sums(rows, constants)
+    positives = (qpos[0] * constants.t_pos / 3).round().long()
+    assert positives.nonzero()[:, 0].shape == (n,)
+    assert (positives > 1).nonzero()[:, 0].tolist() == [n // 2 - 1, n // 2]
+
+
 def _fingerprint(backend: OnPatches, rows: patches.Patches, mask: Tensor, constants: object) -> None:
     """With beta = 0, dz_k is 2 sum_j m_jk alpha_j h_j: a wrong m_jk changes it by the length of alpha_j."""
     alpha = 1 + torch.rand(1, N, generator=torch.Generator().manual_seed(0))
