@@ -289,9 +289,10 @@ class _Sample(NamedTuple):
 
 def _drawn(squares: Tensor, rows: int, seed: int) -> _Sample:
     """`rows` of the rows whose gradients have these squared norms, (n,): a randomized systematic sample."""
-    n = len(squares)
+    n, device = len(squares), squares.device
     if rows >= n:
-        return _Sample(torch.arange(n, device=squares.device), torch.ones_like(squares))
+        return _Sample(torch.arange(n, device=device), torch.ones_like(squares))
+    squares = squares.cpu()  # where cumulative sums are deterministic
     total = squares.sum()
     sizes = (squares / total if 0 < total < math.inf else torch.zeros_like(squares)) + 1 / n
     probability = rows * sizes / sizes.sum()
@@ -300,12 +301,12 @@ def _drawn(squares: Tensor, rows: int, seed: int) -> _Sample:
         others = (rows - certain.sum()) * sizes / sizes[~certain].sum()
         probability = torch.where(certain, 1, others)
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(n, generator=generator).to(squares.device)
+    order = torch.randperm(n, generator=generator)
     start = torch.rand((), generator=generator, dtype=torch.float64).item()
     # Laid end to end, the probabilities of the rows reach past each point start, start + 1, ... once.
     passed = (probability[order].cumsum(0) + 1 - start).floor()
     index = order[passed.diff(prepend=passed.new_zeros(1)) > 0].sort().values
-    return _Sample(index, probability[index])
+    return _Sample(index.to(device), probability[index].to(device))
 
 
 class Rows(NamedTuple):

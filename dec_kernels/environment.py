@@ -81,7 +81,7 @@ def machine() -> Facts:
         "cores": str(os.cpu_count()),
         "threads of torch": str(torch.get_num_threads()),
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
-        'products of precision="bf16" on the CPU': "bf16" if cpu_gains_by_bf16() else "float32, no slower here",
+        'products of precision="bf16" on the CPU': "bf16" if cpu_gains_by_bf16() else "float32",
     }
 
 

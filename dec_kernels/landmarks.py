@@ -124,7 +124,7 @@ def features(rows: Patches, constants: Constants) -> Features:
     s = scale(constants)
     chosen = choose(rows.z, rows.p, rows.p_scale, constants.landmarks) * s**2
     precision = _precision(constants)
-    if precision == "tf32" and rows.z.is_cuda:
+    if precision == "tf32" and rows.z.is_cuda and rows.z.dtype == torch.float32:
         chosen = round_to_tf32(chosen)  # as the products would, so that C and K are values of one kernel
     w, rank = whitening(chosen.double() / s)
     kept = rows.z.new_empty(kept_bytes(groups, columns, constants.landmarks, rows.z.dtype), dtype=torch.uint8)
@@ -132,7 +132,7 @@ def features(rows: Patches, constants: Constants) -> Features:
     number = int(rank) if rows.z.device.type == "cpu" else constants.landmarks
     kept[:_HEADER].view(torch.int64).fill_(number)
     found = restore(kept, groups, columns, constants.landmarks, rows.z.dtype)
-    kept[_HEADER + 2 * found.z.nbytes :].zero_()
+    kept[_HEADER + 2 * found.z.nbytes :].zero_()  # or a result of the operator would hold what was there by chance
     w = w[..., :number].to(rows.z.dtype)
     for g in range(groups):
         for block in _blocks(columns, dim + constants.landmarks):
@@ -157,7 +157,9 @@ def restore(kept: Tensor, groups: int, columns: int, landmarks: int, dtype: torc
 
 def sums(rows: Patches, found: Features) -> Tensor:
     """sum_j (exp S_ij + 2 exp A_ij) over all columns by features, (G, r); not yet over t_neg."""
-    total = found.z.sum(1, dtype=torch.float64).to(found.z.dtype)[..., None]
+    # In blocks, since a sum in float64 copies what it adds up.
+    parts = [found.z[:, b].sum(1, dtype=torch.float64) for b in _blocks(found.z.shape[1], found.z[:, 0].numel())]
+    total = torch.stack(parts).sum(0).to(found.z.dtype)[..., None]
     with matmul_precision("ieee", found.z):
         both = found.z @ total + 2 * (found.h @ total)
     return rows.of_rows(both[..., 0])

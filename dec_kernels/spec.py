@@ -34,7 +34,7 @@ MIN_INSIDE_TEMPERATURE = 0.02
 # Sums over n = 2**40 terms, their reciprocals, and both divided by t fit in float32 with every t in this range.
 TEMPERATURE_RANGE = (1e-20, 1e20)
 MAX_FLOAT = sys.float_info.max
-MAX_LANDMARKS = 2**16  # beyond that the m x m matrix alone fills the memory of a large machine
+MAX_LANDMARKS = 2**16  # beyond that m x m matrices fill the memory of a large machine
 MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
 

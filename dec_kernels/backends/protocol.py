@@ -41,7 +41,8 @@ class Backend(Protocol[RowsT]):
         """What keeps the backend from running rows of `dim` values here; empty if nothing does.
 
         Args:
-            device, dtype: of the rows.
+            device: of the rows.
+            dtype: of the rows.
             dim: D.
             landmarks: as in `Constants`.
         """
@@ -75,8 +76,12 @@ class Backend(Protocol[RowsT]):
         Args:
             kept: theirs.
             batch: the images; None where the backend keeps the rows.
-            own, columns: its own images, (B, C, H, W), and the number of columns in all.
-            patch_size, per_image, constants, dtype: as for `prepare`.
+            own: this process's images, (B, C, H, W).
+            columns: how many there are in all.
+            patch_size: as for `prepare`.
+            per_image: as for `prepare`.
+            constants: as for `prepare`.
+            dtype: as for `prepare`.
         """
 
     def forward(self, rows: RowsT, constants: Constants) -> Tensor:

@@ -75,8 +75,8 @@ class TorchCalls(OnPatches):
 
     def near_sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor, Tensor]:
         qpos, taken_off, positives = (torch.zeros_like(rows.z_scale) for _ in range(3))
-        products, similar = _Products(rows, constants), _OfFeatures(rows)
-        with matmul_precision(constants.precision, rows.z):
+        products, similar = _Products(rows, constants._replace(precision="ieee")), _OfFeatures(rows)
+        with matmul_precision("ieee", rows.z):  # as the features; these pairs are few
             for g, i, j, mask in _near_walk(rows, constants.radius):
                 e = _exponential(products.zz(g, i, j), constants) + 2 * _exponential(products.pz(g, i, j), constants)
                 qpos[g, i] += e.masked_fill_(~mask, 0).sum(-1)
@@ -86,10 +86,10 @@ class TorchCalls(OnPatches):
 
     def near_gradients_(self, dz: Tensor, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> None:
         exact, taken_off, positives = torch.zeros_like(dz), torch.zeros_like(dz), torch.zeros_like(rows.z_scale)
-        products, similar = _Products(rows, constants), _OfFeatures(rows)
+        products, similar = _Products(rows, constants._replace(precision="ieee")), _OfFeatures(rows)
         alpha, beta = alpha / constants.t_pos, beta / constants.t_neg
         row_alpha, row_beta = rows.of_rows(alpha), rows.of_rows(beta)
-        with matmul_precision(constants.precision, rows.z):
+        with matmul_precision("ieee", rows.z):  # as the features; these pairs are few
             for g, k, j, mask in _near_walk(rows, constants.radius):
                 h_scale = 2 * rows.p_scale[g, None, j]
                 for target, of_row, of_column, s, a in (

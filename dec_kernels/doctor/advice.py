@@ -113,7 +113,8 @@ def _on_landmarks(found: Landmarks) -> str:
             f"Stay with landmarks=None: so few patches are computed exactly in no more time. (landmarks="
             f"{found['suggested']} has {figures}, but {times}.)"
         )
-    return f"landmarks={found['suggested']} has {figures}, and {times}. It is the fewest of {_list(found)} that does."
+    fewest = f"Of {_list(found)} it is the fewest that is so exact."
+    return f"landmarks={found['suggested']} has {figures}, and {times}. {fewest}"
 
 
 def _list(found: Landmarks) -> str:

@@ -47,7 +47,8 @@ class Landmarks(TypedDict):
         configured: the loss with the arguments that were given.
         tried: the same with each of `COUNTS` that is less than half of the columns.
         bf16_error: relative error of the gradient if z and h are rounded to bfloat16, and nothing else is.
-        exact_seconds: of one forward and backward without landmarks; None for more than `MAX_EXACT_PATCHES`.
+        exact_seconds: of one forward and backward without landmarks; None with landmarks and
+            more than `MAX_EXACT_PATCHES`.
         suggested: the fewest landmarks that were tried whose gradient error is less than `bf16_error`; None if none is.
     """
 
@@ -64,13 +65,17 @@ def landmarks(sr: Tensor, hr: Tensor, spec: Spec, seed: int) -> Landmarks:
     columns = spec.sizes(sr.shape)[1]
     tried = [_audited(sr, hr, replace(spec, landmarks=count), seed) for count in COUNTS if count < columns / 2]
     bf16 = bf16_error(sr, hr, spec, seed=seed).value
-    few = patches_of(sr, spec.patch_size) <= MAX_EXACT_PATCHES
+    configured = _audited(sr, hr, spec, seed)
+    exact_seconds: float | None = configured["seconds"]
+    if spec.landmarks is not None:
+        few = patches_of(sr, spec.patch_size) <= MAX_EXACT_PATCHES
+        exact_seconds = timed(sr, hr, replace(spec, landmarks=None)).seconds if few else None
     return {
         "columns": columns,
-        "configured": _audited(sr, hr, spec, seed),
+        "configured": configured,
         "tried": tried,
         "bf16_error": bf16,
-        "exact_seconds": timed(sr, hr, replace(spec, landmarks=None)).seconds if few else None,
+        "exact_seconds": exact_seconds,
         "suggested": next((one["landmarks"] for one in tried if one["gradient_error"] < bf16), None),
     }
 
