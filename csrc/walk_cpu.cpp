@@ -96,12 +96,16 @@ class Tournament {
   }
 
   void finish(const Pair& pair, int round) {
-    for (const std::int64_t block : {pair.i, pair.j}) {
-      if (block == blocks_) continue;
-      std::atomic<int>& played = played_[pair.group * blocks_ + block];
-      played = round + 1;
-      played.notify_all();
-    }
+    finish(pair.group, pair.i, round);
+    // Not twice: after the first time the other threads may go on with the block, and count more rounds.
+    if (pair.j != pair.i) finish(pair.group, pair.j, round);
+  }
+
+  void finish(std::int64_t group, std::int64_t block, int round) {
+    if (block == blocks_) return;
+    std::atomic<int>& played = played_[group * blocks_ + block];
+    played = round + 1;
+    played.notify_all();
   }
 
   static void pause() {

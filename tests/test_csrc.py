@@ -86,3 +86,16 @@ int main() {
     assert nan_stays == "1"
     assert bf16 == "0"
     assert verdicts == "1"
+
+
+def test_threads_never_wait_for_each_other_for_ever() -> None:
+    """Three blocks of rows in two threads: one plays against itself while another only pauses in the next round."""
+    program = (
+        "import torch; from dec_kernels.backends.cpp import BACKEND; from dec_kernels.patches import Batch; "
+        "from dec_kernels.spec import Spec; torch.set_num_threads(2); x = torch.rand(192, 3, 2, 2); "
+        "constants = Spec(patch_size=2).constants(12, 'ieee'); "
+        "rows = BACKEND.rows(Batch.alone(x, x.roll(1)), 2, False, constants, torch.float32); "
+        "print(len([BACKEND.sums(rows, constants) for _ in range(5000)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "5000\n", done.stderr
