@@ -28,13 +28,12 @@ the sums of the other directions round away, and with rows that repeat it would 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dec_kernels.backends.precision import matmul_precision
+from dec_kernels.backends.precision import matmul_precision, tf32_or_ieee
 from dec_kernels.spec import Constants
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _evenly(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
 
 
 def whitening(landmarks: Tensor) -> tuple[Tensor, Tensor]:
-    """W of landmarks (G, m, D) times `scale`, and r.
+    """W of landmarks (G, m, D) times `Constants.scale`, and r.
 
     W, (G, m, m) float64, has its columns in the order of falling eigenvalues. Columns that were left out are zero.
     r, 0-dim int64, says how many in front are not, in the group that has most.
@@ -121,9 +120,9 @@ def features(rows: Patches, constants: Constants) -> Features:
     """The features of all columns, for `constants.landmarks` landmarks."""
     groups, columns, dim = rows.z.shape
     # exp(x . y / tau) = exp2(x . s^2 y), which takes less time
-    s = scale(constants)
+    s = constants.scale
     chosen = choose(rows.z, rows.p, rows.p_scale, constants.landmarks) * s**2
-    precision = _precision(constants)
+    precision = tf32_or_ieee(constants.precision)
     if precision == "tf32" and rows.z.is_cuda and rows.z.dtype == torch.float32:
         chosen = round_to_tf32(chosen)  # as the products would, so that C and K are values of one kernel
     w, rank = whitening(chosen.double() / s)
@@ -177,7 +176,7 @@ def gradients(rows: Patches, found: Features, constants: Constants, beta: Tensor
     beta = (beta / constants.t_neg)[..., None]
     dz = rows.z.new_empty((groups, rows.column_of_row.shape[0], dim))
     row_z, row_beta = rows.of_rows(found.z), rows.of_rows(beta)
-    precision = _precision(constants)
+    precision = tf32_or_ieee(constants.precision)
     with matmul_precision(precision, rows.z):
         for g in range(groups):
             collected = rows.z.new_zeros((2 * number, dim))  # F_z' (beta z) + 2 F_h' (beta h), then F_z' z
@@ -190,16 +189,6 @@ def gradients(rows: Patches, found: Features, constants: Constants, beta: Tensor
                 both = torch.cat([row_z[g, b], row_beta[g, b] * row_z[g, b]], 1)
                 torch.mm(both, collected, out=dz[g, b])
     return dz
-
-
-def scale(constants: Constants) -> float:
-    """s: what unit rows are multiplied with, so that exp(x . y / tau) = exp2(s x . s y)."""
-    return math.sqrt(math.log2(math.e) / (constants.t_neg if constants.inside else 1))
-
-
-def _precision(constants: Constants) -> str:
-    """Of the products: TF32 where the preset allows as much, and float32 on a device without."""
-    return "tf32" if constants.precision in ("tf32", "bf16") else "ieee"
 
 
 def round_to_tf32(x: Tensor) -> Tensor:

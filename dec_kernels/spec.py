@@ -56,6 +56,11 @@ class Constants(NamedTuple):
     precision: str
     landmarks: int
 
+    @property
+    def scale(self) -> float:
+        """c: what unit rows are multiplied with, so that exp(x . y) = exp2(c x . c y), with x . y over t_neg inside."""
+        return math.sqrt(math.log2(math.e) / (self.t_neg if self.inside else 1))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:

@@ -93,6 +93,11 @@ def _older_getter() -> str | None:
         return None
 
 
+def tf32_or_ieee(preset: str) -> str:
+    """What products of float32 operands may be made in under a preset: TF32 where it allows as much."""
+    return "tf32" if preset in ("tf32", "bf16") else "ieee"
+
+
 @contextmanager
 def matmul_precision(precision: str, operands: Tensor) -> Iterator[None]:
     """Inside, float32 products on the device of `operands` keep to the preset, whatever the process's own setting is.

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dec_kernels.backends.precision import matmul_precision
+from dec_kernels.backends.precision import matmul_precision, tf32_or_ieee
 from dec_kernels.backends.triton.layout import MOST_BLOCKS, Far, PreparedRows
 from dec_kernels.landmarks import choose, round_to_tf32
 from dec_kernels.spec import Constants
@@ -66,7 +66,7 @@ def gradient(rows: PreparedRows, far: Far, precision: str, beta: Tensor, scale: 
     for part in (slice(begin, begin + step) for begin in range(0, size.groups, step)):
         of_part = Far(*(x[part] for x in far))
         z, h = (_blocks(rows, x[part, :, : size.dim].float()) for x in (rows.z, rows.h))
-        torch.mul(_gradient(rows, of_part, _tf32_or_ieee(precision), z, h, beta[part, :, None]), scale, out=dz[part])
+        torch.mul(_gradient(rows, of_part, tf32_or_ieee(precision), z, h, beta[part, :, None]), scale, out=dz[part])
     return _of_rows(rows, dz)
 
 
@@ -112,7 +112,7 @@ def _fill_in_features_(rows: PreparedRows, far: Far, constants: Constants) -> No
     whitening = _whitening(landmarks).float()
     for x, features in ((rows.z, far.f_z), (rows.h, far.f_h)):
         # Operands are rounded already: a bfloat16 is a TF32 as well.
-        with matmul_precision(_tf32_or_ieee(constants.precision), features):
+        with matmul_precision(tf32_or_ieee(constants.precision), features):
             similarities = x.float() @ landmarks.mT
         # Rounded exponentials would not do, since small pivots of K enlarge what they are off by.
         with matmul_precision("ieee", features):
@@ -124,12 +124,7 @@ def chosen(rows: PreparedRows, constants: Constants) -> Tensor:
     # A patch that is not finite must not spoil other rows.
     z, h = (x.float().nan_to_num(0, 0, 0) for x in (rows.z, rows.h))
     landmarks = choose(z, h, z.new_ones(1).expand(z.shape[:2]), constants.landmarks)
-    return round_to_tf32(landmarks) if _tf32_or_ieee(constants.precision) == "tf32" else landmarks
-
-
-def _tf32_or_ieee(precision: str) -> str:
-    """What the products of a preset may be made in."""
-    return "tf32" if precision in ("tf32", "bf16") else "ieee"
+    return round_to_tf32(landmarks) if tf32_or_ieee(constants.precision) == "tf32" else landmarks
 
 
 def _whitening(landmarks: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ class Host:
         walks = backward_walks(rows.size, constants, self.architecture, self.multiprocessors, chosen)
         (alpha, beta), (row_alpha, row_beta) = of_columns, of_rows
         if rows.far:
-            dz = far.gradient(rows, rows.far, constants.precision, beta, 1 / scale_of(constants))[None]
+            dz = far.gradient(rows, rows.far, constants.precision, beta, 1 / constants.scale)[None]
         else:
             dz = rows.mean.new_empty((walks.splits, *rows.order.shape, rows.size.dim))
             walks.plain(rows.row_z, row_beta, rows.z, rows.h, rows.first, rows.last, beta, dz)
@@ -181,7 +181,7 @@ Weights = tuple[Tensor, Tensor]  # alpha / t_pos and beta / t_neg, in sorted ord
 def _prepare(batch: Batch, patch_size: int, constants: Constants, size: Size) -> PreparedRows:
     hr, (groups, m, r, dim, operand) = batch.hr, size[:5]
     rows = layout.allocate(hr, size)
-    numbers = (patch_size, dim, operand.width, operand.rounded, constants.radius, scale_of(constants))
+    numbers = (patch_size, dim, operand.width, operand.rounded, constants.radius, constants.scale)
     patches, means = patches_in(hr, patch_size), torch.empty_like(rows.mean)
     _means_launch(patches, hr.stride(), groups * m, dim, patch_size)(hr, means)
     torch.sort(means, dim=1, stable=True, out=(rows.mean, rows.column_order))
@@ -228,11 +228,6 @@ def _weights(rows: PreparedRows, weights: Tensor, constants: Constants) -> tuple
 
     of_columns = sorted_(m, None)
     return of_columns, of_columns if rows.alone else sorted_(r, rows.column_of_row)
-
-
-def scale_of(constants: Constants) -> float:
-    """c, the factor in z' and h'."""
-    return math.sqrt(math.log2(math.e) / (constants.t_neg if constants.inside else 1))
 
 
 def bits_of(number: float) -> int:
@@ -375,7 +370,7 @@ def backward_walks(
     programs = size.groups * blocks * tiles.shares_of(shape)
     splits = tiles.splits_of(tile, programs, size.m, multiprocessors)
     numbers: dict[str, Any] = {
-        "r": size.r, "m": size.m, "blocks": blocks, "splits": splits, "scale": 1 / scale_of(constants), "D": size.dim,
+        "r": size.r, "m": size.m, "blocks": blocks, "splits": splits, "scale": 1 / constants.scale, "D": size.dim,
         **_only(shape, "CHUNKS", "CHUNK", "OWNED", "RESIDENT", "PRODUCT", "ASYNCHRONOUS", "ROUNDED"),
         "ROWS": tile.rows, "COLUMNS": tile.columns,
     }  # fmt: skip
@@ -384,7 +379,7 @@ def backward_walks(
     shape = tiles.shape_of(width, constants.precision, architecture, band=True)
     blocks = -(-size.r // band_tile.rows)
     numbers = {
-        "r": size.r, "m": size.m, "blocks": blocks, **_mask_numbers(constants), "scale": 1 / scale_of(constants),
+        "r": size.r, "m": size.m, "blocks": blocks, **_mask_numbers(constants), "scale": 1 / constants.scale,
         "D": size.dim, **_only(shape, "CHUNKS", "CHUNK", "OWNED", "PRODUCT", "ROUNDED"),
         "COLUMNS": tile.columns, "BAND_ROWS": band_tile.rows, "STRIP": band_tile.columns,
     }  # fmt: skip

@@ -11,7 +11,6 @@ from benchmarks import workload
 from dec_kernels import dec_loss
 from dec_kernels.backends import triton
 from dec_kernels.backends.triton import far, layout, tiles, tune
-from dec_kernels.backends.triton.host import scale_of
 from dec_kernels.backends.triton.layout import PreparedRows
 from dec_kernels.patches import Batch
 from dec_kernels.reference import positives
@@ -51,7 +50,7 @@ class Dense(NamedTuple):
 
 def dense(rows: PreparedRows, constants: Constants) -> Dense:
     """By Nystroem's formula, from z' and h' as the products take them; and near blocks by a look at all pairs."""
-    count, m, c = constants.landmarks, rows.size.m, scale_of(constants)
+    count, m, c = constants.landmarks, rows.size.m, constants.scale
     z, h = rows.z.double() / c, rows.h.double() / c
     tau = constants.t_neg if constants.inside else 1
     chosen = far.chosen(rows, constants).double() / c
@@ -89,7 +88,7 @@ def test_far_sums_and_gradients_are_those_of_dense_features(
     d = dense(rows, constants)
     assert 0.2 < d.near.double().mean() < 0.9
     beta = 0.5 + torch.rand(rows.mean.shape, generator=torch.Generator().manual_seed(0))
-    found = far.sums(rows, rows.far), far.gradient(rows, rows.far, precision, beta, 1 / scale_of(constants))
+    found = far.sums(rows, rows.far), far.gradient(rows, rows.far, precision, beta, 1 / constants.scale)
     for ours, all_rows in zip(found, far_part(d, beta.double()), strict=True):
         true = all_rows.flatten(0, 1)[rows.column_of_row]
         assert error(ours, true) < 1e-5
@@ -189,7 +188,7 @@ def test_photographs_are_near_the_exact_loss() -> None:
     assert (~d.near).double().mean() > 0
     beta = torch.ones_like(rows.mean)
     exact = d._replace(s=(d.z @ d.z.mT).exp(), a=(d.h @ d.z.mT).exp())
-    found = far.sums(rows, rows.far), far.gradient(rows, rows.far, "ieee", beta, 1 / scale_of(constants))
+    found = far.sums(rows, rows.far), far.gradient(rows, rows.far, "ieee", beta, 1 / constants.scale)
     sums, dz = far_part(exact, beta.double())
     assert error(found[0], sums) < 2e-4
     assert error(found[1], dz) < 2e-4
