@@ -165,7 +165,9 @@ class Walk {
   }
 
  private:
-  // What one thread works in.
+  static constexpr bool kRounds = !std::is_same_v<element, scalar>;
+
+  // What one thread works in; `product` and `rounded` only where operands are rounded.
   struct Workspace {
     Tensor s, a, b, product;
     std::array<Tensor, 4> rounded;
@@ -175,9 +177,13 @@ class Walk {
         : s(at::empty({tile * tile}, options)),
           a(at::empty({tile * tile}, options)),
           b(at::empty({tile * tile}, options)),
-          product(at::empty({tile * dim}, options)),
-          rounded({at::empty_like(product), at::empty_like(product), at::empty_like(product), at::empty_like(product)}),
-          mask(tile) {}
+          mask(tile) {
+      if constexpr (kRounds) {
+        for (Tensor* buffer : {&product, &rounded[0], &rounded[1], &rounded[2], &rounded[3]}) {
+          *buffer = at::empty({tile * dim}, options);
+        }
+      }
+    }
   };
 
   // The blocks of rows of a pair, as the products take them.
@@ -209,7 +215,7 @@ class Walk {
   Operands operands(const Pair& pair, const Workspace& work) const {
     const auto operand = [&](const Tensor& x, std::int64_t index, const Tensor& buffer) {
       Tensor rows = block(x, pair.group, index);
-      if constexpr (!std::is_same_v<element, scalar>) {
+      if constexpr (kRounds) {
         Tensor rounded = matrix(buffer, rows.size(0), rows.size(1));
         round(elements(rounded), at_block(x, pair.group, index), rounded.numel());
         return rounded;
@@ -261,12 +267,12 @@ class Walk {
   void add_product(const Tensor& dz, std::int64_t group, std::int64_t index, const Tensor& weights,
                    const Tensor& operand, const Workspace& work) const {
     Tensor rows = block(dz, group, index);
-    if constexpr (std::is_same_v<element, scalar>) {
-      rows.addmm_(weights, operand);
-    } else {
+    if constexpr (kRounds) {
       Tensor product = matrix(work.product, rows.size(0), rows.size(1));
       at::mm_out(product, weights, operand);
       accumulate(at_block(dz, group, index), elements(product), product.numel());
+    } else {
+      rows.addmm_(weights, operand);
     }
   }
 

@@ -240,7 +240,8 @@ def _reach(bound: Tensor, dim: int, radius: float) -> Tensor:
 def largest(values: Tensor) -> Tensor:
     """max |x|, NaN where there is one."""
     # On a CPU the infinity norm takes several times as long.
-    return torch.maximum(values.max(), -values.min())
+    least, most = torch.aminmax(values)
+    return torch.maximum(most, -least)
 
 
 def _blocks(rows: Tensor) -> tuple[Tensor, ...]:

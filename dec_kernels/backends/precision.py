@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +98,7 @@ def tf32_or_ieee(preset: str) -> str:
     return "tf32" if preset in ("tf32", "bf16") else "ieee"
 
 
-@contextmanager
-def matmul_precision(precision: str, operands: Tensor) -> Iterator[None]:
+def matmul_precision(precision: str, operands: Tensor) -> AbstractContextManager[None]:
     """Inside, float32 products on the device of `operands` keep to the preset, whatever the process's own setting is.
 
     Nothing is written where the setting allows them as it is. It always does for bf16, for float64, and outside of
@@ -107,13 +106,11 @@ def matmul_precision(precision: str, operands: Tensor) -> Iterator[None]:
     for the time, and set back.
     """
     if precision == "bf16" or operands.dtype == torch.float64:
-        yield
-        return
+        return nullcontext()
     allowed: tuple[str, ...] = ("ieee", "none")
     if precision == "tf32":
         allowed = ("tf32",) if operands.is_cuda else ("tf32", "ieee", "none")
-    with _switch_of(operands.device.type).held_at(allowed):
-        yield
+    return _switch_of(operands.device.type).held_at(allowed)
 
 
 class _Switch:
