@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,12 @@ def bf16_is_bf16() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dec_kernels.backends.precision.cpu_gains_by_bf16", lambda: True)
         yield
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "data/imresize_and_metrics.npz") as arrays:
+        return dict(arrays)
 
 
 def _end(process: subprocess.Popen) -> None:
