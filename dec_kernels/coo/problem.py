@@ -36,6 +36,49 @@ MAX_THRESHOLD = 100.0  # dB; far from it that float64 rounds distances of LR pat
 TELLING = 0.5 / LEVELS  # of an HR patch and the centre: nearer ones are the same in 8 bits
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    r"""What patches are, and which of them form a group.
+
+    Attributes:
+        scale: high-resolution size / low-resolution size, at least 2.
+        patch_size: P of the HR patches, a multiple of `scale`; None stands for 2 * `scale`, so that an LR patch has
+            2 x 2 pixels, and an HR patch of scale 4 the 8 x 8 of the loss.
+        threshold: PSNR in dB from which two LR patches cannot be told apart, 0 to 100.
+        theta: $\Theta$, the number of patches from which a group is taken for a Gaussian, at least 2. The paper leaves
+            it open.
+        max_patches: if there are more, so many are drawn at random, and only these are measured and compared.
+        seed: of random choices.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+
+    scale: int
+    patch_size: int | None = None
+    threshold: float = Spec.threshold
+    theta: int = 30
+    max_patches: int = 100_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scale < 2:
+            raise ValueError(f"scale must be at least 2, since nothing is lost otherwise, got {self.scale}")
+        if self.patch_size is not None and (self.patch_size < self.scale or self.patch_size % self.scale):
+            raise ValueError(f"patch_size must be a multiple of scale {self.scale}, got {self.patch_size}")
+        if not 0 <= self.threshold <= MAX_THRESHOLD:
+            raise ValueError(f"threshold must be 0 to {MAX_THRESHOLD:g} dB, got {self.threshold}")
+        if self.theta < 2:
+            raise ValueError(f"theta must be at least 2, got {self.theta}")
+        if self.max_patches < 1:
+            raise ValueError(f"max_patches must be at least 1, got {self.max_patches}")
+
+    @property
+    def patch(self) -> int:
+        """P."""
+        return 2 * self.scale if self.patch_size is None else self.patch_size
+
+
 @dataclass(frozen=True)
 class OverSmoothing:
     r"""How near outputs are to the centres of their groups, compared with their HR patches: 0 at HR, 1 at the centre.
@@ -65,17 +108,14 @@ class CentreProblem:
     """The groups of the patches of HR images; `examine` makes it.
 
     Attributes:
-        scale, patch_size, threshold, theta: the arguments.
+        settings: what patches and groups are.
         shapes: (C, H, W) of each image, without what `examine` leaves out.
         index: which patches were measured, (m,) int64, ascending, counted through all images, each in rows of patches.
         hr: their pixels, (m, n) float64 in [0, 1], n = C * P * P.
         groups: their groups.
     """
 
-    scale: int
-    patch_size: int
-    threshold: float
-    theta: int
+    settings: Settings
     shapes: list[tuple[int, int, int]]
     index: Tensor
     hr: Tensor
@@ -90,7 +130,7 @@ class CentreProblem:
     @property
     def grids(self) -> list[tuple[int, int]]:
         """Rows and columns of patches of each image."""
-        return [_grid(shape, self.patch_size) for shape in self.shapes]
+        return [_grid(shape, self.settings.patch) for shape in self.shapes]
 
     def maps(self, values: Tensor) -> list[Tensor]:
         """Values of the patches, (m, ...), as pictures of the images, (rows, columns, ...), NaN where there is none."""
@@ -114,12 +154,12 @@ class CentreProblem:
             raise ValueError(f"sr must hold an image for each of the {len(self.shapes)} HR images, got {len(sr)}")
         rows = []
         for i, (image, (channels, height, width)) in enumerate(zip(sr, self.shapes, strict=True)):
-            sides = zip(image.shape[1:], (height, width), strict=False)
-            if image.shape[:-2] != (channels,) or not all(0 <= got - wanted < self.scale for got, wanted in sides):
+            left_over = [got - wanted for got, wanted in zip(image.shape[1:], (height, width), strict=False)]
+            if image.shape[:-2] != (channels,) or not all(0 <= more < self.settings.scale for more in left_over):
                 raise ValueError(
                     f"sr[{i}] must be as large as its HR image, {(channels, height, width)}, got {tuple(image.shape)}"
                 )
-            rows.append(_patches(_pixels(f"sr[{i}]", image)[:, :height, :width], self.patch_size))
+            rows.append(_patches(_pixels(f"sr[{i}]", image)[:, :height, :width], self.settings.patch))
         return self._score(torch.cat(rows)[self.index])
 
     def _score(self, sr: Tensor) -> OverSmoothing:
@@ -142,17 +182,8 @@ class CentreProblem:
         )
 
 
-def examine(
-    hr: Sequence[Tensor],
-    scale: int,
-    *,
-    patch_size: int | None = None,
-    threshold: float = Spec.threshold,
-    theta: int = 30,
-    max_patches: int = 100_000,
-    seed: int = 0,
-) -> CentreProblem:
-    r"""Measures the groups of HR patches whose LR patches a model cannot tell apart (section 3).
+def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CentreProblem:
+    """Measures the groups of HR patches whose LR patches a model cannot tell apart (section 3).
 
     Each image is degraded as a whole (`dec_kernels.coo.linear`), then HR, null part and LR are cut into patches that do
     not overlap. Patches of all images are compared with each other.
@@ -162,20 +193,14 @@ def examine(
             largest value. Their last H mod `scale` rows and W mod `scale` columns are left out, as in training, and
             then what is left over of whole patches.
         scale: high-resolution size / low-resolution size, at least 2.
-        patch_size: P of the HR patches, a multiple of `scale`; None means 2 * `scale`, so that an LR patch has 2 x 2
-            pixels and an HR patch of scale 4 the 8 x 8 of the loss.
-        threshold: PSNR in dB from which two LR patches cannot be told apart, up to 100.
-        theta: $\Theta$, the number of patches from which a group is taken for a Gaussian, at least 2. The paper leaves
-            it open.
-        max_patches: if there are more, so many are drawn at random, and only these are measured and compared.
-        seed: of random choices.
+        **settings: the others of `Settings`.
 
     Raises:
-        TypeError: an image has another dtype.
-        ValueError: an argument is out of its range, an image is smaller than a patch or holds NaN, or C differs.
+        TypeError: an image has another dtype, or there is no such setting.
+        ValueError: a setting is out of its range, an image is smaller than a patch or holds NaN, or C differs.
     """
-    patch_size = 2 * scale if patch_size is None else patch_size
-    _check(scale, patch_size, threshold, theta, max_patches)
+    chosen = Settings(scale=scale, **settings)
+    patch_size = chosen.patch
     if not len(hr):
         raise ValueError("hr must hold at least one image, got none")
     shapes = [_shape(f"hr[{i}]", image, scale, patch_size) for i, image in enumerate(hr)]
@@ -183,7 +208,8 @@ def examine(
         if shape[0] != shapes[0][0]:
             raise ValueError(f"all images must have the same channels, got {shapes[0][0]} and {shape[0]} in hr[{i}]")
     counts = [math.prod(_grid(shape, patch_size)) for shape in shapes]
-    drawn = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(seed))[:max_patches].sort().values
+    shuffled = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(chosen.seed))
+    drawn = shuffled[: chosen.max_patches].sort().values
     rows, start = [], 0
     for i, (image, (_, height, width), count) in enumerate(zip(hr, shapes, counts, strict=True)):
         own = drawn[(drawn >= start) & (drawn < start + count)] - start
@@ -193,8 +219,8 @@ def examine(
         rows.append([_patches(picture, size)[own] for picture, size in of_each])
         start += count
     patches, null, low = (torch.cat(each) for each in zip(*rows, strict=True))
-    groups = measure(low, null, threshold=threshold, theta=theta, seed=seed)
-    return CentreProblem(scale, patch_size, threshold, theta, shapes, drawn, patches, groups)
+    groups = measure(low, null, threshold=chosen.threshold, theta=chosen.theta, seed=chosen.seed)
+    return CentreProblem(chosen, shapes, drawn, patches, groups)
 
 
 def over_smoothing(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int, **settings: Any) -> OverSmoothing:
@@ -213,19 +239,6 @@ def over_smoothing(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int, **set
         ```
     """
     return examine(hr, scale, **settings).score(sr)
-
-
-def _check(scale: int, patch_size: int, threshold: float, theta: int, max_patches: int) -> None:
-    if scale < 2:
-        raise ValueError(f"scale must be at least 2, since nothing is lost otherwise, got {scale}")
-    if patch_size < scale or patch_size % scale:
-        raise ValueError(f"patch_size must be a multiple of scale {scale}, got {patch_size}")
-    if not 0 <= threshold <= MAX_THRESHOLD:
-        raise ValueError(f"threshold must be 0 to {MAX_THRESHOLD:g} dB, got {threshold}")
-    if theta < 2:
-        raise ValueError(f"theta must be at least 2, got {theta}")
-    if max_patches < 1:
-        raise ValueError(f"max_patches must be at least 1, got {max_patches}")
 
 
 def _shape(name: str, image: Tensor, scale: int, patch_size: int) -> tuple[int, int, int]:
