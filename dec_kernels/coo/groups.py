@@ -29,6 +29,7 @@ LEVELS = 255.0
 """Gray levels from black to white: the unit of pixels in entropies."""
 
 GAUSSIANS = 128  # groups whose covariance is computed
+_ROUNDING = 1e-12  # variance in gray levels that float64 leaves of equal patches, and far more
 
 
 class Groups(NamedTuple):
@@ -41,8 +42,9 @@ class Groups(NamedTuple):
         spread: $\mathrm{tr} \Sigma = \frac1N \sum_j |v_j - \bar v|^2$, the mean square distance of the group to its
             centre (Eqs. 28 to 31; Eq. 28 divides by n and means N), (m,).
         entropy: in nats, (m,): $\log N$ for N < theta (Eq. 18), otherwise that of a Gaussian (Eq. 21) with pixels in
-            gray levels, 0 to 255. It is then near the entropy of patches that are rounded to 8 bits, so that both are
-            entropies of discrete values. NaN for groups with N >= theta that are not among the sample of `GAUSSIANS`.
+            gray levels, 0 to 255. As far as it is wider than a level in every direction, that is the entropy of patches
+            that are rounded to 8 bits, so both are entropies of discrete values. Minus infinity where all patches are
+            equal but for rounding; NaN for groups with N >= theta that are not among the sample of `GAUSSIANS`.
         shrinkage: of the covariance (`shrunk_covariance`), (m,), NaN where none was computed.
         to_centre: from each HR patch to the centre of its group on the patch's hyperplane, (m, n).
         pairs: how many pairs of patches were looked at.
@@ -100,5 +102,6 @@ def _entropies(neighbours: Neighbours, null: Tensor, size: Tensor, theta: int, s
     drawn = torch.randperm(len(large), generator=torch.Generator().manual_seed(seed))[:GAUSSIANS]
     for row in large[drawn].tolist():
         covariance, shrinkage[row] = shrunk_covariance(LEVELS * null[neighbours.of(row)])
-        entropy[row] = gaussian_entropy(covariance)
+        equal = covariance.diagonal().mean() < _ROUNDING
+        entropy[row] = -math.inf if equal else gaussian_entropy(covariance)
     return entropy, shrinkage

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -147,6 +148,16 @@ def _pictures(problem: CentreProblem, shown: int, photo: Photo, hr: np.ndarray) 
         blurriest = split(_cut(photo.hr, problem.shapes[shown]), problem.settings.scale).range
         last = "D⁺Iₓ, the blurriest point", blurriest.permute(1, 2, 0).numpy()
     return {"HR": hr, "centres of the groups": centres.clip(0, 1), last[0]: last[1].clip(0, 1)}
+
+
+def _window(problem: CentreProblem, shown: int) -> tuple[int, int, int]:
+    """Top, left and side of the square where HR and the centres differ most, in pixels."""
+    squares = problem.maps(problem.groups.to_centre.square().sum(1))[shown].nan_to_num()
+    rows, columns = squares.shape
+    side = min(_WINDOW, rows, columns)
+    top, left = divmod(int(F.avg_pool2d(squares[None], side, stride=1).argmax()), columns - side + 1)
+    patch = problem.settings.patch
+    return patch * top, patch * left, patch * side
 
 
 def _draw_map(axes: Axes, hr: np.ndarray, values: np.ndarray, problem: CentreProblem, scored: bool, title: str) -> None:

@@ -54,7 +54,7 @@ def _gaussians(facts: Facts) -> str:
 
 
 def _sizes(facts: Facts) -> Table:
-    scored = facts["by_size"][0]["square_error"] is not None
+    scored = _scored(facts)
     headings = ["groups", "entropy, nats", "shrinkage", "L", "√(tr Σ / (N - 1))", "√tr Σ"]
     table = _grid("By N, the size of the group (Theorem 1)", "N", *headings, *(["SR to HR"] if scored else []))
     for one in facts["by_size"]:
@@ -72,7 +72,7 @@ def _sizes(facts: Facts) -> Table:
 
 
 def _spreads(facts: Facts) -> Table:
-    scored = facts["score"] is not None
+    scored = _scored(facts)
     title = "By tr Σ, groups of two patches and more (Theorem 2)"
     table = _grid(title, "√tr Σ", "groups", "HR to centre", *(["SR to HR"] if scored else []))
     for one in facts["by_spread"]:
@@ -83,7 +83,7 @@ def _spreads(facts: Facts) -> Table:
 
 
 def _images(facts: Facts) -> Table:
-    scored = facts["images"][0]["telling"] is not None
+    scored = _scored(facts)
     headings = ["H x W", "patches", "√tr Σ"]
     title = "Over-smoothing: 0 at the HR image, 1 at the centres of the groups" if scored else "Images"
     table = _grid(
@@ -102,6 +102,10 @@ def _images(facts: Facts) -> Table:
         table.add_section()
         table.add_row("all", "", str(facts["measured"]), "", _number(facts["score"], ".3f"))
     return table
+
+
+def _scored(facts: Facts) -> bool:
+    return facts["images"][0]["telling"] is not None
 
 
 def _grid(title: str, first: str, *headings: str) -> Table:
