@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,21 @@ def test_two_processes_train_as_one_with_the_whole_batch() -> None:
     assert two[-1] != two[0]
     for figures, expected in zip(two, one, strict=True):
         assert figures == pytest.approx(expected, abs=2e-4)
+
+
+def test_larger_networks_tell_more_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = [tmp_path / "first.png", tmp_path / "second.png"]
+    for picture in pictures:
+        monkeypatch.setattr(sys, "argv", ["model_size.py", str(picture)])
+        runpy.run_path(str(EXAMPLES / "model_size.py"), run_name="__main__")
+    found = re.findall(r"^(\d+) parameters: accuracy (\S+)$", capsys.readouterr().out, re.MULTILINE)
+    assert found[:3] == found[3:]
+    assert [int(parameters) for parameters, _ in found[:3]] == [5, 9, 33]
+    small, middle, large = (float(accuracy) for _, accuracy in found[:3])
+    assert 0.5 < small < middle - 0.03
+    assert middle < large - 0.03
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    assert first.startswith(b"\x89PNG")

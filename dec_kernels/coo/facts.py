@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
+from dec_kernels.coo.groups import LEVELS, ROUNDING
 from dec_kernels.coo.problem import CentreProblem, OverSmoothing
 
 _BINS = 12  # of groups with about as many patches each, over tr Sigma
@@ -80,7 +81,7 @@ class Facts(TypedDict):
         gaussians: how many groups were taken for Gaussians and sampled.
         singular: how many of these have N <= n, so that their covariance is singular but for the shrinkage.
         by_size: bins over N.
-        by_spread: bins over tr Sigma, of groups with N >= 2.
+        by_spread: bins over tr Sigma, of groups whose patches differ.
         images: of each image.
         score: of all images; None without SR, or where all patches are left out.
     """
@@ -111,21 +112,22 @@ def gather(problem: CentreProblem, score: OverSmoothing | None, names: Sequence[
     """
     groups, settings = problem.groups, problem.settings
     measured, patches = len(groups.size), sum(math.prod(grid) for grid in problem.grids)
+    values = problem.hr.shape[1]
     sampled = ~groups.shrinkage.isnan()
     if measured < patches:
         notes = [*notes, f"{measured} of {patches} patches were drawn at random; only these are measured and compared."]
     return {
         "settings": {**vars(settings), "patch_size": settings.patch},
         "notes": notes,
-        "values": problem.hr.shape[1],
+        "values": values,
         "patches": patches,
         "measured": measured,
         "pairs": groups.pairs / measured**2,
         "alone": _mean(groups.size == 1),
         "gaussians": int(sampled.sum()),
-        "singular": int((groups.size[sampled] <= problem.hr.shape[1]).sum()),
+        "singular": int((groups.size[sampled] <= values).sum()),
         "by_size": [_bin(problem, score, mask) for mask in _sizes(groups.size)],
-        "by_spread": [_bin(problem, score, mask) for mask in _spreads(groups.size, groups.spread)],
+        "by_spread": [_bin(problem, score, mask) for mask in _spreads(groups.spread, values * ROUNDING / LEVELS**2)],
         "images": _images(problem, score, names),
         "score": None if score is None else _finite(score.score),
     }
@@ -139,11 +141,11 @@ def _sizes(size: Tensor) -> Iterator[Tensor]:
         low, high = high + 1, 2 * high
 
 
-def _spreads(size: Tensor, spread: Tensor) -> Iterator[Tensor]:
-    several = (size > 1).nonzero()[:, 0]
+def _spreads(spread: Tensor, least: float) -> Iterator[Tensor]:
+    several = (spread > least).nonzero()[:, 0]
     for part in several[spread[several].argsort(stable=True)].tensor_split(_BINS):
         if len(part):
-            yield torch.zeros_like(size, dtype=torch.bool).index_fill_(0, part, True)
+            yield torch.zeros_like(spread, dtype=torch.bool).index_fill_(0, part, True)
 
 
 def _bin(problem: CentreProblem, score: OverSmoothing | None, mask: Tensor) -> Bin:

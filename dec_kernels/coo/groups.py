@@ -29,7 +29,7 @@ LEVELS = 255.0
 """Gray levels from black to white: the unit of pixels in entropies."""
 
 GAUSSIANS = 128  # groups whose covariance is computed
-_ROUNDING = 1e-12  # variance in gray levels that float64 leaves of equal patches, and far more
+ROUNDING = 1e-12  # variance in squared gray levels that float64 leaves of equal patches, and far more
 
 
 class Groups(NamedTuple):
@@ -102,6 +102,6 @@ def _entropies(neighbours: Neighbours, null: Tensor, size: Tensor, theta: int, s
     drawn = torch.randperm(len(large), generator=torch.Generator().manual_seed(seed))[:GAUSSIANS]
     for row in large[drawn].tolist():
         covariance, shrinkage[row] = shrunk_covariance(LEVELS * null[neighbours.of(row)])
-        equal = covariance.diagonal().mean() < _ROUNDING
+        equal = covariance.diagonal().mean() < ROUNDING
         entropy[row] = -math.inf if equal else gaussian_entropy(covariance)
     return entropy, shrinkage

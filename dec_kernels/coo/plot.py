@@ -23,6 +23,7 @@ from dec_kernels.coo.tables import levels
 
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe and Ito's palette, which the colour-blind tell apart
 _SHOWN = 4000  # points of a scatter plot
+_LEAST = 1e-3  # gray levels: what is less is shown as this, since scales are logarithmic
 _WINDOW = 16  # patches: the side of what is shown of an image
 
 
@@ -75,7 +76,7 @@ def _draw_figure(
 
 def _draw_length(axes: Axes, facts: Facts, problem: CentreProblem) -> None:
     groups = problem.groups
-    sizes_of_some, lengths_of_some = _some(groups.size.numpy(), _to_levels(groups.length, problem))
+    sizes_of_some, lengths_of_some = _some(groups.size.numpy(), _to_levels(groups.length, problem).clip(_LEAST))
     axes.scatter(sizes_of_some, lengths_of_some, s=3, color="#BBBBBB", linewidths=0)
     sizes = [one["size"] for one in facts["by_size"]]
     for key, style, label in (
@@ -84,7 +85,8 @@ def _draw_length(axes: Axes, facts: Facts, problem: CentreProblem) -> None:
     ):
         squares = [one[key] for one in facts["by_size"]]  # type: ignore[literal-required]
         color = BLUE if style == "o-" else "black"
-        axes.plot(sizes, [levels(each, facts["values"]) for each in squares], style, color=color, label=label)
+        lengths = [max(levels(each, facts["values"]), _LEAST) for each in squares]
+        axes.plot(sizes, lengths, style, color=color, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _style(axes, "Theorem 1: L = |centre - D⁺Iₓ| falls as N grows", "N, patches in a group", "L, gray levels (rms)")

@@ -17,7 +17,8 @@ def show(facts: Facts, out: Path) -> None:
     """Prints all facts, and where the files are."""
     console = Console(highlight=False)
     for table in (_patches(facts), _sizes(facts), _spreads(facts), _images(facts)):
-        console.print(table)
+        if table.row_count:
+            console.print(table)
     console.print("Distances (L, √tr Σ, to the centre, to HR) are root mean squares of a value, in gray levels.")
     for note in facts["notes"]:
         console.print(f"- {note}", markup=False)
@@ -73,7 +74,7 @@ def _sizes(facts: Facts) -> Table:
 
 def _spreads(facts: Facts) -> Table:
     scored = _scored(facts)
-    title = "By tr Σ, groups of two patches and more (Theorem 2)"
+    title = "By tr Σ, groups whose patches differ (Theorem 2)"
     table = _grid(title, "√tr Σ", "groups", "HR to centre", *(["SR to HR"] if scored else []))
     for one in facts["by_spread"]:
         squares = [one["spread"], one["square_distance"], *([one["square_error"]] if scored else [])]
