@@ -27,8 +27,8 @@ def points() -> tuple[Tensor, Tensor]:
 def train(units: int, x: Tensor, label: Tensor) -> nn.Module:
     """A network with 4 * units + 1 parameters; its output is the logit of class 1."""
     network = nn.Sequential(nn.Linear(2, units), nn.Sigmoid(), nn.Linear(units, 1), nn.Flatten(0))
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
-    for _ in range(1000):
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
+    for _ in range(500):
         loss = nn.functional.binary_cross_entropy_with_logits(network(x), label.float())
         optimizer.zero_grad()
         loss.backward()

@@ -2,7 +2,6 @@
 
 import os
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -43,17 +42,15 @@ def test_two_processes_train_as_one_with_the_whole_batch() -> None:
         assert figures == pytest.approx(expected, abs=2e-4)
 
 
-def test_larger_networks_tell_more_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pictures = [tmp_path / "first.png", tmp_path / "second.png"]
+def test_larger_networks_tell_more_apart(tmp_path: Path) -> None:
+    pictures, printed = [tmp_path / "first.png", tmp_path / "second.png"], []
     for picture in pictures:
-        monkeypatch.setattr(sys, "argv", ["model_size.py", str(picture)])
-        runpy.run_path(str(EXAMPLES / "model_size.py"), run_name="__main__")
-    found = re.findall(r"^(\d+) parameters: accuracy (\S+)$", capsys.readouterr().out, re.MULTILINE)
-    assert found[:3] == found[3:]
-    assert [int(parameters) for parameters, _ in found[:3]] == [5, 9, 33]
-    small, middle, large = (float(accuracy) for _, accuracy in found[:3])
+        command = [sys.executable, str(EXAMPLES / "model_size.py"), str(picture)]
+        printed.append(subprocess.run(command, env=ON_A_CPU, capture_output=True, text=True, check=True).stdout)
+    assert printed[0] == printed[1]
+    found = re.findall(r"^(\d+) parameters: accuracy (\S+)$", printed[0], re.MULTILINE)
+    assert [int(parameters) for parameters, _ in found] == [5, 9, 33]
+    small, middle, large = (float(accuracy) for _, accuracy in found)
     assert 0.5 < small < middle - 0.03
     assert middle < large - 0.03
     first, second = (picture.read_bytes() for picture in pictures)
