@@ -49,7 +49,7 @@ def _draw_figure(
     maps: Sequence[np.ndarray],
     path: Path,
 ) -> None:
-    figure = Figure(figsize=(14, 8.4), dpi=130, layout="constrained")
+    figure = Figure(figsize=(14, 8.4), dpi=100, layout="constrained")
     curves, pictures = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.15, 1))[:, 0]
     length, entropy, distance = curves.subplots(1, 3)
     _draw_length(length, facts, problem)
