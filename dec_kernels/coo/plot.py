@@ -21,7 +21,7 @@ from dec_kernels.coo.photographs import Photo
 from dec_kernels.coo.problem import CentreProblem, OverSmoothing
 from dec_kernels.coo.tables import levels
 
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"  # of Okabe and Ito's palette, which the colour-blind tell apart
+BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, which the colour-blind tell apart
 _SHOWN = 4000  # points of a scatter plot
 _LEAST = 1e-3  # gray levels: what is less is shown as this, since scales are logarithmic
 _WINDOW = 16  # patches: the side of what is shown of an image
@@ -31,10 +31,10 @@ def draw(facts: Facts, problem: CentreProblem, score: OverSmoothing | None, phot
     """Writes `coo.png` and, in `maps/`, the map of each image."""
     values = problem.groups.spread.sqrt() if score is None else score.place
     maps = [_to_levels(one, problem) if score is None else one.numpy() for one in problem.maps(values)]
-    pictures = [_picture(photo.hr, shape) for photo, shape in zip(photos, problem.shapes, strict=True)]
     folder = out / "maps"
     folder.mkdir(exist_ok=True)
-    for i, (photo, picture, values_of_it) in enumerate(zip(photos, pictures, maps, strict=True)):
+    for i, (photo, values_of_it) in enumerate(zip(photos, maps, strict=True)):
+        picture = _picture(photo.hr, problem.shapes[i])
         figure = Figure(figsize=(8, 1 + 7 * picture.shape[0] / picture.shape[1]), dpi=100, layout="constrained")
         _draw_map(figure.subplots(), picture, values_of_it, problem, score is not None, _titled(facts, i))
         figure.savefig(folder / f"{i:03d}_{Path(photo.name).name}.png", format="png")

@@ -153,14 +153,15 @@ class CentreProblem:
         if len(sr) != len(self.shapes):
             raise ValueError(f"sr must hold an image for each of the {len(self.shapes)} HR images, got {len(sr)}")
         rows = []
-        for i, (image, (channels, height, width)) in enumerate(zip(sr, self.shapes, strict=True)):
+        places = _per_image(self.index, self.grids)
+        for i, (image, (channels, height, width), own) in enumerate(zip(sr, self.shapes, places, strict=True)):
             left_over = [got - wanted for got, wanted in zip(image.shape[1:], (height, width), strict=False)]
             if image.shape[:-2] != (channels,) or not all(0 <= more < self.settings.scale for more in left_over):
                 raise ValueError(
                     f"sr[{i}] must be as large as its HR image, {(channels, height, width)}, got {tuple(image.shape)}"
                 )
-            rows.append(_patches(_pixels(f"sr[{i}]", image)[:, :height, :width], self.settings.patch))
-        return self._score(torch.cat(rows)[self.index])
+            rows.append(_patches(_pixels(f"sr[{i}]", image)[:, :height, :width], self.settings.patch)[own])
+        return self._score(torch.cat(rows))
 
     def _score(self, sr: Tensor) -> OverSmoothing:
         error, to_centre = sr - self.hr, self.groups.to_centre
@@ -207,17 +208,15 @@ def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CentreProblem:
     for i, shape in enumerate(shapes):
         if shape[0] != shapes[0][0]:
             raise ValueError(f"all images must have the same channels, got {shapes[0][0]} and {shape[0]} in hr[{i}]")
-    counts = [math.prod(_grid(shape, patch_size)) for shape in shapes]
-    shuffled = torch.randperm(sum(counts), generator=torch.Generator().manual_seed(chosen.seed))
+    grids = [_grid(shape, patch_size) for shape in shapes]
+    shuffled = torch.randperm(sum(map(math.prod, grids)), generator=torch.Generator().manual_seed(chosen.seed))
     drawn = shuffled[: chosen.max_patches].sort().values
-    rows, start = [], 0
-    for i, (image, (_, height, width), count) in enumerate(zip(hr, shapes, counts, strict=True)):
-        own = drawn[(drawn >= start) & (drawn < start + count)] - start
+    rows = []
+    for i, (image, (_, height, width), own) in enumerate(zip(hr, shapes, _per_image(drawn, grids), strict=True)):
         pixels = _pixels(f"hr[{i}]", image)[:, :height, :width]
         parts = split(pixels, scale)
         of_each = (pixels, patch_size), (parts.null, patch_size), (parts.low, patch_size // scale)
         rows.append([_patches(picture, size)[own] for picture, size in of_each])
-        start += count
     patches, null, low = (torch.cat(each) for each in zip(*rows, strict=True))
     groups = measure(low, null, threshold=chosen.threshold, theta=chosen.theta, seed=chosen.seed)
     return CentreProblem(chosen, shapes, drawn, patches, groups)
@@ -268,6 +267,13 @@ def _pixels(name: str, image: Tensor) -> Tensor:
 
 def _grid(shape: tuple[int, ...], patch_size: int) -> tuple[int, int]:
     return shape[1] // patch_size, shape[2] // patch_size
+
+
+def _per_image(index: Tensor, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Patches, counted through all images, as those of each image, counted in it."""
+    ends = torch.tensor([0, *map(math.prod, grids)]).cumsum(0)
+    places = torch.searchsorted(index, ends)
+    return [index[places[i] : places[i + 1]] - ends[i] for i in range(len(grids))]
 
 
 def _patches(image: Tensor, patch_size: int) -> Tensor:

@@ -23,6 +23,8 @@ def test_the_entropy_of_independent_values_is_the_sum_of_theirs() -> None:
 def test_of_a_singular_covariance_it_is_minus_infinity() -> None:
     assert gaussian_entropy(torch.zeros(3, 3)) == -math.inf
     assert gaussian_entropy(torch.diag(torch.tensor([1.0, 0.0]))) == -math.inf
+    rounded = torch.diag(torch.tensor([1.0, -1e-9]))
+    assert gaussian_entropy(rounded) == -math.inf
 
 
 @pytest.mark.parametrize("count", [3, 8, 40])

@@ -92,3 +92,11 @@ def test_only_a_sample_of_the_large_groups_gets_a_covariance(monkeypatch: pytest
     again, other = (measure(low, null, threshold=90, theta=5, seed=seed) for seed in (0, 1))
     assert torch.equal(again.entropy.isnan(), found.entropy.isnan())
     assert not torch.equal(other.entropy.isnan(), found.entropy.isnan())
+
+
+@pytest.mark.parametrize(("psnr", "size"), [(33.999, 1), (34.001, 2)])
+def test_a_group_begins_at_the_threshold(psnr: float, size: int) -> None:
+    low = torch.full((2, 12), 0.5, dtype=torch.float64)
+    signs = torch.tensor([1, -1] * 6)
+    low[1] += 10 ** (-psnr / 20) * signs  # of the same mean
+    assert measured(low, torch.rand(2, 6, dtype=torch.float64), threshold=34).size.tolist() == [size] * 2

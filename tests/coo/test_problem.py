@@ -147,6 +147,7 @@ def test_of_many_patches_some_are_drawn(photographs: list[Tensor], problem: Cent
     found = examine(photographs, 4, max_patches=200, seed=3)
     assert len(found.groups.size) == len(found.index) == 200
     assert torch.equal(found.hr, problem.hr[found.index])
+    assert problem.image.bincount().tolist() == [25 * 30, 20 * 25]
     assert torch.equal(found.image, problem.image[found.index])
     pictures = found.maps(found.groups.size.double())
     assert [tuple(picture.shape) for picture in pictures] == [(25, 30), (20, 25)]
@@ -207,6 +208,7 @@ def test_images_that_cannot_be_examined_are_named(images: list[Tensor], error: t
     [
         ([], ValueError, "1 HR images, got 0"),
         ([IMAGE[:, :12]], ValueError, r"sr\[0\].*\(3, 16, 16\).*\(3, 12, 16\)"),
+        ([IMAGE.repeat(1, 2, 1)], ValueError, r"sr\[0\].*\(3, 32, 16\)"),
         ([IMAGE[:1]], ValueError, r"sr\[0\].*\(1, 16, 16\)"),
         ([IMAGE[0]], ValueError, r"sr\[0\].*\(16, 16\)"),
         ([IMAGE.int()], TypeError, r"sr\[0\].*int32"),
