@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     from dec_kernels.coo import facts, photographs, plot, tables
 
     settings = options.settings(arguments)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     photos, notes = photographs.read(arguments.hr, arguments.sr, settings.scale, settings.patch)
+    arguments.out.mkdir(parents=True, exist_ok=True)  # before the work: it may fail
     problem = examine([photo.hr for photo in photos], **vars(settings))
     score = None if arguments.sr is None else problem.score([photo.sr for photo in photos if photo.sr is not None])
     found = facts.gather(problem, score, [photo.name for photo in photos], notes)

@@ -35,7 +35,7 @@ class Neighbours:
     """Rows in the order of their means, with the band of each.
 
     Args:
-        rows: (m, d) float64, values in [-1, 1].
+        rows: (m, d) float64, values from -1 to 2.
         radius: neighbours are no farther than this from each other; at least 1e-6 * sqrt(d), far above the rounding.
 
     Attributes:

@@ -5,15 +5,15 @@ from one to the other:
 
 $$t = \frac{(\hat I - I_y) \cdot (c - I_y)}{|c - I_y|^2}$$
 
-It is 0 at the HR patch and 1 at the centre. Beyond 1 the output is smoother still, and below 0 it is sharper than the
+It is 0 at the HR patch and 1 at the centre. Beyond 1 the output is past the centre, and below 0 it is sharper than the
 HR patch. The output is nearer to the centre than to its own HR patch just where $t > \frac12$. Errors that have nothing
 to do with the centre, such as noise, are orthogonal to the line on average and change nothing, unlike in a ratio of
 distances.
 
 The score of an image is the sum of the numerators over the sum of the denominators. Patches whose group has little
 uncertainty, where there is nothing to smooth, then weigh little. And it is right for groups of any size: let the null
-parts of a group be independent samples of a distribution with mean m. In expectation, a network whose outputs have the
-null part m scores 1 for each N >= 2, and one that returns the HR image scores 0. A network that also sees what lies
+parts of a group be independent samples of a distribution with mean m. With the expectations of both sums, a network
+whose outputs have the null part m scores 1 for each N >= 2, and one that returns the HR image scores 0. A network that also sees what lies
 around the patch can tell more patches apart than the groups do, and scores between the two.
 """
 
@@ -32,7 +32,7 @@ from dec_kernels.coo.linear import split
 from dec_kernels.reference import patch_rows
 from dec_kernels.spec import Spec
 
-MAX_THRESHOLD = 100.0  # dB; far from it that float64 rounds distances of LR patches
+MAX_THRESHOLD = 100.0  # dB; far above this the rounding of float64 would decide which LR patches are alike
 TELLING = 0.5 / LEVELS  # of an HR patch and the centre: nearer ones are the same in 8 bits
 
 
