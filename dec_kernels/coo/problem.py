@@ -13,8 +13,8 @@ distances.
 The score of an image is the sum of the numerators over the sum of the denominators. Patches whose group has little
 uncertainty, where there is nothing to smooth, then weigh little. And it is right for groups of any size: let the null
 parts of a group be independent samples of a distribution with mean m. With the expectations of both sums, a network
-whose outputs have the null part m scores 1 for each N >= 2, and one that returns the HR image scores 0. A network that also sees what lies
-around the patch can tell more patches apart than the groups do, and scores between the two.
+whose outputs have the null part m scores 1 for each N >= 2, and one that returns the HR image scores 0. A network that
+also sees what lies around the patch can tell more patches apart than the groups do, and scores between the two.
 """
 
 from __future__ import annotations
