@@ -160,6 +160,8 @@ class DECLoss(nn.Module):
     precision = _Argument()
     backend = _Argument()
     landmarks = _Argument()
+    norm_floor = _Argument()
+    center = _Argument()
 
     def __init__(
         self,
@@ -178,6 +180,8 @@ class DECLoss(nn.Module):
         precision: Precision = "auto",
         backend: BackendName = "auto",
         landmarks: int | None = None,
+        norm_floor: float = 0.0,
+        center: bool = False,
         process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
@@ -196,6 +200,8 @@ class DECLoss(nn.Module):
             precision=precision,
             backend=backend,
             landmarks=landmarks,
+            norm_floor=norm_floor,
+            center=center,
         )
         self.process_group = process_group
 
@@ -294,6 +300,8 @@ def dec_loss(
     precision: Precision = "auto",
     backend: BackendName = "auto",
     landmarks: int | None = None,
+    norm_floor: float = 0.0,
+    center: bool = False,
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
@@ -314,6 +322,8 @@ def dec_loss(
             precision=precision,
             backend=backend,
             landmarks=landmarks,
+            norm_floor=norm_floor,
+            center=center,
         )
         _check_scope(spec, process_group)
     return _loss(sr, hr, spec, group)

@@ -627,7 +627,7 @@ def sums_and_gradient(backend: str, part: Batch, patch_size: int) -> tuple[Tenso
     rows = module.restore(
         rows.kept, None if module.keeps_rows else part, part.own, 3 * 35, patch_size, False, constants, dtype
     )  # fmt: skip
-    return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, patch_size)
+    return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, patch_size, constants)
 
 
 def assert_that_a_part_is_part_of_the_whole(backend: str, sr: Tensor, hr: Tensor, patch_size: int) -> None:

@@ -18,7 +18,9 @@ def test_terms_are_those_of_the_dense_equations(temperature: str, photo: tuple[T
     sr, hr = photo
     found = examine.terms(sr, hr, spec)
     q, p = (reference.patch_rows(images.double(), 4).flatten(0, 1) for images in photo)
-    qpos, qneg = reference.similarity_sums(q, p, spec.constants(48, "ieee"))
+    constants = spec.constants(48, "ieee")
+    z, h = (reference.unit_rows(x, spec.patch_size, constants) for x in (q, p))
+    qpos, qneg = reference.similarity_sums(z, h, reference.positives(p, constants.radius), constants)
     assert found["mean_log_qpos"] == pytest.approx(qpos.log().mean().item(), rel=1e-5)
     assert found["mean_log_qneg"] == pytest.approx(qneg.log().mean().item(), rel=1e-5)
     assert found["loss"] == pytest.approx(truth(sr, hr, spec).loss.item(), rel=1e-5)
