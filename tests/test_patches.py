@@ -141,7 +141,7 @@ def test_sr_whose_norms_float32_holds_with_few_bits_gets_unit_rows() -> None:
 def test_the_way_back_is_the_gradient_of_the_way_in(memory_format: torch.memory_format) -> None:
     sr, hr = images(2, 3, 13, 22, 4, torch.float64)
     sr = sr.contiguous(memory_format=memory_format)
-    rows, _ = prepare(sr, hr)
+    rows, constants = prepare(sr, hr)
     dz = torch.randn(rows.z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     grad = patches.to_images(rows.project_(dz.clone(), constants), rows.order, sr, 4, False)
 

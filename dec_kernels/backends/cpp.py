@@ -48,9 +48,7 @@ class Cpp(OnPatches):
         )  # fmt: skip
         return _Patches(*fields)
 
-    def to_images(
-        self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants
-    ) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         if own.device.type != "cpu":
             return to_images(gradients, order, own, patch_size, constants.center)
         return _function("to_images_cpu")(gradients, order, own, patch_size, constants.center)

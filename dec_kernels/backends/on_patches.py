@@ -108,7 +108,5 @@ class OnPatches(ABC):
         self.near_gradients_(dz, rows, constants, alpha, beta)
         return rows.project_(dz, constants)
 
-    def to_images(
-        self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants
-    ) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         return patches.to_images(gradients, order, own, patch_size, constants.center)

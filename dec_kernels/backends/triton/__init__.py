@@ -95,9 +95,7 @@ class Triton:
     def backward(self, rows: PreparedRows, constants: Constants, weights: Tensor) -> Tensor:
         return host_of(rows.z.device).backward(rows, constants, weights)
 
-    def to_images(
-        self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants
-    ) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         return host_of(own.device).to_images(gradients, order, own, patch_size, constants)
 
 

@@ -67,9 +67,7 @@ class Host:
             of_columns, of_rows = _weights(rows, weights, constants)
             return self.backward_in(self.tiles_for(rows, constants), rows, constants, of_columns, of_rows)
 
-    def to_images(
-        self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants
-    ) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         """Parts of dL/dz, (splits, G, r, D), to be added up -> dL/down, as `Backend.to_images`.
 
         It is what `dec_kernels.patches.Patches.project_` says. Pixels that no patch covers are zero.

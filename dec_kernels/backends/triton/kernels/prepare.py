@@ -133,7 +133,7 @@ def images_kernel(
     if CENTER:
         q = _centered(q, d, D, P)
     square, floor = tl.sum(q * q, 1), float64_of(floor_bits)
-    below = (tl.sqrt(square) <= floor) & (floor > 0)
+    below = tl.sqrt(square) <= floor
     norm = tl.where(below, floor, tl.sqrt(square)).to(tl.float32)
     inverse = 1 / tl.where(norm == 0, 1.0, norm)
     inverse = tl.where((norm == 0) | (inverse == float("inf")), 0.0, inverse)
