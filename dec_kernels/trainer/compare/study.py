@@ -66,15 +66,15 @@ class Standing(NamedTuple):
 
 class _Column(NamedTuple):
     label: str
-    higher_is_better: bool
-    percent: bool
+    unit: str
+    is_share: bool = True  # of 1, shown in percent, and the higher the better
 
 
 _COLUMNS = {
-    "top1": _Column("top 1", higher_is_better=True, percent=True),
-    "top3": _Column("top 3", higher_is_better=True, percent=True),
-    "won": _Column("groups won", higher_is_better=True, percent=True),
-    "rank": _Column("mean rank", higher_is_better=False, percent=False),
+    "top1": _Column("top 1", "% of votes"),
+    "top3": _Column("top 3", "% of votes"),
+    "won": _Column("groups won", "% of groups"),
+    "rank": _Column("mean rank", "rank; 1 is the best", is_share=False),
 }
 
 
@@ -95,6 +95,10 @@ def read_study(key: Path, answers: Sequence[Path]) -> tuple[Key, dict[str, list[
         found = Key(content["page"], [*content["methods"]], {g: {**v["tiles"]} for g, v in content["groups"].items()})
     except (AttributeError, KeyError, TypeError) as error:
         raise ComparisonError(f"{key} is not the key of a page: it has no page, methods and groups") from error
+    if other := [group for group, tiles in found.groups.items() if sorted(tiles.values()) != sorted(found.methods)]:
+        raise ComparisonError(
+            f"{key} is damaged: in {first_few(other)}, the methods are not {first_few(found.methods)}"
+        )
     rankings: dict[str, list[Ranking]] = {}
     origins: dict[str, Path] = {}
     for path in answers:
@@ -111,7 +115,7 @@ def _read_answers(path: Path, key: Key) -> tuple[str, list[Ranking]]:
     content = _read_json(path)
     try:
         page, participant = content["page"], content["participant"]
-        given = [(each["group"], [*each["ranking"]]) for each in content["answers"]]
+        given = [(each["group"], [*map(str, each["ranking"])]) for each in content["answers"]]
         ranked = dict(given)
         wrong = not isinstance(participant, str) or not participant.strip()
     except (KeyError, TypeError, ValueError) as error:
@@ -127,11 +131,10 @@ def _read_answers(path: Path, key: Key) -> tuple[str, list[Ranking]]:
             f"{path} is incomplete: {len(missing)} of {len(key.groups)} groups have no ranks: {first_few(missing)}"
         )
     if len(given) > len(ranked):
-        raise ComparisonError(
-            f"{path} ranks a group twice: {Counter(group for group, _ in given).most_common(1)[0][0]}"
-        )
+        twice = Counter(group for group, _ in given).most_common(1)[0][0]
+        raise ComparisonError(f"{path} ranks the group {twice} twice")
     for group, tiles in key.groups.items():
-        if sorted(map(str, ranked[group])) != sorted(tiles):
+        if sorted(ranked[group]) != sorted(tiles):
             raise ComparisonError(f"{path} does not rank each image of group {group} once: {first_few(ranked[group])}")
     return participant, [[tiles[tile] for tile in ranked[group]] for group, tiles in key.groups.items()]
 
@@ -172,12 +175,12 @@ def _columns(table: Mapping[str, Standing]) -> dict[str, dict[str, float]]:
 
 
 def _best(name: str, values: Mapping[str, float]) -> float:
-    return max(values.values()) if _COLUMNS[name].higher_is_better else min(values.values())
+    return max(values.values()) if _COLUMNS[name].is_share else min(values.values())
 
 
 def _text(name: str, row: Standing) -> str:
     value: float = getattr(row, name)
-    if _COLUMNS[name].percent:
+    if _COLUMNS[name].is_share:
         return f"{100 * value:.1f} %"
     return f"{value:.2f}" + ("" if math.isnan(row.error) else f" ± {row.error:.2f}")
 
@@ -210,14 +213,14 @@ def draw_standings(table: Mapping[str, Standing], title: str) -> Figure:
 
 def _draw_bars(axis: Axes, name: str, values: Mapping[str, float], table: Mapping[str, Standing]) -> None:
     column, best = _COLUMNS[name], _best(name, values)
-    heights = [100 * value if column.percent else value for value in values.values()]
+    heights = [100 * value if column.is_share else value for value in values.values()]
     colors = [_BEST_COLOR if value == best else _COLOR for value in values.values()]
-    errors = None if column.percent else [0 if math.isnan(row.error) else row.error for row in table.values()]
+    errors = None if column.is_share else [0 if math.isnan(row.error) else row.error for row in table.values()]
     bars = axis.bar(range(len(values)), heights, color=colors, yerr=errors, capsize=4, width=0.7)
-    axis.bar_label(bars, [f"{height:.{0 if column.percent else 2}f}" for height in heights], fontsize=8, padding=2)
+    axis.bar_label(bars, [f"{height:.{0 if column.is_share else 2}f}" for height in heights], fontsize=8, padding=2)
     axis.set_xticks(range(len(values)), list(values), rotation=35, ha="right", fontsize=9, parse_math=False)
     axis.set_title(column.label, fontsize=11)
-    axis.set_ylabel("%" if column.percent else "1 is the best; lower is better")
+    axis.set_ylabel(column.unit)
     axis.margins(y=0.12)
     axis.spines[["top", "right"]].set_visible(False)
 
