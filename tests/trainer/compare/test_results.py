@@ -29,6 +29,8 @@ def find(tmp_path: Path, hr: list[str], results: list[str], smallest: int = 19) 
         (["0801.png", "0802.png"], ["0801x4-SR.v2.png", "0802x4-SR.v2.png"], 0),
         (["a.png", "b.png"], ["a.png", "b.png", "a_LR.png", "b_LR.png"], 2),  # the plain names come first
         (["a.png", "b.png"], ["a.png", "b.png", "ax4.png", "bx4.png"], 2),
+        (["a.png"], ["a.png", "a-LR.png"], 1),  # also where they do not come first in the alphabet
+        (["a.png"], ["ax4.png", "ax4-y.png"], 1),
         (["a.png", "b.png"], ["a_x.png", "b_x.png", "a_y.png", "c_x.png"], 2),  # only one way names all images
         (["img_1.png", "img_1_2.png"], ["img_1.png", "img_1_2.png"], 0),  # each is a name, and not another's suffix
         (["img_1.png", "img_1_2.png"], ["img_1_2.png", "img_1_2_2.png"], 0),

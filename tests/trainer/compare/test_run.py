@@ -15,6 +15,7 @@ from dec_kernels.trainer.cli import main as dec_train
 from dec_kernels.trainer.compare import run as module
 from dec_kernels.trainer.compare.run import compare, main
 from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.pixels import to_uint8
 from tests.trainer.compare.conftest import save
 
 
@@ -128,6 +129,16 @@ def test_one_method_is_shown_where_it_differs_from_the_ground_truth(tmp_path: Pa
     assert shown[0].difference == 50.0**2
 
 
+def test_every_image_is_shown_before_one_is_shown_twice(tmp_path: Path) -> None:
+    gray = np.full((60, 60, 3), 100, np.uint8)
+    for image, change in (("strong", 50), ("weak", 1)):
+        save(tmp_path / "hr" / f"{image}.png", gray)
+        save(tmp_path / "sr" / f"{image}.png", gray + np.uint8(change))
+    arguments = [str(tmp_path / "hr")], [f"sr={tmp_path / 'sr'}"]
+    shown = compare(*arguments, crops=3, crop_size=12, out=tmp_path / "out").shown
+    assert [each.crop.image for each in shown] == ["strong", "weak", "strong"]
+
+
 def test_exact_images_and_16_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     for name in ("x", "y"):
@@ -197,20 +208,19 @@ def test_one_image_of_all_methods_is_in_memory_at_a_time(
             nonlocal alive
             alive -= 1
 
-    def counted(path: Path) -> Tensor:
-        nonlocal alive, most
-        image = read_image(path)
-        array = image.permute(1, 2, 0).numpy()
-        kept = Holder(array.shape, array.dtype, buffer=bytearray(array.tobytes()))
-        kept.counted = Counted()
-        alive += 1
-        most = max(most, alive)
-        return torch.from_numpy(kept).permute(2, 0, 1)
-
     class Holder(np.ndarray):
         counted: Counted
 
-    monkeypatch.setattr(module, "read_image", counted)
+    def counted(image: Tensor) -> Tensor:
+        nonlocal alive, most
+        pixels = to_uint8(image).numpy()
+        kept = Holder(pixels.shape, pixels.dtype, buffer=bytearray(pixels.tobytes()))
+        kept.counted = Counted()
+        alive += 1
+        most = max(most, alive)
+        return torch.from_numpy(kept)
+
+    monkeypatch.setattr(module, "to_uint8", counted)
     compare(arguments[1:4:2], arguments[4:], out=tmp_path, crop_size=12)
     assert most <= 2 * 3  # of three images; the one before is let go while the next is read
     assert alive == 0
