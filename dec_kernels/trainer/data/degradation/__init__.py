@@ -1,0 +1,5 @@
+"""How low-resolution images come from high-resolution ones, other than by MATLAB's bicubic."""
+
+from dec_kernels.trainer.data.degradation.base import Degradation
+
+__all__ = ["Degradation"]
