@@ -38,6 +38,11 @@ def summarize(figures: Figures) -> Summary:
     )
 
 
+def table_title(what: str, border: int) -> str:
+    """The title of a table of `what`, measured without `border` pixels at each side."""
+    return f"{what}; PSNR in dB; " + (f"a border of {border} pixels left out" if border else "every pixel measured")
+
+
 def metrics_table(
     figures: Figures,
     title: str = "PSNR in dB; a border of `scale` pixels left out",

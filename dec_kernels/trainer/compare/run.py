@@ -28,12 +28,12 @@ from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.files import require_folder, write_json
 from dec_kernels.trainer.lpips import LPIPS, SMALLEST
-from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.metrics import border_of, measure
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import to_uint8
 from dec_kernels.trainer.ranges import NonNegativeInt, PositiveInt, Scale, check_arguments
 from dec_kernels.trainer.samples import Crop, Sample, draw_samples
-from dec_kernels.trainer.tables import Figures, Summary, metrics_table, summarize, write_lines
+from dec_kernels.trainer.tables import Figures, Summary, metrics_table, summarize, table_title, write_lines
 
 _CROPS = 4  # to choose, where none is named
 _SSIM_WINDOW = 11  # pixels; `measure` needs as many
@@ -60,11 +60,13 @@ class Comparison(NamedTuple):
         summaries: data set -> the figures of each method and image, and their means.
         shown: the crops, in the order of the picture.
         notes: what the user should know about the files.
+        border: pixels at each side that PSNR and SSIM leave out.
     """
 
     summaries: dict[str, Summary]
     shown: list[Shown]
     notes: list[str]
+    border: int
 
 
 def compare(
@@ -88,7 +90,7 @@ def compare(
             a name lie in the subfolder SET of each method's folder.
         methods: NAME=DIR for each method: the folder of its results. `baby.png`, `babyx4.png`, `baby_NAME.png` and
             `babyx4_NAME.png` are results for `baby.png` at scale 4.
-        scale: as many pixels are left out at each border, and the images are cropped to multiples of it.
+        scale: images are cropped to multiples of it; and as many pixels are left out at each border, but none at 1.
         lpips: file of AlexNet's weights, alexnet-owt-7be5be79.pth; without it, LPIPS is not measured.
         crop: IMAGE:top,left,size for each crop that is chosen by hand, in HR pixels. Where there are several data sets,
             IMAGE is SET/NAME.
@@ -124,7 +126,8 @@ def compare(
     if out is not None:
         require_folder(Path(out), "--out")
     network = LPIPS(lpips) if lpips else None
-    entries, notes = find_results(sets, folders, subfolders, scale, smallest=2 * scale + side)
+    border = border_of(scale)
+    entries, notes = find_results(sets, folders, subfolders, scale, smallest=2 * border + side)
     labels = [entry.name if len(sets) == 1 else f"{entry.data_set}/{entry.name}" for entry in entries]
     check_crops(chosen, {label: entry.size for label, entry in zip(labels, entries, strict=True)}, side)
 
@@ -134,19 +137,19 @@ def compare(
     for label, entry in _with_progress(labels, entries):
         truth, images = _read(entry)
         for method, image in images.items():
-            figures[entry.data_set][method][entry.name] = measure(image, truth, scale, network)
+            figures[entry.data_set][method][entry.name] = measure(image, truth, border, network)
         for square in chosen:
             if square.image == label:
                 by_hand[square] = _cut(square, truth, images, None)
         if out is not None or blind is not None:
             rivals = [*images.values()] if len(images) > 1 else [*images.values(), truth]
-            for place, (difference, *where) in enumerate(most_different(rivals, crop_size, scale, crops)):
+            for place, (difference, *where) in enumerate(most_different(rivals, crop_size, border, crops)):
                 # The best of every image come before the second best of any.
                 found.append((place, -difference, _cut(Crop(label, *where), truth, images, difference)))
             found = sorted(found, key=lambda each: each[:2])[:crops]
     summaries = {name: summarize(rows) for name, rows in figures.items()}
     shown = [by_hand[square] for square in chosen] + [each for *_, each in found]
-    comparison = Comparison(summaries, shown, notes)
+    comparison = Comparison(summaries, shown, notes, border)
     if out is not None:
         _write(Path(out), comparison, sets, folders, scale, network)
     if blind is not None:
@@ -192,8 +195,7 @@ def comparison_table(comparison: Comparison) -> Any:
         for method, rows in figures.items():
             means.setdefault(method, {})[label] = rows[MEAN]
         notes += [f"{data_set}: {sentence}" for sentence in sentences]
-    title = "Means; PSNR in dB; a border of `scale` pixels left out"
-    return metrics_table(means, title, notes, heading="data set")
+    return metrics_table(means, table_title("Means", comparison.border), notes, heading="data set")
 
 
 def _write(
@@ -221,7 +223,7 @@ def _write(
     write_lines(out / "table.csv", means)
     content = {
         "scale": scale,
-        "border": scale,
+        "border": comparison.border,
         "methods": {method: printable(folder) for method, folder in folders.items()},
         "data_sets": record,
         "crops": [{**each.crop._asdict(), "difference": each.difference} for each in comparison.shown],

@@ -87,7 +87,7 @@ def test_lpips(study_data: Path, arguments: list[str], tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "LPIPS", Distance)
     monkeypatch.setattr(module, "SMALLEST", 20)
     settings = {"hr": [f"Two={study_data / 'hr' / 'Two'}"], "methods": arguments[-2:], "out": tmp_path, "crop_size": 24}
-    summaries, shown, _ = compare(**settings, lpips="weights.pth")  # type: ignore[arg-type]
+    summaries, shown, *_ = compare(**settings, lpips="weights.pth")  # type: ignore[arg-type]
     sr, hr = read(study_data / "fine" / "Two" / "a.png"), read(study_data / "hr" / "Two" / "a.png")
     figures = summaries["Two"].figures["Fine"]["a"]
     assert figures["lpips"] == pytest.approx((sr.float() - hr.float()).abs().mean().item() / 255)
@@ -127,6 +127,18 @@ def test_one_method_is_shown_where_it_differs_from_the_ground_truth(tmp_path: Pa
     shown = compare([str(tmp_path / "hr")], [f"sr={tmp_path / 'sr'}"], crops=1, crop_size=12, out=tmp_path / "o").shown
     assert tuple(shown[0].crop) == ("x", 33, 20, 12)
     assert shown[0].difference == 50.0**2
+
+
+def test_at_scale_1_every_pixel_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hr = np.full((30, 31, 3), 100, np.uint8)
+    noisy = hr.copy()
+    noisy[0, 0] = 110  # in the corner
+    save(tmp_path / "hr" / "x.png", hr)
+    save(tmp_path / "sr" / "x.png", noisy)
+    summary = compare([str(tmp_path / "hr")], [f"sr={tmp_path / 'sr'}"], scale=1).summaries["hr"]
+    assert summary.figures["sr"]["x"]["psnr_rgb"] == pytest.approx(10 * np.log10(255**2 / (10**2 / (30 * 31))))
+    assert main(["--hr", str(tmp_path / "hr"), f"sr={tmp_path / 'sr'}", "--scale", "1"]) == 0
+    assert "every pixel" in capsys.readouterr().out
 
 
 def test_every_image_is_shown_before_one_is_shown_twice(tmp_path: Path) -> None:
