@@ -20,7 +20,7 @@ from dec_kernels.trainer.resize import imresize
 BICUBIC = "Bicubic"
 INPUT = "Input"  # at scale 1
 
-_LABEL_LENGTH = 20  # characters of an image's name beside its row
+_LABEL_LENGTH = 20  # characters of the name of an image or method
 _CENTRED: dict[str, Any] = {"ha": "center", "va": "top"}
 
 
@@ -103,12 +103,15 @@ def draw_samples(
                     axis.set_xlabel(text, fontsize=11, fontweight=weight, labelpad=4)
                 else:
                     axis.text(0.5, -0.14, text, fontsize=11, fontweight=weight, transform=axis.transAxes, **_CENTRED)
-        label = name if len(name) <= _LABEL_LENGTH else f"…{name[1 - _LABEL_LENGTH :]}"
-        row[0].set_ylabel(label, fontsize=12, parse_math=False)
+        row[0].set_ylabel(_shortened(name), fontsize=12, parse_math=False)
     for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=13, pad=7, parse_math=False)
+        axis.set_title(_shortened(title), fontsize=13, pad=7, parse_math=False)
     figure.tight_layout(pad=0.6, w_pad=0.4, h_pad=0.9)
     save_figure(path, figure)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LABEL_LENGTH else f"…{name[1 - _LABEL_LENGTH :]}"
 
 
 def save_figure(path: Path, figure: Figure) -> None:

@@ -57,6 +57,15 @@ def test_any_name_can_stand_beside_a_sample(pair: Pair, tmp_path: Path) -> None:
     assert draw("$_$") != draw("x")  # to Matplotlib, this is a formula with a mistake
 
 
+def test_any_method_can_stand_above_its_tiles(pair: Pair, tmp_path: Path) -> None:
+    def draw(method: str) -> bytes:
+        draw_samples(tmp_path / "a.png", [cut_sample(pair, {method: pair.hr}, 0, 0, 16)])
+        return (tmp_path / "a.png").read_bytes()
+
+    assert draw("a" * 200) == draw("…" + "a" * 19)
+    assert draw("$_$") != draw("x")
+
+
 def test_the_figures_of_each_tile_with_the_best_in_bold(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
