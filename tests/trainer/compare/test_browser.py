@@ -23,6 +23,11 @@ def test_a_participant_ranks_all_groups(arguments: list[str], tmp_path: Path) ->
         def text(identifier: str) -> str:
             return browser.run(f"document.getElementById('{identifier}').innerText")
 
+        def warns() -> bool:
+            """Whether the page would warn somebody who leaves it now."""
+            event = "new Event('beforeunload', {cancelable: true})"
+            return browser.run(f"(event => {{ dispatchEvent(event); return event.defaultPrevented }})({event})")
+
         browser.press("Enter")
         assert browser.run("document.getElementById('ranking').hidden")  # not without a name
         browser.type("Ann <b> 1")
@@ -32,7 +37,9 @@ def test_a_participant_ranks_all_groups(arguments: list[str], tmp_path: Path) ->
 
         browser.press("Tab")  # to the first button of image A
         assert browser.run("document.activeElement.ariaLabel") == "Image A: rank 1, best"
+        assert not warns()
         browser.press("2")
+        assert warns()
         assert text("status") == "Image A has rank 2."
         browser.run("document.getElementById('next').click()")
         assert text("heading") == "Group 1 of 3"  # image B has no rank yet
@@ -60,6 +67,7 @@ def test_a_participant_ranks_all_groups(arguments: list[str], tmp_path: Path) ->
         while not (files := list(downloads.glob("*.json"))):
             assert time.monotonic() < end, "nothing was downloaded"
             time.sleep(0.05)
+        assert not warns()
         shown = browser.run("study.groups.map(group => [group.id, group.tiles.map(tile => tile.id)])")
         assert browser.requests[0] == page.as_uri()
         assert all(url.startswith(("data:", "blob:")) for url in browser.requests[1:])
