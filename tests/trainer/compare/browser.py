@@ -13,9 +13,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 _SECONDS = 60
 _KEYS = {" ": ("Space", 32), "Tab": ("Tab", 9), "Enter": ("Enter", 13)}
+
+
+def _chromium() -> str | None:
+    """The first Chromium on the path that starts: some systems have a placeholder that says how to install it."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        path = shutil.which(name)
+        if path and subprocess.run([path, "--version"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+CHROMIUM = _chromium()
 
 
 class Browser:
@@ -36,11 +47,10 @@ class Browser:
             for number, end in enumerate(theirs, start=3):
                 os.dup2(end, number)
 
-        command = [
-            *(CHROMIUM, "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu"),
-            *(f"--user-data-dir={profile}", f"--window-size={width},{height}"),
-            *(["--no-sandbox"] if os.geteuid() == 0 else []),  # Chromium refuses to run as root otherwise
-        ]
+        command = [CHROMIUM, "--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu"]
+        command += ["--disable-dev-shm-usage", f"--user-data-dir={profile}", f"--window-size={width},{height}"]
+        if os.geteuid() == 0:
+            command.append("--no-sandbox")  # Chromium refuses to run as root otherwise
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, preexec_fn=place, pass_fds=(3, 4), **quiet)
         for end in (theirs_in, theirs_out, *theirs):
