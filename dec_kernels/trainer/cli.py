@@ -6,6 +6,8 @@
     dec-train test --config runs/x/config.yaml     measures its best checkpoint, or --ckpt_path, or --model.weights
     dec-train predict --weights W --input IN --output OUT
     dec-train sweep --config thresholds --out runs/thresholds
+    dec-train compare --hr DIR NAME=DIR NAME=DIR --out comparison
+    dec-train study --key study.key.json ANSWERS... --out study
     dec-train fit --help                           all there is
 
 Unknown keys, in files and on the command line, are errors.
@@ -42,6 +44,7 @@ from dec_kernels.trainer.checkpoints import (
     LastCheckpoint,
     require_checkpoint,
 )
+from dec_kernels.trainer.compare import run, study
 from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
 from dec_kernels.trainer.data.cache import CacheError
 from dec_kernels.trainer.errors import is_out_of_memory
@@ -66,7 +69,7 @@ _EXPECTED_WARNINGS = (
 )
 
 SETTINGS = "config.yaml"
-COMMANDS = ("fit", "validate", "test", "predict", "sweep")
+COMMANDS = ("fit", "validate", "test", "predict", "sweep", "compare", "study")
 
 
 class Trainer(pl.Trainer):
@@ -296,6 +299,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return predict.main(args[1:])
         if args[:1] == ["sweep"]:
             return sweep.main(args[1:], main)
+        if args[:1] == ["compare"]:
+            return run.main(args[1:])
+        if args[:1] == ["study"]:
+            return study.main(args[1:])
         TrainerCLI(args)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):
