@@ -122,7 +122,7 @@ def _draw_plane(axis: Axes, sweep: Sweep, figures: Mapping[str, Mapping[str, flo
         names = [name for name in series.runs if all(name in figures[metric] for metric in figures)]
         x, y = ([figures[metric][name] for name in names] for metric in (distortion, perception))
         axis.plot(x, y, "o-", color=color, linewidth=1.2, markersize=7, label=line)
-        for name, *point in zip(names, x, y, strict=True):
+        for name, point in zip(names, zip(x, y, strict=True), strict=True):
             axis.annotate(
                 name, point, xytext=(7, -11), textcoords="offset points", fontsize=9, bbox=_ON_LINES, parse_math=False
             )
