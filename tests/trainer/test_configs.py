@@ -87,6 +87,15 @@ def test_stage_2_goes_on_from_stage_1(name: str) -> None:
     assert second["data"] == first["data"]
 
 
+def test_the_enhanced_row_differs_in_its_enhancement_alone() -> None:
+    plain, enhanced = read("paper_l1_dec"), read("paper_l1_dec_enhance")
+    assert enhanced.pop("out") == f"{plain.pop('out')}_enhance"
+    arguments = enhanced["model"].pop("enhance")["init_args"]
+    assert arguments == {"alpha": None, "mu": enhanced["data"]["crop_size"] / 2}
+    assert enhanced["model"].pop("enhance_terms") == ["dec"]
+    assert enhanced == plain
+
+
 def test_swinir_has_the_papers_stage_1() -> None:
     paper, swinir = read("paper_stage1"), read("swinir_stage1")
     assert swinir.pop("out") != paper.pop("out")
