@@ -250,11 +250,7 @@ def enhancement() -> str:
     headings = ("μ", "factors", "range of HR", "L1 beyond LR", "L1's norm", "DECLoss beyond LR", "DECLoss's norm")
     return (
         f"n = {results['n']} patches of photographs without black areas, crops of 128 x 128, SR by x4 bicubic "
-        f"interpolation;
-{_source(results)};
-`python -m benchmarks.enhancement`.
-
-" + _table(headings, rows)
+        f"interpolation;\n{_source(results)};\n`python -m benchmarks.enhancement`.\n\n" + _table(headings, rows)
     )
 
 
