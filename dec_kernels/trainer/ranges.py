@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     Scale: TypeAlias = int
     NonNegative: TypeAlias = float
     Decay: TypeAlias = float
+    Probability: TypeAlias = float
 else:
+    from jsonargparse.typing import ClosedUnitInterval as Probability
     from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
     Scale = restricted_number_type("Scale", int, [(">=", 1), ("<=", 11)])
     NonNegative = restricted_number_type("NonNegative", float, [(">=", 0), ("<", math.inf)])  # and finite
     Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
-__all__ = ["Decay", "NonNegative", "NonNegativeInt", "PositiveInt", "Scale", "check_arguments"]
-_RANGES = (Decay, NonNegative, NonNegativeInt, PositiveInt, Scale)
+__all__ = ["Decay", "NonNegative", "NonNegativeInt", "PositiveInt", "Probability", "Scale", "check_arguments"]
+_RANGES = (Decay, NonNegative, NonNegativeInt, PositiveInt, Probability, Scale)
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
