@@ -1,8 +1,9 @@
 import math
 from argparse import ArgumentError
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from dec_kernels import DECLoss
 from dec_kernels.trainer.data import SRDataModule, TrainingBatch
+from dec_kernels.trainer.losses import psnr_loss
 from dec_kernels.trainer.metrics import measure
-from dec_kernels.trainer.models import RRDBNet, VGGDiscriminator, save_weights
+from dec_kernels.trainer.models import HINet, RRDBNet, VGGDiscriminator, save_weights
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution, warmup_cosine
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
@@ -26,9 +28,9 @@ def network() -> RRDBNet:
     return RRDBNet(num_feat=4, num_block=1, num_grow_ch=2)
 
 
-def alone(**settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]:
+def alone(generator: nn.Module | None = None, **settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]:
     """A module to call without a training, and what it logs."""
-    module = SuperResolution(network(), **settings)
+    module = SuperResolution(generator or network(), **settings)
     module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, accumulate_grad_batches=4)
     logged: dict[str, torch.Tensor] = {}
     module.log = lambda name, value, **kwargs: logged.update({name: value})
@@ -81,6 +83,29 @@ def test_pulls_are_the_terms_gradients_at_the_output(scaled: bool) -> None:
         (gradient,) = torch.autograd.grad(weight * value, sr)
         torch.testing.assert_close(logged[f"train/{name}"], value.detach())
         torch.testing.assert_close(logged[f"train/{name}_pull"], gradient.norm())
+
+
+@pytest.mark.parametrize(("pixel", "criterion"), [("l1", nn.functional.l1_loss), ("psnr_loss", psnr_loss)])
+def test_every_stage_has_the_pixel_loss_and_the_last_one_the_others(
+    pixel: Literal["l1", "psnr_loss"], criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
+    settings = {"pixel": pixel, "pixel_weight": 0.5, "dec": DECLoss(patch_size=8), "dec_weight": 0.25}
+    module, logged = alone(HINet(wf=2, depth=2), **settings)
+    data: TrainingBatch = {"lr": torch.rand(2, 3, 16, 16), "hr": torch.rand(2, 3, 16, 16)}
+    loss = module.training_step(data, 0)
+    (loss / 4).backward()
+    first, last = (image.detach().requires_grad_() for image in module.generator.stages(data["lr"]))
+    wanted = {
+        f"{pixel}_stage1": (0.5, criterion(first, data["hr"]), first),
+        pixel: (0.5, criterion(last, data["hr"]), last),
+        "dec": (0.25, DECLoss(patch_size=8)(last, data["hr"]), last),
+    }
+    torch.testing.assert_close(loss.detach(), sum(weight * value.detach() for weight, value, _ in wanted.values()))
+    for name, (weight, value, image) in wanted.items():
+        (gradient,) = torch.autograd.grad(weight * value, image)
+        torch.testing.assert_close(logged[f"train/{name}"], value.detach())
+        torch.testing.assert_close(logged[f"train/{name}_pull"], gradient.norm())
+    assert torch.equal(module(data["lr"]), module.generator.stages(data["lr"])[1])
 
 
 def fit(photographs: Path, *, steps: int = 8, **settings: object) -> SuperResolution:
