@@ -6,6 +6,7 @@
     dec-train test --config runs/x/config.yaml     measures its best checkpoint, or --ckpt_path, or --model.weights
     dec-train predict --weights W --input IN --output OUT
     dec-train sweep --config thresholds --out runs/thresholds
+    dec-train degrade --input IN --output SHEET.png
     dec-train fit --help                           all there is
 
 Unknown keys, in files and on the command line, are errors.
@@ -32,7 +33,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dec_kernels.console import INTERRUPTED, USE_UTF8, command_line
-from dec_kernels.trainer import predict, sweep
+from dec_kernels.trainer import degrade, predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
     LAST,
@@ -66,7 +67,7 @@ _EXPECTED_WARNINGS = (
 )
 
 SETTINGS = "config.yaml"
-COMMANDS = ("fit", "validate", "test", "predict", "sweep")
+COMMANDS = ("fit", "validate", "test", "predict", "sweep", "degrade")
 
 
 class Trainer(pl.Trainer):
@@ -296,6 +297,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return predict.main(args[1:])
         if args[:1] == ["sweep"]:
             return sweep.main(args[1:], main)
+        if args[:1] == ["degrade"]:
+            return degrade.main(args[1:])
         TrainerCLI(args)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):

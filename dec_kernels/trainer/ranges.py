@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     NonNegative: TypeAlias = float
     Positive: TypeAlias = float
     Decay: TypeAlias = float
+    Probability: TypeAlias = float
 else:
+    from jsonargparse.typing import ClosedUnitInterval as Probability
     from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
     Scale = restricted_number_type("Scale", int, [(">=", 1), ("<=", 11)])
@@ -27,8 +29,17 @@ else:
     Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
     Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
-__all__ = ["Decay", "NonNegative", "NonNegativeInt", "Positive", "PositiveInt", "Scale", "check_arguments"]
-_RANGES = (Decay, NonNegative, NonNegativeInt, Positive, PositiveInt, Scale)
+__all__ = [
+    "Decay",
+    "NonNegative",
+    "NonNegativeInt",
+    "Positive",
+    "PositiveInt",
+    "Probability",
+    "Scale",
+    "check_arguments",
+]
+_RANGES = (Decay, NonNegative, NonNegativeInt, Positive, PositiveInt, Probability, Scale)
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Networks and their weight files."""
 
 from dec_kernels.trainer.models.discriminators import UNetDiscriminator, VGGDiscriminator
-from dec_kernels.trainer.models.generator import check_generator
+from dec_kernels.trainer.models.generator import check_generator, stages_of
+from dec_kernels.trainer.models.hinet import HINet
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
 from dec_kernels.trainer.models.spandrel_network import SpandrelNetwork
 from dec_kernels.trainer.models.swinir import SwinIR
@@ -14,6 +15,7 @@ from dec_kernels.trainer.models.weights import (
 )
 
 __all__ = [
+    "HINet",
     "RRDBNet",
     "SpandrelNetwork",
     "SwinIR",
@@ -25,4 +27,5 @@ __all__ = [
     "read_weights",
     "rrdbnet_from",
     "save_weights",
+    "stages_of",
 ]
