@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -142,7 +142,7 @@ def _draw_plane(axis: Axes, sweep: Sweep, figures: Mapping[str, Mapping[str, flo
     _finish(axis, sweep, "upper left")  # the worst corner, if the second metric is better when lower
 
 
-def _finish(axis: Axes, sweep: Sweep, legend: str) -> None:
+def _finish(axis: Axes, sweep: Sweep, legend: Literal["best", "upper left"]) -> None:
     if sweep.figure.series:
         for text in axis.legend(fontsize=9, loc=legend).get_texts():
             text.set_parse_math(False)
