@@ -169,7 +169,7 @@ class SuperResolution(LightningModule):
         self._evaluated: list[dict[str, float]] = []  # one entry for each image of the evaluation at hand
 
     def _check_enhancement(self) -> None:
-        """Raises ValueError where a term is unknown, or where none is trained that is to be enhanced."""
+        """Raises ValueError where a term is unknown, or where `enhance` would have no effect."""
         trained = {self.pixel: True, "perceptual": self.perceptual, "dec": self.dec, "gan": self.discriminator}
         for name in self.enhance_terms:
             if name not in trained:
@@ -177,9 +177,10 @@ class SuperResolution(LightningModule):
                     f"enhance_terms: there is no term {name!r}, known are {', '.join(trained)}."
                     + did_you_mean(name, trained)
                 )
-        unused = [name for name in self.enhance_terms if trained[name] is None]
-        if self.enhance is not None and (unused or not self.enhance_terms):
-            raise ValueError(f"enhance_terms: {', '.join(unused) or 'none'} is to be enhanced, and is not trained")
+            if self.enhance is not None and trained[name] is None:
+                raise ValueError(f"enhance_terms: {name!r} is not trained, so that enhance would have no effect on it")
+        if self.enhance is not None and not self.enhance_terms:
+            raise ValueError("enhance_terms: the list is empty, so that enhance would have no effect")
 
     def setup(self, stage: str) -> None:
         if self.weights is not None:

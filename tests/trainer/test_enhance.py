@@ -111,6 +111,12 @@ def test_dtypes(dtype: torch.dtype) -> None:
         torch.testing.assert_close(found, wanted, rtol=4 * torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps)
 
 
+def test_nothing_leaves_the_device_of_the_images() -> None:
+    """The meta device stands in for any other than the CPU."""
+    images = torch.rand(2, 3, 12, 10, device="meta")
+    assert FrequencyEnhancement(mu=5.0)(images).device == images.device
+
+
 def test_autocast_changes_nothing() -> None:
     images = torch.rand(2, 3, 12, 10)
     module = FrequencyEnhancement(mu=5.0)

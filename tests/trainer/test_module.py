@@ -126,9 +126,9 @@ def test_enhanced_images_are_what_the_chosen_terms_see(terms: tuple[str, ...]) -
     ("settings", "words"),
     [
         ({"enhance_terms": ["dek"]}, "'dek'.*l1, perceptual, dec, gan.*mean 'dec'"),
-        ({"enhance": FrequencyEnhancement()}, "dec .*not trained"),
-        ({"enhance": FrequencyEnhancement(), "enhance_terms": ["l1", "gan"]}, "gan .*not trained"),
-        ({"enhance": FrequencyEnhancement(), "enhance_terms": []}, "none"),
+        ({"enhance": FrequencyEnhancement()}, "'dec' .*not trained"),
+        ({"enhance": FrequencyEnhancement(), "enhance_terms": ["l1", "gan"]}, "'gan' .*not trained"),
+        ({"enhance": FrequencyEnhancement(), "enhance_terms": []}, "empty"),
     ],
 )
 def test_terms_that_cannot_be_enhanced(settings: dict[str, object], words: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ def _draw_line(axis: Axes, sweep: Sweep, metric: str, figures: Mapping[str, floa
     assert sweep.figure.x
     axis.set_xlabel(sweep.figure.x.label)
     axis.set_ylabel(_label(metric))
-    _finish(axis, sweep)
+    _finish(axis, sweep, "best")
 
 
 def _draw_plane(axis: Axes, sweep: Sweep, figures: Mapping[str, Mapping[str, float]]) -> None:
@@ -139,12 +139,12 @@ def _draw_plane(axis: Axes, sweep: Sweep, figures: Mapping[str, Mapping[str, flo
     )
     axis.set_xlabel(f"distortion: {_label(distortion)}")
     axis.set_ylabel(f"perception: {_label(perception)}")
-    _finish(axis, sweep)
+    _finish(axis, sweep, "upper left")  # the worst corner, if the second metric is better when lower
 
 
-def _finish(axis: Axes, sweep: Sweep) -> None:
+def _finish(axis: Axes, sweep: Sweep, legend: Literal["best", "upper left"]) -> None:
     if sweep.figure.series:
-        for text in axis.legend(fontsize=9).get_texts():
+        for text in axis.legend(fontsize=9, loc=legend).get_texts():
             text.set_parse_math(False)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
