@@ -105,6 +105,36 @@ def test_swinir_has_the_papers_stage_1() -> None:
     assert swinir["data"]["crop_size"] // swinir["data"]["scale"] % network["init_args"]["window_size"] == 0
 
 
+@pytest.mark.parametrize(("name", "base"), [("real_esrgan", "real_esrnet"), ("bsrgan", "bsrnet")])
+def test_real_world_rows_differ_in_decloss_alone(name: str, base: str) -> None:
+    without, with_dec, first = read(name), read(f"{name}_dec"), read(base)
+    assert without.pop("out") == f"runs/{name}"
+    assert with_dec.pop("out") == f"runs/{name}_dec"
+    assert with_dec["model"].pop("dec") == read("paper_l1_dec")["model"]["dec"]
+    assert with_dec["model"].pop("dec_weight") == read("paper_l1_dec")["model"]["dec_weight"]
+    assert with_dec == without
+    assert without["model"]["weights"] == f"{first['out']}/checkpoints/last.ckpt"
+    assert without["model"]["generator"] == first["model"]["generator"]
+    assert without["data"].pop("seed") != first["data"].pop("seed")
+    assert without["data"] == first["data"]
+
+
+@pytest.mark.parametrize(("name", "rates", "crop"), [("real_esrgan", (2e-4, 1e-4), 256), ("bsrgan", (1e-4, 5e-5), 288)])
+def test_real_world_settings_are_the_published_ones(name: str, rates: tuple[float, float], crop: int) -> None:
+    first, second = read(name.replace("gan", "net")), read(name)
+    assert (first["model"]["learning_rate"], second["model"]["learning_rate"]) == rates
+    assert first["model"]["generator"]["init_args"] == {"num_feat": 64, "num_block": 23, "num_grow_ch": 32}
+    model, data = second["model"], second["data"]
+    assert (model["pixel_weight"], model["perceptual_weight"], model["gan_weight"]) == (1, 1, 0.1)
+    assert model["perceptual"]["init_args"]["layers"] == "real-esrgan"
+    assert model["discriminator"]["class_path"].endswith("UNetDiscriminator")
+    assert model["ema_decay"] == 0.999
+    assert (data["scale"], data["crop_size"], data["batch_size"]) == (4, crop, 48)
+    degradation = {"real_esrgan": "RealESRGAN", "bsrgan": "BSRGAN"}[name]
+    # Without arguments: tests of the degradations compare the defaults with the published settings.
+    assert data["degradation"] == {"class_path": f"dec_kernels.trainer.data.degradation.{degradation}"}
+
+
 @pytest.mark.parametrize("name", names_in(TRAININGS))
 def test_the_trainer_knows_every_key(name: str, cli: TrainerCLI) -> None:
     cli.parser.parse_args(["--config", str(CONFIGS / f"{name}.yaml")])

@@ -6,10 +6,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.documents import pages
 from dec_kernels.trainer import predict
-from dec_kernels.trainer.cli import TrainerCLI
+from dec_kernels.trainer.cli import TrainerCLI, main
 from dec_kernels.trainer.sweep import load_sweep
 
 TEXTS = {page.name: page.read_text() for page in pages()}
@@ -54,6 +55,19 @@ def test_predictions(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "predict", instead)
     assert predict.main(shlex.split(command, comments=True)[1:]) == 0
     assert calls
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("degrade")])
+def test_sheets(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, and they write what the page shows."""
+    monkeypatch.chdir(tmp_path)
+    args = shlex.split(command, comments=True)
+    assert main(args) == 0
+    if "--output" in args:
+        picture = args[args.index("--output") + 1]
+        size = Image.open(picture).size
+        if picture in TEXTS["real-world.md"].partition("![")[2].partition("Every setting")[0]:
+            assert Image.open(Path(__file__).parents[2] / "docs" / picture).size == size
 
 
 def test_sweeps(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_sinc_filters(drawn: list[Drawn]) -> None:
     blurs = [blur for each in drawn for blur in (each.first_blur, each.second_blur) if isinstance(blur, Sinc)]
     assert_uniform([sinc.cutoff for sinc in blurs if sinc.size < 13], math.pi / 3, math.pi)
     assert_uniform([sinc.cutoff for sinc in blurs if sinc.size >= 13], math.pi / 5, math.pi)
+    assert min(sinc.cutoff for sinc in blurs if sinc.size == 13) < math.pi / 3
     assert_probability([each.last_sinc is not None for each in drawn], 0.8)
     last = [each.last_sinc for each in drawn if each.last_sinc]
     assert_uniform([sinc.cutoff for sinc in last], math.pi / 3, math.pi)
