@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.documents import pages
 from dec_kernels.trainer import predict
@@ -41,7 +42,8 @@ class Parsed(TrainerCLI):
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith(("fit", "test"))])
 def test_trainings_and_tests(command: str) -> None:
     args = shlex.split(command, comments=True)
-    Parsed([arg.replace("runs/second/config.yaml", "demo_stage2") for arg in args])
+    shipped = {"runs/second/config.yaml": "demo_stage2", "runs/paper_l1_lp_dec/config.yaml": "paper_l1_lp_dec"}
+    Parsed([shipped.get(arg, arg) for arg in args])
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("predict")])
@@ -56,6 +58,19 @@ def test_predictions(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "predict", instead)
     assert predict.main(shlex.split(command, comments=True)[1:]) == 0
     assert calls
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("degrade")])
+def test_sheets(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As written, and they write what the page shows."""
+    monkeypatch.chdir(tmp_path)
+    args = shlex.split(command, comments=True)
+    assert dec_train(args) == 0
+    if "--output" in args:
+        picture = args[args.index("--output") + 1]
+        size = Image.open(picture).size
+        if picture in TEXTS["real-world.md"].partition("![")[2].partition("Every setting")[0]:
+            assert Image.open(Path(__file__).parents[2] / "docs" / picture).size == size
 
 
 def test_sweeps(tmp_path: Path) -> None:

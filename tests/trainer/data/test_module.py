@@ -62,6 +62,14 @@ def test_gives_crops_and_whole_images(photographs: Path) -> None:
         data.setup("test")
 
 
+def test_low_resolution_images_of_the_others_size_are_refused(tmp_path: Path) -> None:
+    """As in the first versions of RealSR."""
+    for kind in ("HR", "LR4"):
+        save(tmp_path / "Nikon" / "Test" / "4" / f"Nikon_001_{kind}.png", 40, 48)
+    with pytest.raises(ValueError, match=r"Nikon_001_LR4\.png has 40 x 48 .*RealSR.*version 3"):
+        SRDataModule([], [], [str(tmp_path / "Nikon")]).setup("test")
+
+
 def test_uses_low_resolution_files(tmp_path: Path) -> None:
     hr, lr = save(tmp_path / "hr" / "x.png", 42, 48), save(tmp_path / "lr" / "xx4.png", 10, 12)
     folders = {"hr": str(hr.parent), "lr": str(lr.parent)}
