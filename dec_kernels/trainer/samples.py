@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dec_kernels.resize import imresize
 from dec_kernels.trainer.data import Pair
 from dec_kernels.trainer.files import write_file
 from dec_kernels.trainer.metrics import METRICS, measure
 from dec_kernels.trainer.pixels import to_float, to_uint8
-from dec_kernels.trainer.resize import imresize
 
 BICUBIC = "Bicubic"
 INPUT = "Input"  # at scale 1
