@@ -144,7 +144,7 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
         for rows in (x, z):
             _center_(rows, patch_size)
     bound = largest(p)
-    first, last = _band(means, of_rows(means, column_of_row), bound, p.shape[-1], constants.radius)
+    first, last = band(means, of_rows(means, column_of_row), bound, p.shape[-1], constants.radius)
     x_norm, z_norm = _norms(x), _norms(z)
     x_norm = torch.where(x_norm > MAX_NORM[dtype], math.nan, x_norm)
     if dtype == torch.float64:
@@ -204,8 +204,19 @@ def _locations(order: Tensor, view: Tensor) -> Iterator[tuple[Tensor, Tensor, Te
         yield patch // (height * width), patch // width % height, patch % width
 
 
-def _band(means: Tensor, row_means: Tensor, bound: Tensor, dim: int, radius: float) -> tuple[Tensor, Tensor]:
-    """The bounds of rows with `row_means` (G, r) among columns with `means` (G, m), of values up to `bound`."""
+def band(means: Tensor, row_means: Tensor, bound: Tensor, dim: int, radius: float) -> tuple[Tensor, Tensor]:
+    """Between which columns the positives of rows lie, `first` <= column < `last`.
+
+    Args:
+        means: of the columns, (G, m), ascending.
+        row_means: (G, r).
+        bound: the largest value of all, (): it decides how far the means may be rounded.
+        dim: D.
+        radius: positives are no farther than this from each other.
+
+    Returns:
+        `first` and `last`, (G, r) int64 each.
+    """
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
     margin = 2 * dim * torch.finfo(means.dtype).eps * bound
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin

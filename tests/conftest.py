@@ -1,6 +1,8 @@
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +17,12 @@ def bf16_is_bf16() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dec_kernels.backends.precision.cpu_gains_by_bf16", lambda: True)
         yield
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "data/imresize_and_metrics.npz") as arrays:
+        return dict(arrays)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
