@@ -1,6 +1,7 @@
 """Denoising from end to end, at scale 1: training, measuring, restoring files, going on."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 from skimage import data
 
+from benchmarks import restoration
+from benchmarks.compare import RESULTS
 from dec_kernels.trainer.cli import main
 from dec_kernels.trainer.module import SuperResolution
 
@@ -78,3 +81,36 @@ def test_goes_on_bit_for_bit(tmp_path: Path, photographs: Path, monkeypatch: pyt
     assert [key for key in wanted if not torch.equal(found[key], wanted[key])] == []
     validation = Path("validation", "0000006.csv")
     assert (tmp_path / "parts" / validation).read_text() == (tmp_path / "whole" / validation).read_text()
+
+
+def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole command after two steps of the smallest networks."""
+    clean = np.random.default_rng(0).integers(60, 200, (112, 120, 3), dtype=np.uint8)
+    Image.fromarray(clean).save(tmp_path / "x.png")
+    small = (
+        *("--config", "denoise_small", "--model.generator.init_args.wf=2", "--data.crop_size=16"),
+        *(f"--data.train=[{tmp_path}/x.png]", f"--data.val=[{tmp_path}/x.png]", "--data.batches_per_epoch=2"),
+        *("--trainer.val_check_interval=2", "--trainer.log_every_n_steps=1", "--trainer.enable_progress_bar=false"),
+    )
+    dec = ("--model.dec=dec_kernels.DECLoss", "--model.dec.patch_size=8", "--model.dec_weight=30")
+    runs = [str(tmp_path / name) for name in ("plain", "dec")]
+    assert main(["fit", *small, "--out", runs[0]]) == 0
+    assert main(["fit", *small, *dec, "--out", runs[1]]) == 0
+    monkeypatch.setattr(restoration, "TILE", 64)
+    monkeypatch.setattr("sys.argv", ["restoration", *runs, "--out", str(tmp_path / "results")])
+    restoration.main()
+    results = json.loads((tmp_path / "results" / "restoration.json").read_text())
+    assert list(results["figures"]) == ["Input", "HINet", "HINet, tiles", "HINet + DECLoss", "HINet + DECLoss, tiles"]
+    assert results["figures"]["Input"]["mean"]["psnr_rgb"] == pytest.approx(20.17, abs=0.15)
+    psnr = {method: rows["x"]["psnr_rgb"] for method, rows in results["figures"].items()}
+    assert len(set(psnr.values())) == 5
+    assert results["pull_of_dec"]["HINet + DECLoss"] > 0
+    assert (tmp_path / "results" / "restoration.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_small_denoiser_beats_the_noisy_photographs() -> None:
+    """As docs/restoration.md says of the recorded figures."""
+    recorded = json.loads((RESULTS / "restoration.json").read_text())["figures"]
+    for name in ("chelsea", "coffee"):
+        assert recorded["HINet"][name]["psnr_rgb"] > recorded["Input"][name]["psnr_rgb"] + 7
+        assert recorded["HINet"][name]["lpips"] < recorded["Input"][name]["lpips"]
