@@ -2,7 +2,7 @@
 
     dec-train fit --config denoise_small
     dec-train fit --config denoise_small --out runs/denoise_small_dec \\
-        --model.dec dec_kernels.DECLoss --model.dec.patch_size 8 --model.dec_weight 30
+        --model.dec dec_kernels.DECLoss --model.dec.patch_size 8 --model.dec_weight 3
     python -m benchmarks.restoration runs/denoise_small runs/denoise_small_dec
 
 prints a table, and writes restoration.json and restoration.png to benchmarks/results/.
@@ -36,14 +36,14 @@ PLACES = {"chelsea": (80, 110), "coffee": (230, 300)}  # where the picture shows
 
 
 def trained(run: Path) -> tuple[str, SuperResolution, ImagePairs]:
-    """A run's name by its losses, its network with the last weights, and its validation images."""
+    """A run's name by its weight of DECLoss, its network with the last weights, and its validation images."""
     cli = TrainerCLI(["--config", str(run / "config.yaml"), "--trainer.logger=false"], run=False)
     model: SuperResolution = cli.model
     load_weights(model.generator, run / LAST)
     model.eval()
     cli.datamodule.setup("validate")
-    name = f"{type(model.generator).__name__}{' + DECLoss' if model.dec else ''}"
-    return name, model, cli.datamodule.pairs["val"]
+    dec = f" + {model.term_weights['dec']:g} DECLoss" if model.dec else ""
+    return f"{type(model.generator).__name__}{dec}", model, cli.datamodule.pairs["val"]
 
 
 def restore(model: SuperResolution, lr: Tensor, tile: int | None) -> Tensor:

@@ -92,7 +92,7 @@ def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         *(f"--data.train=[{tmp_path}/x.png]", f"--data.val=[{tmp_path}/x.png]", "--data.batches_per_epoch=2"),
         *("--trainer.val_check_interval=2", "--trainer.log_every_n_steps=1", "--trainer.enable_progress_bar=false"),
     )
-    dec = ("--model.dec=dec_kernels.DECLoss", "--model.dec.patch_size=8", "--model.dec_weight=30")
+    dec = ("--model.dec=dec_kernels.DECLoss", "--model.dec.patch_size=8", "--model.dec_weight=3")
     runs = [str(tmp_path / name) for name in ("plain", "dec")]
     assert main(["fit", *small, "--out", runs[0]]) == 0
     assert main(["fit", *small, *dec, "--out", runs[1]]) == 0
@@ -100,11 +100,17 @@ def test_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["restoration", *runs, "--out", str(tmp_path / "results")])
     restoration.main()
     results = json.loads((tmp_path / "results" / "restoration.json").read_text())
-    assert list(results["figures"]) == ["Input", "HINet", "HINet, tiles", "HINet + DECLoss", "HINet + DECLoss, tiles"]
+    assert list(results["figures"]) == [
+        "Input",
+        "HINet",
+        "HINet, tiles",
+        "HINet + 3 DECLoss",
+        "HINet + 3 DECLoss, tiles",
+    ]
     assert results["figures"]["Input"]["mean"]["psnr_rgb"] == pytest.approx(20.17, abs=0.15)
     psnr = {method: rows["x"]["psnr_rgb"] for method, rows in results["figures"].items()}
     assert len(set(psnr.values())) == 5
-    assert results["pull_of_dec"]["HINet + DECLoss"] > 0
+    assert results["pull_of_dec"]["HINet + 3 DECLoss"] > 0
     assert (tmp_path / "results" / "restoration.png").read_bytes().startswith(b"\x89PNG")
 
 
