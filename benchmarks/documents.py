@@ -243,8 +243,8 @@ def restoration() -> str:
     pulls = " and ".join(f"{pull:.2f}" for pull in results["pull_of_dec"].values())
     weights = " and ".join(name.split(" + ")[1].split()[0] for name in results["pull_of_dec"])
     return (
-        f"Means over chelsea and coffee, every pixel measured; {_source(results)};\n`python -m benchmarks.restoration`."
-        "\n\n" + _table(("", *metrics.values()), rows) + "\n"
+        f"Means over chelsea and coffee, every pixel measured;\n{_source(results)};\n"
+        "`python -m benchmarks.restoration`.\n\n" + _table(("", *metrics.values()), rows) + "\n"
         f"At weight {weights}, DECLoss pulled at the output {pulls} times as hard as the PSNR loss.\n"
     )
 
