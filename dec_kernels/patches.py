@@ -129,7 +129,7 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     p, z = _gather(hr_view, column_order, dtype), _gather(sr_view, column_order, dtype)
     column_of_row, order = _rows_among(column_order, batch)
     bound = largest(p)
-    first, last = _band(means, of_rows(means, column_of_row), bound, p.shape[-1], constants.radius)
+    first, last = band(means, of_rows(means, column_of_row), bound, p.shape[-1], constants.radius)
     p_norm, z_norm = _norms(p), _norms(z)
     p_norm = torch.where(p_norm > MAX_NORM[dtype], math.nan, p_norm)
     if dtype == torch.float64:
@@ -186,8 +186,19 @@ def _locations(order: Tensor, view: Tensor) -> Iterator[tuple[Tensor, Tensor, Te
         yield patch // (height * width), patch // width % height, patch % width
 
 
-def _band(means: Tensor, row_means: Tensor, bound: Tensor, dim: int, radius: float) -> tuple[Tensor, Tensor]:
-    """The bounds of rows with `row_means` (G, r) among columns with `means` (G, m), of values up to `bound`."""
+def band(means: Tensor, row_means: Tensor, bound: Tensor, dim: int, radius: float) -> tuple[Tensor, Tensor]:
+    """Between which columns the positives of rows lie, `first` <= column < `last`.
+
+    Args:
+        means: of the columns, (G, m), ascending.
+        row_means: (G, r).
+        bound: the largest value of all, (): it decides how far the means may be rounded.
+        dim: D.
+        radius: positives are no farther than this from each other.
+
+    Returns:
+        `first` and `last`, (G, r) int64 each.
+    """
     # A mean of D values is off by at most D * eps * max|p|; both ends of a difference are.
     margin = 2 * dim * torch.finfo(means.dtype).eps * bound
     width = radius / math.sqrt(dim) * (1 + 1e-5) + margin

@@ -56,11 +56,11 @@ class SRDataModule(LightningDataModule):
 
     - an image file, or `skimage:NAME` for a photograph that scikit-image ships, for which nothing is downloaded;
     - a folder of high-resolution images, searched at any depth;
-    - the folder of a known dataset: one that holds `DIV2K_train_HR` or `DIV2K_valid_HR`, `Flickr2K_HR`, or, as
-      copies of the benchmarks do, `HR` or `GTmod12`; or, for scale 1, SIDD or GoPro as they are published or as
-      HINet's authors and MPRNet's prepare them. Training takes its training part, validation and test its validation
-      part, of GoPro its test part. If the low-resolution images for `scale` are there too, as
-      `DIV2K_train_LR_bicubic/X4` is beside `DIV2K_train_HR`, they are used;
+    - the folder of a known dataset: one that holds `DIV2K_train_HR` or `DIV2K_valid_HR`, `Flickr2K_HR`, or, as copies
+      of the benchmarks do, `HR` or `GTmod12`; or, for scale 1, SIDD or GoPro as they are published or as HINet's
+      authors and MPRNet's prepare them; or RealSR in version 3, or DRealSR's test part. Training takes its training
+      part, validation and test its validation part, of GoPro its test part. If the low-resolution images for `scale`
+      are there too, as `DIV2K_train_LR_bicubic/X4` is beside `DIV2K_train_HR`, they are used;
     - a mapping `{hr: FOLDER, lr: FOLDER}`. The partner of `hr`'s a/b.png is `lr`'s a/b or, for scale 4, a/bx4,
       with any suffix.
 

@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from dec_kernels.images import UnreadableImageError, other_than_srgb, read_header
+from dec_kernels.resize import downscale
 from dec_kernels.trainer.data.cache import Reader
 from dec_kernels.trainer.data.degradation.base import Degradation, image_stream
 from dec_kernels.trainer.data.sources import Photo
-from dec_kernels.trainer.resize import downscale
 
 
 class Pair(NamedTuple):
@@ -68,10 +68,13 @@ def inspect(photo: Photo, scale: int, smallest: int) -> Facts:
         raise ValueError(f"{photo.hr} has {height} x {width} pixels, too few: {smallest} x {smallest} are needed")
     size = height // scale, width // scale
     if photo.lr is not None and (found := headers[photo.lr].size) != size:
-        raise ValueError(
+        message = (
             f"{photo.lr} has {found[0]} x {found[1]} pixels: scale {scale} makes {size[0]} x {size[1]} "
             f"of the {height} x {width} of {photo.hr}"
         )
+        if found == (height, width):
+            message += ". Both have one size, as in RealSR's versions 1 and 2: its version 3 has the smaller images"
+        raise ValueError(message)
     names = {path: other_than_srgb(header.profile) for path, header in headers.items()}
     return Facts(size, {path: name for path, name in names.items() if name is not None})
 

@@ -71,7 +71,14 @@ _LAYOUTS: tuple[dict[str, Part], ...] = (
     {"train": Part("train/target", "train/input")} | dict.fromkeys(_HELD_OUT, Part("test/target", "test/input")),
     {"train": Part("train/*/sharp/*", "train/*/blur/*")}
     | dict.fromkeys(_HELD_OUT, Part("test/*/sharp/*", "test/*/blur/*")),
+    # RealSR version 3, the folder of one camera or that of both; and DRealSR.
+    {"train": Part("Train/{scale}/*_HR", "Train/{scale}/*_LR{scale}")}
+    | dict.fromkeys(_HELD_OUT, Part("Test/{scale}/*_HR", "Test/{scale}/*_LR{scale}")),
+    {"train": Part("*/Train/{scale}/*_HR", "*/Train/{scale}/*_LR{scale}")}
+    | dict.fromkeys(_HELD_OUT, Part("*/Test/{scale}/*_HR", "*/Test/{scale}/*_LR{scale}")),
+    dict.fromkeys(_HELD_OUT, Part("Test_x{scale}/test_HR/*_x{scale}", "Test_x{scale}/test_LR/*_x1")),
 )
+_LOW = re.compile(r"_LR\d*$")  # how names of low-resolution images end that lie beside the others
 
 
 class Found(NamedTuple):
@@ -169,7 +176,8 @@ def _alone(folder: Path, hr: Path) -> _Result:
     listing = list_images(str(hr))
     found = [_Placed(folder, _inner(path, hr), path, None) for path in listing.images]
     for photo in found:
-        for part in photo.inner.parts[:-1]:
+        *above, name = photo.inner.parts
+        for part in (*above, *_LOW.findall(name)):
             if part.startswith("LR") or "_LR" in part:
                 raise ValueError(
                     f"{str(hr)!r} is to be a folder of high-resolution images, but {photo.hr} seems to have a low "
@@ -193,7 +201,7 @@ def _matched(folder: Path, hr: Path, lr: Path, scale: int) -> _Result:
 
 def _side_by_side(folder: Path, part: Part) -> _Result:
     """A dataset that keeps the images of both resolutions in one folder, or in pairs of folders within one."""
-    fixed = part.hr.partition("*")[0].rpartition("/")[0]
+    fixed = os.path.commonpath([pattern.partition("*")[0].rpartition("/")[0] for pattern in part])
     root = folder / fixed
     hr, lr = (pattern.removeprefix(f"{fixed}/") for pattern in part)
     is_hr = re.compile("([^/]*)".join(map(re.escape, hr.split("*"))))

@@ -17,12 +17,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
+from dec_kernels.resize import downscale
 from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.data import RandomCrops, SRDataModule, TrainingBatch, UnreadableImageError, read_image
 from dec_kernels.trainer.data.cache import CacheError, DiskCache
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import to_float
-from dec_kernels.trainer.resize import downscale
 
 RNG = np.random.default_rng(0)
 
@@ -60,6 +60,14 @@ def test_gives_crops_and_whole_images(photographs: Path) -> None:
     assert data.pairs["val"] is val  # not read again
     with pytest.raises(ValueError, match=r"data\.test"):
         data.setup("test")
+
+
+def test_low_resolution_images_of_the_others_size_are_refused(tmp_path: Path) -> None:
+    """As in the first versions of RealSR."""
+    for kind in ("HR", "LR4"):
+        save(tmp_path / "Nikon" / "Test" / "4" / f"Nikon_001_{kind}.png", 40, 48)
+    with pytest.raises(ValueError, match=r"Nikon_001_LR4\.png has 40 x 48 .*RealSR.*version 3"):
+        SRDataModule([], [], [str(tmp_path / "Nikon")]).setup("test")
 
 
 def test_uses_low_resolution_files(tmp_path: Path) -> None:

@@ -90,6 +90,49 @@ def test_knows_datasets_with_both_images_side_by_side(tmp_path: Path, split: str
         assert str(alone) in problem
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_knows_realsr(tmp_path: Path, split: str, scale: int) -> None:
+    """A camera's folder or that of both, and of each the images for the scale."""
+    for camera in ("Canon", "Nikon"):
+        for part in ("Train", "Test"):
+            for each in (2, 3, 4):
+                for kind in ("HR", f"LR{each}"):
+                    save(tmp_path / camera / part / str(each) / f"{camera}_001_{kind}.png")
+    part = f"{'Train' if split == 'train' else 'Test'}/{scale}"
+    nikon = tmp_path / "Nikon" / part
+    files = nikon / "Nikon_001_HR.png", nikon / f"Nikon_001_LR{scale}.png"
+    assert find_photos([str(tmp_path / "Nikon")], split, scale) == ([("Nikon_001_HR", *files)], [], [])
+    both = find_photos([str(tmp_path)], split, scale)
+    assert [photo.name for photo in both.photos] == [f"Canon/{part}/Canon_001_HR", f"Nikon/{part}/Nikon_001_HR"]
+    assert both.photos[1][1:] == files
+    assert both.problems == []
+    files[1].rename(tmp_path / "elsewhere.png")
+    assert len(find_photos([str(tmp_path / "Nikon")], split, scale).problems) == 1
+
+
+def test_refuses_realsr_for_a_scale_that_it_has_not(tmp_path: Path) -> None:
+    for kind in ("HR", "LR4"):
+        save(tmp_path / "Nikon" / "Test" / "4" / f"Nikon_001_{kind}.png")
+    for source in (tmp_path / "Nikon", tmp_path, tmp_path / "Nikon" / "Test" / "4"):
+        with pytest.raises(ValueError, match=r"Nikon_001_LR4\.png.*low resolution"):
+            find_photos([str(source)], "test", 8)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_knows_drealsr(tmp_path: Path, scale: int) -> None:
+    for each in (2, 3, 4):
+        for kind, suffix in (("HR", each), ("LR", 1)):
+            save(tmp_path / f"Test_x{each}" / f"test_{kind}" / f"sony_10_x{suffix}.png")
+    folder = tmp_path / f"Test_x{scale}"
+    files = folder / "test_HR" / f"sony_10_x{scale}.png", folder / "test_LR" / "sony_10_x1.png"
+    assert find_photos([str(tmp_path)], "test", scale).photos == [(f"test_HR/sony_10_x{scale}", *files)]
+    with pytest.raises(FileNotFoundError, match=rf"data\.train.*Test_x{scale}"):
+        find_photos([str(tmp_path)], "train", scale)
+    with pytest.raises(ValueError, match="low resolution"):
+        find_photos([str(tmp_path)], "test", 8)
+
+
 def test_takes_the_layout_that_has_the_part(tmp_path: Path) -> None:
     """SIDD as it is published for the training, beside crops to validate on."""
     noisy, clean = (save(tmp_path / "Data" / "a" / f"1_{kind}_SRGB_1.PNG") for kind in ("NOISY", "GT"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dec_kernels.trainer.data import CropSampler, Degradation, ImagePairs, Photo, RandomCrops, SRDataModule
-from dec_kernels.trainer.data.degradation.base import image_stream
+from dec_kernels.trainer.data.degradation.base import image_stream, sample_stream
 from dec_kernels.trainer.pixels import to_float
 
 
@@ -82,7 +82,7 @@ def test_a_place_is_degraded_anew_each_time_that_it_is_drawn() -> None:
     assert len({crops[k]["lr"].numpy().tobytes() for k in range(40)}) == 40
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, 2])
 def test_workers_and_a_resumed_run_see_the_same_degradations(images: tuple[Tensor, ...], workers: int) -> None:
     crops = RandomCrops(pairs_of(*images, degradation=Noise()), crop_size=32, seed=0)
 
@@ -106,6 +106,12 @@ def test_a_whole_image_is_a_function_of_seed_and_name(images: tuple[Tensor, ...]
     assert not torch.equal(pairs_of(images[1], degradation=Noise())[0].lr, seen[1])
     twins = pairs_of(images[0], images[0], degradation=Noise())
     assert not torch.equal(twins[0].lr, twins[1].lr)
+
+
+def test_streams_are_the_same_in_every_process() -> None:
+    # Philox's raw numbers, which no version of NumPy changes.
+    raw = [stream.bit_generator.random_raw() for stream in (sample_stream(3, 5), image_stream(3, "baby"))]
+    assert raw == [6931631680644316426, 5688219174659754265]
 
 
 def test_names_that_are_not_text_have_streams_too() -> None:
