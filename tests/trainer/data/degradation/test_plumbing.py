@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.data import CropSampler, Degradation, ImagePairs, Photo, RandomCrops, SRDataModule
+from dec_kernels.trainer.data.degradation import BSRGAN
 from dec_kernels.trainer.data.degradation.base import image_stream, sample_stream
 from dec_kernels.trainer.pixels import to_float
 
@@ -171,6 +173,34 @@ def test_the_data_module_uses_it_everywhere(photographs: Path) -> None:
             torch.equal(batch["lr"], to_float(pair.lr)[None])  # type: ignore[arg-type]
             for batch, pair in zip(loader, whole, strict=True)
         )
+
+
+def test_a_config_names_it(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def named(*settings: str) -> Degradation | None:
+        out = f"--out={tmp_path / 'out'}"
+        return TrainerCLI(["--config", str(tiny_config), out, *settings], run=False).datamodule.degradation
+
+    assert named() is None
+    degradation = named("--data.degradation=BSRGAN", "--data.degradation.jpeg_range=[5, 9]")
+    assert isinstance(degradation, BSRGAN)
+    assert degradation.jpeg_range == (5, 9)
+    (tmp_path / "own.yaml").write_text(f"""
+data:
+  degradation:
+    class_path: {__name__}.Noise
+    init_args: {{context: 3}}
+""")
+    degradation = named("--config", str(tmp_path / "own.yaml"))
+    assert isinstance(degradation, Noise)
+    assert degradation.context == 3
+    for wrong, message in (
+        ("jpeg_range=[9, 5]", "ascending"),
+        ("jpeg_rnge=[5, 9]", "jpeg_range"),
+        ("context=-1", "-1"),
+    ):
+        with pytest.raises((SystemExit, ValueError)) as raised:
+            named("--data.degradation=BSRGAN", f"--data.degradation.{wrong}")
+        assert message in capsys.readouterr().err + str(raised.value)
 
 
 def test_what_is_no_degradation_is_refused(photographs: Path) -> None:
