@@ -24,7 +24,7 @@ from dec_kernels.trainer.data import EvaluationBatch, SRDataModule, TrainingBatc
 from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss, psnr_loss
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.means import mean_figures, score
-from dec_kernels.trainer.metrics import METRICS, measure
+from dec_kernels.trainer.metrics import METRICS, border_of, measure
 from dec_kernels.trainer.models import check_generator, load_weights, stages_of
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_float, to_uint8
 from dec_kernels.trainer.ranges import Decay, NonNegative, NonNegativeInt, PositiveInt, check_arguments
@@ -72,7 +72,8 @@ class SuperResolution(LightningModule):
 
     Args:
         generator: (B, 3, h, w) in [0, 1] to (B, 3, scale * h, scale * w). Its attribute `scale` is the border, in
-            pixels, that the metrics leave out; its attribute `multiple` is what h and w must be multiples of.
+            pixels, that the metrics leave out, but for scale 1, where they leave out none; its attribute `multiple` is
+            what h and w must be multiples of.
         pixel: the pixel loss: `l1`; or `psnr_loss`, HINet's negative PSNR in dB.
         pixel_weight: of the pixel loss, at least 0. HINet has 0.5 for `psnr_loss`.
         perceptual: the perceptual loss, or None to train without.
@@ -309,7 +310,7 @@ class SuperResolution(LightningModule):
         except NonFiniteImageError:
             figures = {metric: math.nan for metric in METRICS if metric != "lpips" or self.lpips is not None}
         else:
-            figures = measure(sr, hr[0], border=self.generator.scale, lpips=self.lpips)
+            figures = measure(sr, hr[0], border_of(self.generator.scale), self.lpips)
             shown = sr.cpu()
         self._evaluated.append(figures)
         return {"name": name, "lr": to_uint8(lr)[0].cpu(), "sr": shown, "hr": hr[0].cpu(), "figures": figures}

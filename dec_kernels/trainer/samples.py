@@ -18,6 +18,7 @@ from dec_kernels.trainer.pixels import to_float, to_uint8
 from dec_kernels.trainer.resize import imresize
 
 BICUBIC = "Bicubic"
+INPUT = "Input"  # at scale 1
 
 _LABEL_LENGTH = 20  # characters of an image's name beside its row
 
@@ -27,6 +28,12 @@ class Sample(NamedTuple):
 
     name: str
     tiles: dict[str, Tensor]  # heading -> (3, H, W) uint8, the ground truth last
+
+
+def baseline(pair: Pair) -> tuple[str, Tensor]:
+    """What a network has to beat, by name, as (3, scale * h, scale * w) uint8: MATLAB's bicubic, at scale 1 its input
+    as it is."""
+    return (INPUT, to_uint8(pair.lr)) if pair.scale == 1 else (BICUBIC, bicubic(pair))
 
 
 def bicubic(pair: Pair) -> Tensor:
@@ -40,8 +47,12 @@ def repeat_pixels(pair: Pair) -> Tensor:
 
 
 def cut_sample(pair: Pair, outputs: Mapping[str, Tensor], top: int, left: int, size: int) -> Sample:
-    """A square of HR pixels from LR | each of `outputs` (method -> (3, H, W) uint8) | HR."""
-    images = {"LR (nearest)": repeat_pixels(pair), **outputs, "HR": to_uint8(pair.hr)}
+    """A square of HR pixels from LR | each of `outputs` (method -> (3, H, W) uint8) | HR.
+
+    At scale 1, these are the input and the target; an output that is the input by name is not shown twice.
+    """
+    start, end = (INPUT, "Target") if pair.scale == 1 else ("LR (nearest)", "HR")
+    images = {start: repeat_pixels(pair), **outputs, end: to_uint8(pair.hr)}
     # A copy, so that the sample does not keep the whole images in memory.
     return Sample(
         pair.name, {title: image[:, top : top + size, left : left + size].clone() for title, image in images.items()}

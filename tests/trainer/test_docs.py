@@ -39,7 +39,8 @@ class Parsed(TrainerCLI):
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith(("fit", "test"))])
 def test_trainings_and_tests(command: str) -> None:
     args = shlex.split(command, comments=True)
-    Parsed([arg.replace("runs/second/config.yaml", "demo_stage2") for arg in args])
+    trained = {"runs/second/config.yaml": "demo_stage2", "runs/denoise_small/config.yaml": "denoise_small"}
+    Parsed([trained.get(arg, arg) for arg in args])
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith("predict")])

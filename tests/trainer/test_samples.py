@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dec_kernels.trainer.data import Pair, make_pair
-from dec_kernels.trainer.samples import bicubic, cut_sample, draw_samples, repeat_pixels
+from dec_kernels.trainer.samples import baseline, bicubic, cut_sample, draw_samples, repeat_pixels
 
 
 @pytest.fixture
@@ -30,6 +30,19 @@ def test_samples_are_cut_at_one_place(pair: Pair) -> None:
     assert torch.equal(tiles["HR"], pair.hr[:, 8:20, 20:32])
     assert torch.equal(tiles["one"], 255 - tiles["HR"])
     assert torch.equal(tiles["LR (nearest)"][:, 0, 0], pair.lr[:, 2, 5])
+
+
+def test_samples_of_restoration_have_their_input_once(pair: Pair) -> None:
+    noisy = Pair("x", pair.hr, 255 - pair.hr)
+    assert noisy.scale == 1
+    name, image = baseline(noisy)
+    assert name == "Input"
+    assert torch.equal(image, noisy.lr)
+    tiles = cut_sample(noisy, {name: image, "one": pair.hr}, 0, 0, 16).tiles
+    assert list(tiles) == ["Input", "one", "Target"]
+    assert list(cut_sample(noisy, {"one": pair.hr}, 0, 0, 16).tiles) == ["Input", "one", "Target"]
+    assert [name for name, _ in (baseline(pair), baseline(noisy))] == ["Bicubic", "Input"]
+    assert torch.equal(baseline(pair)[1], bicubic(pair))
 
 
 def test_any_name_can_stand_beside_a_sample(pair: Pair, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ both resolutions, `degradation` makes the low one otherwise than by bicubic, `cr
 
 from dec_kernels.images import SUFFIXES, UnreadableImageError, find_images, image_size, read_image
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops, TrainingBatch
-from dec_kernels.trainer.data.degradation import Degradation
+from dec_kernels.trainer.data.degradation import Degradation, GaussianNoise
 from dec_kernels.trainer.data.module import EvaluationBatch, SRDataModule, WholeImages
 from dec_kernels.trainer.data.pairs import ImagePairs, Pair, make_pair
 from dec_kernels.trainer.data.sources import PairFolders, Photo, Source, find_photos
@@ -18,6 +18,7 @@ __all__ = [
     "CropSampler",
     "Degradation",
     "EvaluationBatch",
+    "GaussianNoise",
     "ImagePairs",
     "Pair",
     "PairFolders",

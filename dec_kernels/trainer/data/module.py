@@ -20,6 +20,7 @@ from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
 from dec_kernels.trainer.data.degradation.base import Degradation
 from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
 from dec_kernels.trainer.data.sources import MEAN, Photo, Source, find_photos
+from dec_kernels.trainer.metrics import border_of
 from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.ranges import NonNegativeInt, PositiveInt, Scale, check_arguments
 
@@ -150,7 +151,8 @@ class SRDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
-            ValueError: there are bad files and `bad_files` is "refuse", or no image is left, or two images to
+            ValueError: there are bad files and `bad_files` is "refuse", or no image is left; or, at scale 1, an image
+                has neither a degraded file nor a degradation that makes one; or two images to
                 evaluate on have one name, or one is called "mean"; or `DEC_KERNELS_MAX_PIXELS` is no number, or
                 `trainer.overfit_batches` is set.
         """
@@ -168,9 +170,16 @@ class SRDataModule(LightningDataModule):
         photos, problems, passed_over = find_photos(self.sources[split], split, self.scale)
         if passed_over:
             rank_zero_info(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
+        if self.scale == 1 and self.degradation is None:
+            for photo in photos:
+                if photo.lr is None:
+                    raise ValueError(
+                        f"data.{split}: at data.scale 1, the degraded image of {photo.hr} has to be a file (name the "
+                        "folders as {hr: ..., lr: ...}), or data.degradation has to make it: there is neither"
+                    )
         count = len(photos) + len(problems)
-        # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
-        smallest = self.crop_size if split == "train" else 2 * self.scale + 11
+        # Metrics leave out a border, and SSIM compares 11 x 11 of the other pixels at a time.
+        smallest = self.crop_size if split == "train" else 2 * border_of(self.scale) + 11
         facts: dict[Photo, Facts] = {}
 
         def check(photo: Photo) -> str | None:

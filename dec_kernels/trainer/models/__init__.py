@@ -8,6 +8,7 @@ from dec_kernels.trainer.models.spandrel_network import SpandrelNetwork
 from dec_kernels.trainer.models.swinir import SwinIR
 from dec_kernels.trainer.models.weights import (
     UnknownNetworkError,
+    hinet_from,
     load_weights,
     read_weights,
     rrdbnet_from,
@@ -23,6 +24,7 @@ __all__ = [
     "UnknownNetworkError",
     "VGGDiscriminator",
     "check_generator",
+    "hinet_from",
     "load_weights",
     "read_weights",
     "rrdbnet_from",

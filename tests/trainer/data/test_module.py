@@ -83,6 +83,19 @@ def test_uses_low_resolution_files(tmp_path: Path) -> None:
     assert any((window.sum() - sample.sum()).abs() < 1e-3 for window in windows.permute(1, 2, 0, 3, 4).flatten(0, 1))
 
 
+def test_at_scale_1_something_has_to_degrade_the_images(tmp_path: Path, photographs: Path) -> None:
+    clean, noisy = save(tmp_path / "clean" / "x.png", 11, 32), save(tmp_path / "noisy" / "x.png", 11, 32)
+    folders = {"hr": str(clean.parent), "lr": str(noisy.parent)}
+    data = SRDataModule([], [folders], scale=1)
+    data.setup("validate")  # SSIM's 11 pixels, for no border is left out
+    (pair,) = data.pairs["val"]
+    assert torch.equal(pair.hr, read_image(clean))
+    assert torch.equal(pair.lr, read_image(noisy))
+    alone = SRDataModule([], [folders, str(photographs)], scale=1)
+    with pytest.raises(ValueError, match=r"data\.val: at data\.scale 1.*a\.png.*data\.degradation"):
+        alone.setup("validate")
+
+
 class SaveAtStart(Callback):
     """Writes a checkpoint when a batch has begun, as after a failure in its midst."""
 

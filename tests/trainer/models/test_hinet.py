@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dec_kernels.trainer.models import HINet, check_generator, load_weights, save_weights
+from dec_kernels.trainer.models import (
+    HINet,
+    RRDBNet,
+    UnknownNetworkError,
+    check_generator,
+    hinet_from,
+    load_weights,
+    save_weights,
+)
 from dec_kernels.trainer.tiles import upscale
 
 
@@ -168,6 +176,24 @@ def test_loads_public_files(tmp_path: Path, wrapper: str | None) -> None:
     with pytest.raises(ValueError, match=r"missing in the file: down_path_1\.0\.norm") as caught:
         load_weights(HINet(wf=4), tmp_path / "w.pth")
     assert "not in the network" not in str(caught.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("left", "right"), [(0, 2), (1, 1), (3, 2)])
+def test_is_read_off_its_weights(tmp_path: Path, left: int, right: int) -> None:
+    source, lr = shaken(tiny(hin_position_left=left, hin_position_right=right)), torch.rand(1, 3, 8, 8)
+    save_weights(source, tmp_path / "w.pth")
+    assert torch.equal(hinet_from(tmp_path / "w.pth").eval()(lr), source(lr))
+
+
+def test_other_weights_are_no_hinet(tmp_path: Path) -> None:
+    save_weights(RRDBNet(num_feat=4, num_block=1, num_grow_ch=2), tmp_path / "w.pth")
+    with pytest.raises(UnknownNetworkError, match=r"w\.pth holds no HINet"):
+        hinet_from(tmp_path / "w.pth")
+    state = {key: value for key, value in tiny().state_dict().items() if key != "last.bias"}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UnknownNetworkError, match=r"w\.pth holds no HINet: 1 missing in the file: last\.bias"):
+        hinet_from(tmp_path / "w.pth")
 
 
 @torch.no_grad()

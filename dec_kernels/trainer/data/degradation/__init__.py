@@ -6,6 +6,7 @@
 
 from dec_kernels.trainer.data.degradation.base import Degradation
 from dec_kernels.trainer.data.degradation.bsrgan import BSRGAN
+from dec_kernels.trainer.data.degradation.noise import GaussianNoise
 from dec_kernels.trainer.data.degradation.real_esrgan import RealESRGAN
 
-__all__ = ["BSRGAN", "Degradation", "RealESRGAN"]
+__all__ = ["BSRGAN", "Degradation", "GaussianNoise", "RealESRGAN"]
