@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dec_kernels import __version__, doctor, environment
+from dec_kernels import __version__, coo, doctor, environment
 from dec_kernels.console import command_line
 from dec_kernels.integrations import shim
 
-COMMANDS = (doctor, environment, shim)
+COMMANDS = (doctor, coo, environment, shim)
 
 
 @command_line

@@ -26,7 +26,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     listed = capsys.readouterr().out
-    assert all(f"\n    {command}" in listed for command in ("doctor", "env", "install-shim"))
+    assert all(f"\n    {command}" in listed for command in ("doctor", "coo", "env", "install-shim"))
 
 
 def test_it_runs_as_a_module() -> None:

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from benchmarks import documents
-from dec_kernels import DECLoss, doctor, environment
+from dec_kernels import DECLoss, coo, doctor, environment
 from dec_kernels.cli import main
 from dec_kernels.integrations import shim
 from dec_kernels.spec import CHOICES
@@ -107,7 +107,7 @@ NAMES = {"dec-kernels doctor", "dec-kernels install-shim"}
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command not in NAMES])
 def test_commands_of_dec_kernels_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    for module in (doctor, environment, shim):
+    for module in (coo, doctor, environment, shim):
         monkeypatch.setattr(module, "run", lambda arguments: called.append(arguments) or 0)
     assert main(shlex.split(command)[1:]) == 0
     assert called

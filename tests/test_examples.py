@@ -40,3 +40,19 @@ def test_two_processes_train_as_one_with_the_whole_batch() -> None:
     assert two[-1] != two[0]
     for figures, expected in zip(two, one, strict=True):
         assert figures == pytest.approx(expected, abs=2e-4)
+
+
+def test_larger_networks_tell_more_apart(tmp_path: Path) -> None:
+    pictures, printed = [tmp_path / "first.png", tmp_path / "second.png"], []
+    for picture in pictures:
+        command = [sys.executable, str(EXAMPLES / "model_size.py"), str(picture)]
+        printed.append(subprocess.run(command, env=ON_A_CPU, capture_output=True, text=True, check=True).stdout)
+    assert printed[0] == printed[1]
+    found = re.findall(r"^(\d+) parameters: accuracy (\S+)$", printed[0], re.MULTILINE)
+    assert [int(parameters) for parameters, _ in found] == [5, 9, 33]
+    small, middle, large = (float(accuracy) for _, accuracy in found)
+    assert 0.5 < small < middle - 0.03
+    assert middle < large - 0.03
+    first, second = (picture.read_bytes() for picture in pictures)
+    assert first == second
+    assert first.startswith(b"\x89PNG")

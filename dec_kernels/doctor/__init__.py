@@ -8,7 +8,6 @@ The data flows one way. `pairs` finds pairs of images, and `crops` cuts one batc
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from typing import Any
 import torch
 
 from dec_kernels.doctor import options
+from dec_kernels.extra import require_extra
 from dec_kernels.jsontext import to_json
-
-EXTRA = ("cv2", "matplotlib", "numpy", "PIL", "rich")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -40,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         ImportError: a package of the extra `doctor` is missing.
         OSError, TypeError, ValueError: the images or an argument cannot be used; the message says why.
     """
-    _require_extra()
+    require_extra("the doctor")
     from dec_kernels.doctor import checks, crops, facts, pairs, plot, tables
 
     spec = options.spec(arguments)
@@ -73,11 +71,3 @@ def _require_folder(path: Path) -> None:
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"cannot write {path}: the folder {path.parent} is not writable")
-
-
-def _require_extra() -> None:
-    for name in EXTRA:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ImportError(f'the doctor needs {name}: pip install "dec-kernels[doctor]" ({error})') from error

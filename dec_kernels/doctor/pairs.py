@@ -11,9 +11,8 @@ from torch import Tensor
 
 from dec_kernels.doctor.options import MAX_VALUE
 from dec_kernels.images import (
-    SUFFIXES,
     Header,
-    list_images,
+    match_folders,
     other_than_srgb,
     printable,
     read_header,
@@ -79,7 +78,7 @@ def find(sr: Path, hr: Path | None, max_val: float) -> Source:
     if hr is None:
         raise ValueError(f"HR is missing: only a saved file ({', '.join(SAVED)}) can hold both SR and HR, got {sr}")
     if sr.is_dir() and hr.is_dir():
-        paths, notes = _matched(sr, hr)
+        paths, notes = match_folders(sr, hr)
     elif sr.is_file() and hr.is_file():
         paths, notes = [(sr, hr)], []
     else:
@@ -87,38 +86,6 @@ def find(sr: Path, hr: Path | None, max_val: float) -> Source:
     headers = {path: read_header(path) for both in paths for path in both}
     pairs = [_image_pair(*both, headers, max_val) for both in paths]
     return Source(pairs, notes + _header_notes(paths, headers), saved=False)
-
-
-def _matched(sr: Path, hr: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    notes: list[str] = []
-    sides = [_images_in(folder, notes) for folder in (sr, hr)]
-    common = sorted(sides[0].keys() & sides[1].keys())
-    if not common:
-        examples = " and ".join(f"{next(iter(side.values()))}" for side in sides)
-        raise ValueError(f"no image in {sr} has the same name as one in {hr} (without the suffix), got {examples}")
-    for folder, side in zip((sr, hr), sides, strict=True):
-        if alone := sorted(side.keys() - set(common)):
-            notes.append(
-                f"{len(alone)} images of {printable(folder)} have no counterpart and are left out; the first is "
-                f"{printable(alone[0])}."
-            )
-    return [(sides[0][name], sides[1][name]) for name in common], notes
-
-
-def _images_in(folder: Path, notes: list[str]) -> dict[Path, Path]:
-    """Path in the folder, without the suffix -> image file."""
-    listing = list_images(str(folder))
-    if listing.passed_over:
-        notes.append(f"Skipped {some_of(listing.passed_over)}; only {', '.join(SUFFIXES)} are read.")
-    found: dict[Path, Path] = {}
-    for path in listing.images:
-        name = path.relative_to(folder).with_suffix("")
-        if name in found:
-            raise ValueError(
-                f"{path} and {found[name]} have the same name without the suffix, so only one can be there"
-            )
-        found[name] = path
-    return found
 
 
 def _image_pair(sr: Path, hr: Path, headers: Mapping[Path, Header], max_val: float) -> Pair:

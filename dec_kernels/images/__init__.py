@@ -1,7 +1,7 @@
 """Finds and reads image files, in the same way for the trainer, `predict` and the doctor.
 
-`find` lists files, `header` reads what is known of a file before its pixels are decoded, `read` decodes the pixels, and
-`icc` interprets ICC profiles.
+`find` lists files, `match` pairs those of two folders, `header` reads what is known of a file before its pixels are
+decoded, `read` decodes the pixels, and `icc` interprets ICC profiles.
 """
 
 from dec_kernels.images.find import SKIMAGE, SUFFIXES, Listing, find_images, list_images, printable, some_of
@@ -16,6 +16,7 @@ from dec_kernels.images.header import (
     read_header,
 )
 from dec_kernels.images.icc import is_for_rgb, other_than_srgb
+from dec_kernels.images.match import match_folders
 from dec_kernels.images.read import READER, read_image
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "image_size",
     "is_for_rgb",
     "list_images",
+    "match_folders",
     "max_pixels",
     "other_than_srgb",
     "printable",

@@ -20,7 +20,7 @@ from dec_kernels.trainer.means import LeftOut
 from dec_kernels.trainer.metrics import border_of, measure
 from dec_kernels.trainer.pixels import NonFiniteImageError
 from dec_kernels.trainer.samples import Sample, baseline, cut_sample, draw_samples
-from dec_kernels.trainer.tables import metrics_table, summarize, write_csv
+from dec_kernels.trainer.tables import metrics_table, summarize, table_title, write_csv
 
 _LONGEST_TABLE = 20  # images; of more, the terminal shows the mean
 
@@ -144,9 +144,7 @@ class EvaluationReport(Callback):
             if len(self.figures) > _LONGEST_TABLE:
                 figures = {method: {MEAN: rows[MEAN]} for method, rows in figures.items()}
             border = border_of(trainer.lightning_module.generator.scale)  # type: ignore[arg-type, union-attr]
-            measured = f"a border of {border} pixels left out" if border else "every pixel measured"
-            title = f"{len(self.figures)} images; PSNR in dB; {measured}"
-            rich.print(metrics_table(figures, title, notes))
+            rich.print(metrics_table(figures, table_title(f"{len(self.figures)} images", border), notes))
             if self.shown:
                 draw_samples(folder / f"{picture}.png", self.shown)
             if left[network]["nonfinite"]:

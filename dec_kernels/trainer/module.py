@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -30,6 +30,7 @@ from dec_kernels.trainer.pixels import NonFiniteImageError, to_float, to_uint8
 from dec_kernels.trainer.ranges import Decay, NonNegative, NonNegativeInt, PositiveInt, check_arguments
 from dec_kernels.trainer.sizes import check_crop, check_for_lpips
 from dec_kernels.trainer.tiles import check_tiles, upscale
+from dec_kernels.trainer.wording import did_you_mean
 
 _PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "psnr_loss": psnr_loss}
 
@@ -82,6 +83,10 @@ class SuperResolution(LightningModule):
         dec_weight: of `dec`, at least 0.
         discriminator: (B, 3, H, W) to logits, for a relativistic average GAN; or None to train without.
         gan_weight: of the generator's part of it, at least 0.
+        enhance: applied to both images in front of the losses in `enhance_terms`, as `FrequencyEnhancement` is meant to
+            be; or None. Whatever parameters it has are not trained.
+        enhance_terms: which losses see enhanced images: the one of `pixel`, `perceptual`, `dec`, and `gan` (with
+            its discriminator).
         learning_rate: of Adam, reached after the warm-up.
         warmup_steps: optimizer steps in which the learning rate rises linearly; then it falls by half a cosine to 0.
         cycles: how many such cosines follow each other, at least 1.
@@ -111,6 +116,8 @@ class SuperResolution(LightningModule):
         dec_weight: NonNegative = 1e-2,
         discriminator: nn.Module | None = None,
         gan_weight: NonNegative = 5e-3,
+        enhance: nn.Module | None = None,
+        enhance_terms: Sequence[str] = ("dec",),
         learning_rate: NonNegative = 1e-4,
         warmup_steps: NonNegativeInt = 0,
         cycles: PositiveInt = 1,
@@ -144,6 +151,9 @@ class SuperResolution(LightningModule):
             "gan": gan_weight,
             "discriminator": 1.0,
         }
+        self.enhance = enhance
+        self.enhance_terms = tuple(enhance_terms)
+        self._check_enhancement()
         self.learning_rate = float(learning_rate)  # checkpoints hold it, and they hold plain values alone
         self.warmup_steps = warmup_steps
         self.cycles = cycles
@@ -158,6 +168,20 @@ class SuperResolution(LightningModule):
         self.lpips = lpips
         self._terms_of_step: list[dict[str, Tensor]] = []  # one entry for each batch since the last optimizer step
         self._evaluated: list[dict[str, float]] = []  # one entry for each image of the evaluation at hand
+
+    def _check_enhancement(self) -> None:
+        """Raises ValueError where a term is unknown, or where `enhance` would have no effect."""
+        trained = {self.pixel: True, "perceptual": self.perceptual, "dec": self.dec, "gan": self.discriminator}
+        for name in self.enhance_terms:
+            if name not in trained:
+                raise ValueError(
+                    f"enhance_terms: there is no term {name!r}, known are {', '.join(trained)}."
+                    + did_you_mean(name, trained)
+                )
+            if self.enhance is not None and trained[name] is None:
+                raise ValueError(f"enhance_terms: {name!r} is not trained, so that enhance would have no effect on it")
+        if self.enhance is not None and not self.enhance_terms:
+            raise ValueError("enhance_terms: the list is empty, so that enhance would have no effect")
 
     def setup(self, stage: str) -> None:
         if self.weights is not None:
@@ -194,25 +218,33 @@ class SuperResolution(LightningModule):
         sr = images[-1]
         pixel_terms = [*(f"{self.pixel}_stage{number}" for number in range(1, len(images))), self.pixel]
         terms = {
-            name: _PIXEL_LOSSES[self.pixel](self._watched(image, name), hr)
+            name: _PIXEL_LOSSES[self.pixel](*self._compared(name, image, hr))
             for name, image in zip(pixel_terms, images, strict=True)
         }
         weights = self.term_weights | dict.fromkeys(pixel_terms, self.term_weights[self.pixel])
         if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(self._watched(sr, "perceptual"), hr)
+            terms["perceptual"] = self.perceptual(*self._compared("perceptual", sr, hr))
         if self.dec is not None:
-            terms["dec"] = self.dec(self._watched(sr, "dec"), hr)
+            terms["dec"] = self.dec(*self._compared("dec", sr, hr))
         if self.discriminator is not None:
-            real = self.discriminator(hr)
+            found, wanted = self._compared("gan", sr, hr)
+            real = self.discriminator(wanted)
             with _frozen(self.discriminator):
-                terms["gan"] = generator_loss(real.detach(), self.discriminator(self._watched(sr, "gan")))
-            terms["discriminator"] = discriminator_loss(real, self.discriminator(sr.detach()))
+                terms["gan"] = generator_loss(real.detach(), self.discriminator(found))
+            terms["discriminator"] = discriminator_loss(real, self.discriminator(found.detach()))
         loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True)
         self.log("train/loss", loss.detach())
         self._terms_of_step.append({name: value.detach() for name, value in terms.items()})
         return loss
+
+    def _compared(self, name: str, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+        """The images as the term `name` is to see them; those of a pixel loss's stages begin with its own name."""
+        watched = self._watched(sr, name)
+        if self.enhance is None or not name.startswith(self.enhance_terms):
+            return watched, hr
+        return self.enhance(watched), self.enhance(hr)
 
     def _watched(self, sr: Tensor, name: str) -> Tensor:
         """`sr` by another name, so that the gradient of one term alone can be measured as it passes by."""

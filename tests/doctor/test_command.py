@@ -18,7 +18,8 @@ from torch import Tensor
 
 from dec_kernels.backends import torch as torch_backend
 from dec_kernels.cli import main
-from dec_kernels.doctor import EXTRA, crops, options, pairs
+from dec_kernels.doctor import crops, options, pairs
+from dec_kernels.extra import PACKAGES
 from dec_kernels.spec import Spec
 from tests.doctor.files import png_of_16_bit_colours, save
 from tests.oracle import truth
@@ -63,12 +64,13 @@ def test_tables_json_and_plot_show_the_same_facts(
 
 def test_json_to_stdout_is_json_alone(photo: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(photo, "batch.pt")
-    given = ["doctor", "batch.pt", "--patch-size", "12", "--landmarks", "9"]
+    given = ["doctor", "batch.pt", "--patch-size", "12", "--landmarks", "9", "--norm-floor", "0.2", "--center"]
     assert main([*given, "--json", "-", "--plot", "p.png"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["plot"] == "p.png"
     assert facts["input"]["patches"] == 8
     assert facts["settings"]["landmarks"] == facts["landmarks"]["configured"]["landmarks"] == 9
+    assert (facts["settings"]["norm_floor"], facts["settings"]["center"]) == (0.2, True)
     assert facts["landmarks"]["configured"]["qneg_error"] > 1e-6  # which the exact loss does not have
 
 
@@ -184,7 +186,7 @@ def test_whole_images_must_have_one_size(folders: tuple[Path, Path], photo: tupl
 def test_a_missing_extra_is_named(
     missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in EXTRA:
+    for name in PACKAGES:
         importlib.import_module(name)  # one that fails within another's import would stay half imported
     monkeypatch.setitem(sys.modules, missing, None)
     assert main(["doctor", "a.png", "a.png"]) == 2
@@ -194,7 +196,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_nothing_of_the_extra_is_imported_to_say_that_it_is_missing() -> None:
-    command = f"import sys; sys.modules |= dict.fromkeys({EXTRA}); from dec_kernels.cli import main; "
+    command = f"import sys; sys.modules |= dict.fromkeys({PACKAGES}); from dec_kernels.cli import main; "
     command += "sys.exit(main(['doctor', 'a.png', 'a.png']))"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr

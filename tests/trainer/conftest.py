@@ -12,12 +12,6 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="session")
-def golden() -> dict[str, np.ndarray]:
-    with np.load(DATA / "imresize_and_metrics.npz") as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a subfolder: three small RGB images of different sizes."""
     folder = tmp_path_factory.mktemp("photographs")

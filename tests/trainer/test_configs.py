@@ -73,6 +73,8 @@ def test_stage_1_is_the_papers() -> None:
     assert config["model"]["learning_rate"] == 1e-4
     assert config["model"]["warmup_steps"] == 5 * config["data"]["batches_per_epoch"]
     assert config["model"]["cycle_decay"] == 0.5
+    assert config["data"]["train"] == ["datasets/DIV2K", "datasets/Flickr2K"]
+    assert config["data"]["test"] == ["datasets/DIV2K"]
     assert not set(WEIGHTS) & set(config["model"])
 
 
@@ -83,6 +85,15 @@ def test_stage_2_goes_on_from_stage_1(name: str) -> None:
     assert second["model"]["generator"] == first["model"]["generator"]
     assert second["data"].pop("seed") != first["data"].pop("seed")
     assert second["data"] == first["data"]
+
+
+def test_the_enhanced_row_differs_in_its_enhancement_alone() -> None:
+    plain, enhanced = read("paper_l1_dec"), read("paper_l1_dec_enhance")
+    assert enhanced.pop("out") == f"{plain.pop('out')}_enhance"
+    arguments = enhanced["model"].pop("enhance")["init_args"]
+    assert arguments == {"alpha": None, "mu": enhanced["data"]["crop_size"] / 2}
+    assert enhanced["model"].pop("enhance_terms") == ["dec"]
+    assert enhanced == plain
 
 
 def test_swinir_has_the_papers_stage_1() -> None:
@@ -178,18 +189,27 @@ def test_patches() -> None:
     assert [f"{batch}/{patch}" for batch, patch in pairs] == [*runs]
 
 
-def test_temperatures_reach_the_gradient() -> None:
-    runs = load_sweep("temperatures").runs.values()
-    assert {run["model.dec.init_args.temperature"] for run in runs} == {"inside"}
-    grid = {(run["model.dec.init_args.t_pos"], run["model.dec.init_args.t_neg"]) for run in runs}
-    assert grid == {(a * 0.5, b * 1.5) for a in (0.5, 1, 2) for b in (0.5, 1, 2)}
+@pytest.mark.parametrize(("name", "temperature"), [("temperatures", "inside"), ("temperatures_as_printed", "outside")])
+def test_temperatures(name: str, temperature: str) -> None:
+    sweep = load_sweep(name)
+    assert {run.pop("model.dec.init_args.temperature") for run in sweep.runs.values()} == {temperature}
+    assert sweep.figure.metrics == ["lpips"]
+    wanted = {"t_pos": {"t_neg": 1.5}, "t_neg": {"t_pos": 0.5}}
+    for line, (varied, fixed) in zip(sweep.lines.values(), wanted.items(), strict=True):
+        assert line.setting == f"model.dec.init_args.{varied}"
+        for run, value in zip(line.runs, [0.5, 1, 1.5, 2, 4, 8], strict=True):
+            settings = {key.rpartition(".")[2]: number for key, number in sweep.runs[run].items()}
+            assert settings == {varied: value} | fixed
+            assert run == f"{settings['t_pos']:g}/{settings['t_neg']:g}"
+    assert len(sweep.runs) == 11
 
 
-def test_perception_distortion_goes_from_l1_to_the_full_objective() -> None:
+def test_perception_distortion_goes_from_l1_to_the_full_objective_with_and_without_dec() -> None:
     sweep = load_sweep("perception_distortion")
     full = read(sweep.base)["model"]
-    for name, settings in sweep.runs.items():
-        part = float(name.removeprefix("a = "))
-        expected = {f"model.{key}": part * full[key] for key in WEIGHTS.values()}
-        assert settings == pytest.approx(expected, abs=0)
-    assert [float(name.removeprefix("a = ")) for name in sweep.runs] == [0, 0.001, 0.01, 0.1, 1]
+    for (name, line), dec in zip(sweep.lines.items(), (1, 0), strict=True):
+        for run, part in zip(line.runs, [0, 0.001, 0.01, 0.1, 1], strict=True):
+            share = {"perceptual_weight": part, "dec_weight": dec * part, "gan_weight": part}
+            expected = {f"model.{key}": value * full[key] for key, value in share.items()}
+            assert sweep.runs[run] == pytest.approx(expected, abs=0), (name, run)
+            assert run.startswith(f"a = {part:g}" if part else "L1 alone")

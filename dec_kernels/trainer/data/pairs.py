@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 
 from dec_kernels.images import UnreadableImageError, other_than_srgb, read_header
+from dec_kernels.resize import downscale
 from dec_kernels.trainer.data.cache import Reader
 from dec_kernels.trainer.data.degradation.base import Degradation, image_stream
 from dec_kernels.trainer.data.sources import Photo
-from dec_kernels.trainer.resize import downscale
 
 _BLOCK = 8  # pixels of a side of a block of JPEG
 

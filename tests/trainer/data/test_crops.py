@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dec_kernels.resize import downscale
 from dec_kernels.trainer.data import CropSampler, ImagePairs, Photo, RandomCrops, UnreadableImageError, make_pair
 from dec_kernels.trainer.pixels import to_float
-from dec_kernels.trainer.resize import downscale
 
 
 class Files(dict[Path, Tensor]):

@@ -17,12 +17,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image, ImageCms
 from torch import Tensor, nn
 
+from dec_kernels.resize import downscale
 from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.data import RandomCrops, SRDataModule, TrainingBatch, UnreadableImageError, read_image
 from dec_kernels.trainer.data.cache import CacheError, DiskCache
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import to_float
-from dec_kernels.trainer.resize import downscale
 
 RNG = np.random.default_rng(0)
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from dec_kernels.trainer.resize import downscale
 from scipy.special import j1
 
 from dec_kernels.trainer.data.degradation.steps import (
@@ -23,7 +24,6 @@ from dec_kernels.trainer.data.degradation.steps import (
     Step,
     take,
 )
-from dec_kernels.trainer.resize import downscale
 
 SIZE = (16, 16)
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dec_kernels.trainer.resize import downscale, imresize, resize_matrix
+from dec_kernels.resize import downscale, imresize, resize_matrix
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The options of `dec-kernels coo`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dec_kernels.coo.problem import Settings
+
+_SETTINGS: dict[str, tuple[type, str]] = {
+    "patch_size": (int, "pixels of HR; patches are P x P (default: 2 * scale)"),
+    "threshold": (float, "PSNR in dB from which two LR patches cannot be told apart (default: %(default)s)"),
+    "theta": (int, "number of patches from which a group is taken for a Gaussian (default: %(default)s)"),
+    "max_patches": (int, "if there are more, so many are drawn at random (default: %(default)s)"),
+    "seed": (int, "of random choices (default: %(default)s)"),
+}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds all options to `parser`."""
+    hr = "high-resolution images: files, folders, or skimage:NAME for a photograph of scikit-image"
+    parser.add_argument("hr", nargs="+", metavar="HR", help=hr)
+    sr = "the network's outputs: a file for each file, and a folder for each folder, matched by place and name"
+    parser.add_argument("--sr", nargs="+", metavar="SR", help=sr)
+    scale = "size of HR / size of LR (default: %(default)s)"
+    parser.add_argument("--scale", type=int, default=4, help=scale)
+    for name, (kind, help) in _SETTINGS.items():
+        option, default = f"--{name.replace('_', '-')}", getattr(Settings, name)
+        parser.add_argument(option, type=kind, default=default, metavar=kind.__name__.upper(), help=help)
+    out = "folder for coo.json, coo.png and the maps (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("dec_coo"), metavar="DIR", help=out)
+
+
+def settings(arguments: argparse.Namespace) -> Settings:
+    """The settings among the arguments, checked.
+
+    Raises:
+        ValueError: one is out of its range.
+    """
+    return Settings(**{name: getattr(arguments, name) for name in ("scale", *_SETTINGS)})
