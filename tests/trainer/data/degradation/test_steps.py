@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from dec_kernels.trainer.resize import downscale
 from scipy.special import j1
 
 from dec_kernels.resize import downscale
