@@ -12,6 +12,8 @@ OLDEST_TRITON := $(if $(filter Linux,$(shell uname)),$(VENV)/triton-3.6)
 ifeq ($(OMP_WAIT_POLICY)$(KMP_BLOCKTIME),)
 demo test: export GOMP_SPINCOUNT ?= 1000
 endif
+# The tests run in as many processes as there are cores, up to four, each with one thread where it asks for no more.
+test: export OMP_NUM_THREADS ?= 1
 # The build of the extension looks for ninja on the path.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -32,7 +34,7 @@ demo: $(READY)
 	$(BIN)/python -m dec_kernels.trainer.demo
 
 test: $(READY) $(OLDEST_TRITON)
-	$(BIN)/python -m pytest --durations=20
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations=20
 
 # Every supported Python that is installed, as far as that goes without a PyTorch for each.
 test-pythons: $(READY)

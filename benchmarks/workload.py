@@ -1,6 +1,7 @@
 """Images as in a training step: crops of photographs, and as SR their x4 bicubic reconstructions."""
 
 import functools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,9 @@ SCALE = 4
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
-def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tuple[Tensor, Tensor]:
+def images(
+    n: int, patch_size: int, *, seed: int = 0, device: str = "cpu", photographs: Sequence[str] = PHOTOGRAPHS
+) -> tuple[Tensor, Tensor]:
     """SR and HR crops with exactly `n` patches.
 
     All crops have the same size: the largest up to 128 x 128 pixels whose number of patches divides n.
@@ -22,6 +25,7 @@ def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tu
         patch_size: P, in pixels.
         seed: of the positions of the crops.
         device: of the crops.
+        photographs: of scikit-image, from which crops are taken in turn.
 
     Returns:
         sr, hr: (B, 3, side, side) float32 in [0, 1], contiguous; neither requires a gradient.
@@ -31,7 +35,7 @@ def images(n: int, patch_size: int, *, seed: int = 0, device: str = "cpu") -> tu
     generator = torch.Generator().manual_seed(seed)
     crops = []
     for index in range(n // patches_per_side**2):
-        pair = _photograph(PHOTOGRAPHS[index % len(PHOTOGRAPHS)])
+        pair = _photograph(photographs[index % len(photographs)])
         top, left = (int(torch.randint(size - side + 1, (), generator=generator)) for size in pair.shape[2:])
         crops.append(pair[:, :, top : top + side, left : left + side])
     sr, hr = torch.stack(crops, dim=1).to(device)

@@ -25,14 +25,14 @@ struct Band {
 
 // A tile of a symmetric pair of blocks of rows, I (rows of the tile) and J (columns).
 //
-//   s[i, j] = z_i . z_j      a[i, j] = p_i . z_j      b[i, j] = z_i . p_j      (A_ij = a * p_scale_i, A_ji = b * p_scale_j)
+//   s[i, j] = z_i . z_j      a[i, j] = x_i . z_j      b[i, j] = z_i . x_j      (A_ij = a * h_scale_i, A_ji = b * h_scale_j)
 //
 // A tile on the diagonal (I = J) holds both orders of every pair itself, and needs only one of a and b.
 template <typename element, typename scalar>
 struct Tile {
   std::int64_t rows, columns;
   element *s, *a, *b;                                // rows x columns, contiguous; a or b may be null
-  const scalar *row_scale, *column_scale;            // p_scale of I and of J
+  const scalar *row_scale, *column_scale;            // h_scale of I and of J
   Band<scalar> band;
   Flag<scalar>* mask;                                // columns, to work in
   Temperature<scalar> temperature;
@@ -47,8 +47,8 @@ void add_sums(const Tile<element, scalar>& tile, scalar* row_pos, scalar* row_ne
 // Turns the similarities into the weights of the gradient products, in place:
 //
 //   s <- (w_ij + w_ji) x(S_ij)                        dz_I += s z_J       dz_J += s^T z_I
-//   b <- 2 w_ji x(A_ji) p_scale_j                     dz_I += b p_J
-//   a <- 2 w_ij x(A_ij) p_scale_i  (where present)                        dz_J += a^T p_I
+//   b <- 2 w_ji x(A_ji) h_scale_j                     dz_I += b x_J
+//   a <- 2 w_ij x(A_ij) h_scale_i  (where present)                        dz_J += a^T x_I
 //
 // alpha and beta (of I: row_, of J: column_) already hold the factors 1 / t.
 template <typename element, typename scalar>

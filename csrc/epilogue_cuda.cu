@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads)
     if (j < tile.columns) {
       const scalar w_row = m ? row_alpha : row_beta;
       const scalar w_column = (m ? gradients.alpha : gradients.beta)[at.column + j];
-      const scalar scale = tile.p_scale[at.column + j];
+      const scalar scale = tile.h_scale[at.column + j];
       s = (w_row + w_column) * exp_of<inside>(at.s[j], m, tile.temperature);
       x = 2 * w_column * scale * exp_of<inside>(at.x[j] * scale, m, tile.temperature);
     }

@@ -14,11 +14,12 @@ struct CudaTile {
   std::int64_t first_group, first_row, first_column;    // where it lies in the whole
   std::int64_t r, m, dim;                               // rows of a group, columns of a group, values of each
 
-  // The stack, (groups, rows, columns) each: s = z_i . z_j; x = p_i . z_j forward, z_i . p_j backward.
+  // The stack, (groups, rows, columns) each: s = z_i . z_j; x = hr_i . z_j forward, z_i . hr_j backward, with HR
+  // rows as they are compared (`Side::x`).
   scalar *s, *x;
 
   // The whole, (G, r) of rows and (G, m) of columns, and p (G, r, dim) and (G, m, dim).
-  const scalar *row_p, *row_scale, *p, *p_scale;
+  const scalar *row_p, *row_scale, *p, *h_scale;
   const std::int64_t *first, *last;  // the band: positives of row i have first[i] <= j < last[i]
   const scalar *row_sketch, *sketch;  // (G, r, 4) and (G, m, 4)
   const scalar* reach;                // one number
@@ -40,7 +41,7 @@ void add_sums_cuda(const CudaTile<scalar>& tile, scalar* qpos, scalar* qneg, voi
 // Turns the similarities into the weights of the gradient products, in place.
 //
 //   s <- (w_ij + w_ji) x(S_ij)                dz_I += s z_J
-//   x <- 2 w_ji x(A_ji) p_scale_j             dz_I += x p_J
+//   x <- 2 w_ji x(A_ji) h_scale_j             dz_I += x hr_J
 //
 // The weights are `element`, what those products take. Where that is narrower than the similarities, each row of
 // weights lies at the start of its row of similarities.

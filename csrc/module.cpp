@@ -10,12 +10,13 @@
 namespace {
 
 using at::Tensor;
-using SideTensors = std::array<Tensor, 4>;      // z, p, p_scale, sketch
+using SideTensors = std::array<Tensor, 5>;      // z, p, x, h_scale, sketch
 using BandTensors = std::array<Tensor, 3>;      // first, last, reach
 using GradientTensors = std::array<Tensor, 4>;  // alpha and beta of the rows, then of the columns
 
 dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const BandTensors& band) {
-  return {{rows[0], rows[1], rows[2], rows[3]}, {columns[0], columns[1], columns[2], columns[3]}, band[0], band[1], band[2]};
+  const auto side = [](const SideTensors& x) { return dec::Side{x[0], x[1], x[2], x[3], x[4]}; };
+  return {side(rows), side(columns), band[0], band[1], band[2]};
 }
 
 template <typename... Stream>
@@ -36,11 +37,11 @@ auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const 
   };
 }
 
-using NearTensors = std::array<Tensor, 6>;  // z, p, p_scale, sketch, F_z, F_h
+using NearTensors = std::array<Tensor, 7>;  // z, p, x, h_scale, sketch, F_z, F_h
 using RowTensors = std::array<Tensor, 3>;   // column_of_row, first, last
 
 dec::Near near(const NearTensors& x, const RowTensors& rows, double radius, double reach, double inverse_t) {
-  return {x[0], x[1], x[2], x[3], x[4], x[5], rows[0], rows[1], rows[2], radius, reach, inverse_t};
+  return {x[0], x[1], x[2], x[3], x[4], x[5], x[6], rows[0], rows[1], rows[2], radius, reach, inverse_t};
 }
 
 std::tuple<Tensor, Tensor, Tensor> near_sums(const NearTensors& x, const RowTensors& rows, double radius, double reach,

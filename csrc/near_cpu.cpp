@@ -27,7 +27,7 @@ constexpr std::int64_t kRun = 256;    // positives whose gradients are added up 
 // `Near` as the loops read it.
 template <typename scalar>
 struct Columns {
-  const scalar *z, *p, *p_scale, *feature_z, *feature_h;
+  const scalar *z, *p, *x, *h_scale, *feature_z, *feature_h;
   const scalar* sketch;  // (G, 4, m), so that neighbours in memory are columns
   const std::int64_t *column_of_row, *first, *last;
   std::int64_t r, m, dim, features;
@@ -68,70 +68,79 @@ DEC_PAIR std::int64_t find_candidates(const Columns<scalar>& x, const Row<scalar
   return count;
 }
 
-// Of a pair (i, j): |p_i - p_j|^2, S_ij = z_i . z_j, and one of p_i . z_j and z_i . p_j.
+// Of a pair (i, j): |p_i - p_j|^2, S_ij = z_i . z_j, and one of x_i . z_j and z_i . x_j.
 template <typename scalar>
 struct Products {
   scalar squared = 0, s = 0, a = 0;
 };
 
-// Those of row i and two columns, which share what is loaded of the row.
-template <bool p_i_z_j, typename scalar>
-DEC_PAIR void multiply(const scalar* z_i, const scalar* p_i, const scalar* const z[2], const scalar* const p[2],
-                       std::int64_t dim, Products<scalar> of[2]) {
+// What is read of a row, or of a column.
+template <typename scalar>
+struct Values {
+  const scalar *z, *p, *x;
+
+  DEC_PAIR Values(const Columns<scalar>& all, std::int64_t column)
+      : z(all.z + column * all.dim), p(all.p + column * all.dim), x(all.x + column * all.dim) {}
+};
+
+// Those of row i and two columns, which share what is loaded of the row. Unless patches are centred, x is p.
+template <bool x_i_z_j, bool centred, typename scalar>
+DEC_PAIR void multiply(const Values<scalar>& i, const Values<scalar> two[2], std::int64_t dim, Products<scalar> of[2]) {
   if (dim < kLanes<scalar>) {
     for (int k = 0; k < 2; ++k) {
-      of[k] = {squared_distance<scalar>(p_i, p[k], dim), dot(z_i, z[k], dim),
-               p_i_z_j ? dot(p_i, z[k], dim) : dot(z_i, p[k], dim)};
+      const Values<scalar>& j = two[k];
+      of[k] = {squared_distance<scalar>(i.p, j.p, dim), dot(i.z, j.z, dim),
+               x_i_z_j ? dot(i.x, j.z, dim) : dot(i.z, j.x, dim)};
     }
     return;
   }
   Lanes<scalar> squared[2]{}, s[2]{}, a[2]{};
   each_piece<scalar>(dim, [&](std::int64_t d, auto rest) {
-    Lanes<scalar> row_z, row_p;
-    row_z.load(z_i + d);
-    row_p.load(p_i + d);
-    Lanes<scalar> left_z = row_z, left_p = row_p;
+    Lanes<scalar> row_p, left_z, left_x;
+    row_p.load(i.p + d);
+    left_z.load(i.z + d);
+    left_x.load(i.x + d);
     if (rest) {
       left_z.keep_last(rest);
-      left_p.keep_last(rest);
+      left_x.keep_last(rest);
     }
     for (int k = 0; k < 2; ++k) {
-      Lanes<scalar> column_z, column_p, difference;
-      column_z.load(z[k] + d);
-      column_p.load(p[k] + d);
+      Lanes<scalar> column_z, column_p, column_x, difference;
+      column_z.load(two[k].z + d);
+      column_p.load(two[k].p + d);
+      if (centred && !x_i_z_j) column_x.load(two[k].x + d);
+      else column_x = column_p;
       difference.values = row_p.values - column_p.values;
       if (rest) difference.keep_last(rest);
       squared[k].values += difference.values * difference.values;
       s[k].values += left_z.values * column_z.values;
-      a[k].values += p_i_z_j ? left_p.values * column_z.values : left_z.values * column_p.values;
+      a[k].values += x_i_z_j ? left_x.values * column_z.values : left_z.values * column_x.values;
     }
   });
   for (int k = 0; k < 2; ++k) of[k] = {squared[k].sum(), s[k].sum(), a[k].sum()};
 }
 
-// Calls body(j, S_ij, a) for every positive j of row i, with a = p_i . z_j or z_i . p_j. All products of a pair are taken
+// Calls body(j, S_ij, a) for every positive j of row i, with a = x_i . z_j or z_i . x_j. All products of a pair are taken
 // at once, even if it turns out to be no positive: most candidates are.
-template <bool p_i_z_j, typename scalar, typename Body>
+template <bool x_i_z_j, bool centred, typename scalar, typename Body>
 DEC_PAIR void each_positive(const Columns<scalar>& x, const Row<scalar>& row, const Body& body) {
-  const scalar *z = x.z + row.offset * x.dim, *p = x.p + row.offset * x.dim;
-  const scalar *z_i = z + row.column * x.dim, *p_i = p + row.column * x.dim;
+  const Values<scalar> i(x, row.offset + row.column);
   std::int64_t found[kBlock];
   for (std::int64_t start = row.first; start < row.last; start += kBlock) {
     const std::int64_t count = find_candidates(x, row, start, std::min(start + kBlock, row.last), found);
     for (std::int64_t c = 0; c < count; c += 2) {
       const std::int64_t two[] = {found[c], found[std::min(c + 1, count - 1)]};
-      const scalar *const two_z[] = {z + two[0] * x.dim, z + two[1] * x.dim};
-      const scalar *const two_p[] = {p + two[0] * x.dim, p + two[1] * x.dim};
+      const Values<scalar> columns[] = {{x, row.offset + two[0]}, {x, row.offset + two[1]}};
       Products<scalar> of[2];
-      multiply<p_i_z_j>(z_i, p_i, two_z, two_p, x.dim, of);
+      multiply<x_i_z_j, centred>(i, columns, x.dim, of);
       for (std::int64_t k = 0; k < std::min<std::int64_t>(2, count - c); ++k) {
-        if (within(of[k].squared, p_i, p + two[k] * x.dim, x.dim, x.radius)) body(two[k], of[k].s, of[k].a);
+        if (within(of[k].squared, i.p, columns[k].p, x.dim, x.radius)) body(two[k], of[k].s, of[k].a);
       }
     }
   }
 }
 
-template <typename scalar>
+template <bool centred, typename scalar>
 DEC_PAIR void add_sums(const Columns<scalar>& x, const Row<scalar>& row, scalar* __restrict both, scalar& qpos,
                        scalar& taken_off, scalar& positives) {
   const std::int64_t i = row.offset + row.column;
@@ -139,8 +148,8 @@ DEC_PAIR void add_sums(const Columns<scalar>& x, const Row<scalar>& row, scalar*
   for (std::int64_t k = 0; k < x.features; ++k) both[k] = f_z[k] + 2 * f_h[k];
   double exact = 0, similar = 0;
   std::int64_t number = 0;
-  each_positive<true>(x, row, [&](std::int64_t j, scalar s, scalar a) {
-    exact += exponential(s * x.inverse_t) + 2 * exponential(a * x.p_scale[i] * x.inverse_t);
+  each_positive<true, centred>(x, row, [&](std::int64_t j, scalar s, scalar a) {
+    exact += exponential(s * x.inverse_t) + 2 * exponential(a * x.h_scale[i] * x.inverse_t);
     similar += dot(both, x.feature_z + (row.offset + j) * x.features, x.features);
     ++number;
   });
@@ -159,7 +168,7 @@ DEC_PAIR bool has_negatives(const Columns<scalar>& x, const Row<scalar>& row) {
   return false;
 }
 
-template <typename scalar>
+template <bool centred, typename scalar>
 DEC_PAIR void add_gradient(const Columns<scalar>& x, const Row<scalar>& row, const scalar* alpha, const scalar* beta,
                            scalar* __restrict run, scalar* __restrict dz) {
   const std::int64_t i = row.offset + row.column;
@@ -175,18 +184,18 @@ DEC_PAIR void add_gradient(const Columns<scalar>& x, const Row<scalar>& row, con
     }
     in_run = 0;
   };
-  each_positive<false>(x, row, [&](std::int64_t column, scalar s, scalar a) {
+  each_positive<false, centred>(x, row, [&](std::int64_t column, scalar s, scalar a) {
     const std::int64_t j = row.offset + column;
     scalar of_z = (alpha[i] + alpha[j]) * exponential(s * x.inverse_t);
-    scalar of_h = alpha[j] * exponential(a * x.p_scale[j] * x.inverse_t);
+    scalar of_h = alpha[j] * exponential(a * x.h_scale[j] * x.inverse_t);
     if (features_count) {
       of_z -= (beta[i] + beta[j]) * dot(f_i, x.feature_z + j * x.features, x.features);
       of_h -= beta[j] * dot(f_i, x.feature_h + j * x.features, x.features);
     }
-    of_h *= 2 * x.p_scale[j];
-    const scalar *__restrict z_j = x.z + j * x.dim, *__restrict p_j = x.p + j * x.dim;
+    of_h *= 2 * x.h_scale[j];
+    const scalar *__restrict z_j = x.z + j * x.dim, *__restrict x_j = x.x + j * x.dim;
 #pragma omp simd
-    for (std::int64_t d = 0; d < x.dim; ++d) run[d] += of_z * z_j[d] + of_h * p_j[d];
+    for (std::int64_t d = 0; d < x.dim; ++d) run[d] += of_z * z_j[d] + of_h * x_j[d];
     if (++in_run == kRun) add_run();
   });
   if (in_run) add_run();
@@ -194,28 +203,34 @@ DEC_PAIR void add_gradient(const Columns<scalar>& x, const Row<scalar>& row, con
 
 // The loops over rows begin, ..., end - 1 that are compiled for each instruction set. target_clones does not apply to
 // templates, so each instance is a function of its own that inlines them. `work` holds zeros: features, or D.
-template <typename scalar>
+template <bool centred, typename scalar>
 void sums_of_rows(const Columns<scalar>& x, std::int64_t begin, std::int64_t end, scalar* work, scalar* qpos,
                   scalar* taken_off, scalar* positives);
 
-template <typename scalar>
+template <bool centred, typename scalar>
 void gradients_of_rows(const Columns<scalar>& x, std::int64_t begin, std::int64_t end, const scalar* alpha,
                        const scalar* beta, scalar* work, scalar* dz);
 
-#define DEC_INSTANCE(scalar)                                                                                           \
+#define DEC_INSTANCE(centred, scalar)                                                                                  \
   template <>                                                                                                          \
-  DEC_CLONES void sums_of_rows(const Columns<scalar>& x, std::int64_t begin, std::int64_t end, scalar* work,           \
-                               scalar* qpos, scalar* taken_off, scalar* positives) {                                   \
-    for (std::int64_t k = begin; k < end; ++k) add_sums(x, Row(x, k), work, qpos[k], taken_off[k], positives[k]);      \
+  DEC_CLONES void sums_of_rows<centred>(const Columns<scalar>& x, std::int64_t begin, std::int64_t end, scalar* work,  \
+                                        scalar* qpos, scalar* taken_off, scalar* positives) {                          \
+    for (std::int64_t k = begin; k < end; ++k) {                                                                       \
+      add_sums<centred>(x, Row(x, k), work, qpos[k], taken_off[k], positives[k]);                                      \
+    }                                                                                                                  \
   }                                                                                                                    \
   template <>                                                                                                          \
-  DEC_CLONES void gradients_of_rows(const Columns<scalar>& x, std::int64_t begin, std::int64_t end,                    \
-                                    const scalar* alpha, const scalar* beta, scalar* work, scalar* dz) {               \
-    for (std::int64_t k = begin; k < end; ++k) add_gradient(x, Row(x, k), alpha, beta, work, dz + k * x.dim);          \
+  DEC_CLONES void gradients_of_rows<centred>(const Columns<scalar>& x, std::int64_t begin, std::int64_t end,           \
+                                             const scalar* alpha, const scalar* beta, scalar* work, scalar* dz) {      \
+    for (std::int64_t k = begin; k < end; ++k) {                                                                       \
+      add_gradient<centred>(x, Row(x, k), alpha, beta, work, dz + k * x.dim);                                          \
+    }                                                                                                                  \
   }
 
-DEC_INSTANCE(float)
-DEC_INSTANCE(double)
+DEC_INSTANCE(false, float)
+DEC_INSTANCE(false, double)
+DEC_INSTANCE(true, float)
+DEC_INSTANCE(true, double)
 
 template <typename scalar>
 Columns<scalar> columns(const Near& near, const Tensor& sketch) {
@@ -223,7 +238,8 @@ Columns<scalar> columns(const Near& near, const Tensor& sketch) {
   const auto integers = [](const Tensor& x) { return x.const_data_ptr<std::int64_t>(); };
   return {values(near.z),
           values(near.p),
-          values(near.p_scale),
+          values(near.x),
+          values(near.h_scale),
           values(near.feature_z),
           values(near.feature_h),
           values(sketch),
@@ -262,7 +278,7 @@ std::tuple<Tensor, Tensor, Tensor> near_sums_cpu(const Near& near) {
   AT_DISPATCH_FLOATING_TYPES(near.z.scalar_type(), "near_sums_cpu", [&] {
     const auto x = columns<scalar_t>(near, sketch);
     each_chunk<scalar_t>(qpos.numel(), x.features, [&](std::int64_t begin, std::int64_t end, scalar_t* work) {
-      sums_of_rows(x, begin, end, work, qpos.data_ptr<scalar_t>(), taken_off.data_ptr<scalar_t>(),
+      (near.centred() ? sums_of_rows<true, scalar_t> : sums_of_rows<false, scalar_t>)(x, begin, end, work, qpos.data_ptr<scalar_t>(), taken_off.data_ptr<scalar_t>(),
                    positives.data_ptr<scalar_t>());
     });
   });
@@ -274,7 +290,7 @@ void near_gradients_cpu(const Near& near, const Tensor& alpha, const Tensor& bet
   AT_DISPATCH_FLOATING_TYPES(near.z.scalar_type(), "near_gradients_cpu", [&] {
     const auto x = columns<scalar_t>(near, sketch);
     each_chunk<scalar_t>(near.first.numel(), x.dim, [&](std::int64_t begin, std::int64_t end, scalar_t* work) {
-      gradients_of_rows(x, begin, end, alpha.const_data_ptr<scalar_t>(), beta.const_data_ptr<scalar_t>(), work,
+      (near.centred() ? gradients_of_rows<true, scalar_t> : gradients_of_rows<false, scalar_t>)(x, begin, end, alpha.const_data_ptr<scalar_t>(), beta.const_data_ptr<scalar_t>(), work,
                         dz.data_ptr<scalar_t>());
     });
   });

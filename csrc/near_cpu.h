@@ -9,10 +9,12 @@ namespace dec {
 
 // Prepared rows: fields of dec_kernels.patches.Patches and, in its landmarks, of Features; all contiguous.
 struct Near {
-  at::Tensor z, p, p_scale, sketch;       // of the columns: (G, m, D), (G, m, D), (G, m), (G, m, 4)
+  at::Tensor z, p, x, h_scale, sketch;    // of the columns: (G, m, D) three times, (G, m), (G, m, 4)
   at::Tensor feature_z, feature_h;        // of the columns: (G, m, features)
   at::Tensor column_of_row, first, last;  // (r), (G, r), (G, r)
   double radius, reach, inverse_t;        // x(X) = exp(X inverse_t)
+
+  bool centred() const { return !x.is_same(p); }
 };
 
 // Of the positives of each row, (G, r) each: Qpos without its factor 1 / t_pos, what the features say of the same pairs,

@@ -111,6 +111,19 @@ DEC_PAIR scalar largest(const scalar* __restrict x, std::int64_t dim) {
   return most;
 }
 
+// Takes the mean of each channel off a row.
+template <typename scalar>
+DEC_PAIR void center_row(scalar* __restrict row, std::int64_t channels, std::int64_t pixels) {
+  for (std::int64_t c = 0; c < channels; ++c, row += pixels) {
+    const double mean = sum_of(row, pixels) / static_cast<double>(pixels);
+#pragma omp simd
+    for (std::int64_t d = 0; d < pixels; ++d) row[d] = static_cast<scalar>(row[d] - mean);
+  }
+}
+
+// The larger one; NaN where the norm is.
+DEC_PAIR double at_least(double norm, double floor) { return norm < floor ? floor : norm; }
+
 // 1 / norm, and 0 for a norm of zero, or of so little that its inverse is infinite.
 template <typename scalar>
 DEC_PAIR scalar inverse(double norm) {
@@ -125,8 +138,9 @@ struct Columns {
   const std::int64_t* order;
   std::int64_t per_group;
   const double* directions;  // (3, D), orthonormal, or zero
-  double max_norm;
-  scalar *z, *p, *z_scale, *p_scale, *sketch;
+  double max_norm, floor;
+  bool center;
+  scalar *z, *p, *x, *z_scale, *h_scale, *sketch;  // x is p unless patches are centred
 
   // Columns begin, ..., end - 1. Returns the largest |p|, NaN where there is one.
   DEC_PAIR scalar make(std::int64_t begin, std::int64_t end) const {
@@ -135,11 +149,16 @@ struct Columns {
     bool nan = false;
     for (std::int64_t j = begin; j < end; ++j) {
       const std::int64_t patch = j / per_group * per_group + order[j];
-      const double square = make_p(patch, p + j * dim, sketch + j * 4);
-      const double p_norm = std::sqrt(square);
-      p_scale[j] = inverse<scalar>(p_norm > max_norm ? kNaN : p_norm);
-      bound = std::max(bound, largest(p + j * dim, dim));
+      double square = make_p(patch, p + j * dim, sketch + j * 4);
       nan |= std::isnan(square);
+      if (center) {
+        std::copy_n(p + j * dim, dim, x + j * dim);
+        center_row(x + j * dim, hr.channels, hr.size * hr.size);
+        square = dot(x + j * dim, x + j * dim, dim);
+      }
+      const double norm = std::sqrt(square);
+      h_scale[j] = inverse<scalar>(at_least(norm > max_norm ? kNaN : norm, floor));
+      bound = std::max(bound, largest(p + j * dim, dim));
       make_z(patch, z + j * dim, z_scale[j]);
     }
     return nan ? std::numeric_limits<scalar>::quiet_NaN() : bound;
@@ -178,8 +197,10 @@ struct Columns {
   DEC_PAIR void make_z(std::int64_t patch, scalar* __restrict row, scalar& scale) const {
     const std::int64_t dim = sr.dim();
     load_patch(sr, patch, row);
+    if (center) center_row(row, sr.channels, sr.size * sr.size);
     double norm = std::sqrt(dot(row, row, dim));
     if (std::is_same_v<scalar, double> && norm > max_norm) norm = kNaN;
+    norm = at_least(norm, floor);
     scale = inverse<scalar>(norm);
     if (norm == 0) return;
     // In float32 a product in double is as good as the quotient; in float64 it would be rounded once more.
@@ -204,7 +225,10 @@ void store_rows(const Pictures<pixel>& pictures, const scalar* rows, const std::
                 std::int64_t begin, std::int64_t end);
 
 template <typename scalar>
-void project_row(scalar* g, const scalar* z, scalar scale, std::int64_t dim);
+void project_row(scalar* g, const scalar* z, scalar scale, bool divided_by_floor, std::int64_t dim);
+
+template <typename scalar>
+void center_rows(scalar* rows, std::int64_t channels, std::int64_t pixels, std::int64_t begin, std::int64_t end);
 
 #define DEC_PIXEL_INSTANCE(pixel, scalar)                                                                              \
   template <>                                                                                                          \
@@ -238,9 +262,15 @@ DEC_PIXEL_INSTANCE(BFloat16, double)
 
 #define DEC_PROJECT_INSTANCE(scalar)                                                                                   \
   template <>                                                                                                          \
-  DEC_CLONES void project_row(scalar* __restrict g, const scalar* __restrict z, scalar scale, std::int64_t dim) {      \
-    const scalar along = static_cast<scalar>(dot(g, z, dim));                                                          \
+  DEC_CLONES void project_row(scalar* __restrict g, const scalar* __restrict z, scalar scale, bool divided_by_floor,   \
+                              std::int64_t dim) {                                                                      \
+    const scalar along = divided_by_floor ? 0 : static_cast<scalar>(dot(g, z, dim));                                   \
     _Pragma("omp simd") for (std::int64_t d = 0; d < dim; ++d) g[d] = (g[d] - along * z[d]) * scale;                   \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  DEC_CLONES void center_rows(scalar* rows, std::int64_t channels, std::int64_t pixels, std::int64_t begin,            \
+                              std::int64_t end) {                                                                      \
+    for (std::int64_t i = begin; i < end; ++i) center_row(rows + i * channels * pixels, channels, pixels);             \
   }
 
 DEC_PROJECT_INSTANCE(float)
@@ -281,7 +311,8 @@ std::int64_t grain(std::int64_t dim) { return std::max<std::int64_t>(1, at::inte
 
 template <typename pixel, typename scalar>
 std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t start, std::int64_t own,
-                            std::int64_t patch_size, bool per_image, double radius, double max_norm) {
+                            std::int64_t patch_size, bool per_image, double radius, double max_norm, double floor,
+                            bool center) {
   const Pictures<const pixel> sr_patches(sr, patch_size), hr_patches(hr, patch_size);
   const std::int64_t dim = hr_patches.dim(), total = hr.size(0) * hr_patches.per_image();
   const std::int64_t groups = per_image ? hr.size(0) : 1, m = total / groups;
@@ -296,9 +327,10 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
   std::tie(means, column_order) = at::sort(means, /*stable=*/true, /*dim=*/1, /*descending=*/false);
 
   const Tensor z = at::empty({groups, m, dim}, options), p = at::empty({groups, m, dim}, options);
+  const Tensor x = center ? at::empty_like(p) : p;
   const Tensor sketch = at::empty({groups, m, 4}, options);
-  const Tensor p_scale = at::empty({groups, m}, options);
-  Tensor z_scale = at::empty_like(p_scale);
+  const Tensor h_scale = at::empty({groups, m}, options);
+  Tensor z_scale = at::empty_like(h_scale);
   const std::vector<double> e = directions(hr_patches.channels, patch_size);
   const Columns<pixel, scalar> columns{sr_patches,
                                        hr_patches,
@@ -306,10 +338,13 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
                                        m,
                                        e.data(),
                                        max_norm,
+                                       floor,
+                                       center,
                                        z.data_ptr<scalar>(),
                                        p.data_ptr<scalar>(),
+                                       x.data_ptr<scalar>(),
                                        z_scale.data_ptr<scalar>(),
-                                       p_scale.data_ptr<scalar>(),
+                                       h_scale.data_ptr<scalar>(),
                                        sketch.data_ptr<scalar>()};
   scalar bound = 0;
   std::mutex bound_lock;
@@ -352,48 +387,52 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
                 first.data_ptr<std::int64_t>() + g * rows, last.data_ptr<std::int64_t>() + g * rows);
     }
   });
-  return {z, p, p_scale, column_order, column_of_row, z_scale, first, last, order, sketch, at::full({}, farthest, options)};
+  return {z, p, x, h_scale, column_order, column_of_row, z_scale, first, last, order, sketch, at::full({}, farthest, options)};
 }
 
 }  // namespace
 
 std::vector<Tensor> prepare_cpu(const Tensor& sr, const Tensor& hr, std::int64_t start, std::int64_t own,
                                 std::int64_t patch_size, bool per_image, double radius, double max_norm,
-                                bool float64) {
+                                double floor, bool center, bool float64) {
   std::vector<Tensor> fields;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, hr.scalar_type(), "prepare_cpu", [&] {
     fields = float64
-                 ? prepare<scalar_t, double>(sr, hr, start, own, patch_size, per_image, radius, max_norm)
-                 : prepare<scalar_t, float>(sr, hr, start, own, patch_size, per_image, radius, max_norm);
+                 ? prepare<scalar_t, double>(sr, hr, start, own, patch_size, per_image, radius, max_norm, floor, center)
+                 : prepare<scalar_t, float>(sr, hr, start, own, patch_size, per_image, radius, max_norm, floor, center);
   });
   return fields;
 }
 
-void project_cpu(const Tensor& dz, const Tensor& z, const Tensor& z_scale, const Tensor& column_of_row) {
+void project_cpu(const Tensor& dz, const Tensor& z, const Tensor& z_scale, const Tensor& column_of_row, double floor) {
   const std::int64_t r = dz.size(1), m = z.size(1), dim = dz.size(2);
   const auto* column = column_of_row.const_data_ptr<std::int64_t>();
   AT_DISPATCH_FLOATING_TYPES(dz.scalar_type(), "project_cpu", [&] {
+    const scalar_t most = floor > 0 ? inverse<scalar_t>(floor) : std::numeric_limits<scalar_t>::infinity();
     at::parallel_for(0, dz.size(0) * r, grain(dim), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t k = begin; k < end; ++k) {
+        const scalar_t scale = z_scale.const_data_ptr<scalar_t>()[k];
         project_row(dz.data_ptr<scalar_t>() + k * dim, z.const_data_ptr<scalar_t>() + (k / r * m + column[k % r]) * dim,
-                    z_scale.const_data_ptr<scalar_t>()[k], dim);
+                    scale, /*divided_by_floor=*/scale >= most, dim);
       }
     });
   });
 }
 
-Tensor to_images_cpu(const Tensor& rows, const Tensor& order, const Tensor& like, std::int64_t patch_size) {
+Tensor to_images_cpu(const Tensor& rows, const Tensor& order, const Tensor& like, std::int64_t patch_size,
+                     bool center) {
   const bool all_covered = like.size(2) % patch_size == 0 && like.size(3) % patch_size == 0;
   Tensor images = all_covered ? at::empty_like(like) : at::zeros_like(like);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, like.scalar_type(), "to_images_cpu", [&] {
     const Pictures<scalar_t> pictures(images, patch_size);
-    const auto store = [&](const auto* values) {
+    const auto store = [&](auto* const values) {
       at::parallel_for(0, order.numel(), grain(rows.size(2)), [&](std::int64_t begin, std::int64_t end) {
-        store_rows(pictures, values, order.const_data_ptr<std::int64_t>(), order.size(1), begin, end);
+        if (center) center_rows(values, pictures.channels, pictures.size * pictures.size, begin, end);
+        store_rows<scalar_t, std::remove_pointer_t<std::remove_const_t<decltype(values)>>>(pictures, values, order.const_data_ptr<std::int64_t>(), order.size(1), begin, end);
       });
     };
-    if (rows.scalar_type() == at::kDouble) store(rows.const_data_ptr<double>());
-    else store(rows.const_data_ptr<float>());
+    if (rows.scalar_type() == at::kDouble) store(rows.data_ptr<double>());
+    else store(rows.data_ptr<float>());
   });
   return images;
 }

@@ -11,18 +11,21 @@ namespace dec {
 // The fields of dec_kernels.patches.Patches, in their order, computed in float64 or in float32.
 //
 // sr, hr: images of the columns, (N, C, H, W), of one float dtype and any strides. Rows are the patches of the images
-// start, ..., start + own - 1. A norm beyond `max_norm` becomes NaN, of SR patches only in float64.
+// start, ..., start + own - 1. A norm beyond `max_norm` becomes NaN, of SR patches only in float64. Patches are divided
+// by their norm or by `floor`, whichever is larger, with `center` after the mean of each channel was taken off.
 std::vector<at::Tensor> prepare_cpu(const at::Tensor& sr, const at::Tensor& hr, std::int64_t start, std::int64_t own,
                                     std::int64_t patch_size, bool per_image, double radius, double max_norm,
-                                    bool float64);
+                                    double floor, bool center, bool float64);
 
-// dL/dz of the rows, (G, r, D), overwritten with dL/dq = (g - (g . z) z) / |q|. z: of the columns, (G, m, D); row i is
-// column column_of_row[i]; z_scale: 1 / |q| of the rows, (G, r).
-void project_cpu(const at::Tensor& dz, const at::Tensor& z, const at::Tensor& z_scale, const at::Tensor& column_of_row);
+// As `Patches.project_`: dL/dz of the rows, (G, r, D), overwritten with dL/dx(q). z: of the columns, (G, m, D); row i is
+// column column_of_row[i]; z_scale: of the rows, (G, r).
+void project_cpu(const at::Tensor& dz, const at::Tensor& z, const at::Tensor& z_scale, const at::Tensor& column_of_row,
+                 double floor);
 
 // Rows (G, r, D), which are patches `order` (G, r) of their groups, to images in the shape, dtype and memory format of
-// `like`. Pixels that no patch covers are zero.
+// `like`. With `center` the rows are overwritten: the mean of each channel is taken off. Pixels that no patch covers are
+// zero.
 at::Tensor to_images_cpu(const at::Tensor& rows, const at::Tensor& order, const at::Tensor& like,
-                         std::int64_t patch_size);
+                         std::int64_t patch_size, bool center);
 
 }  // namespace dec

@@ -11,8 +11,8 @@ namespace dec {
 
 // Patches as rows or as columns: fields of dec_kernels/patches.py; contiguous.
 struct Side {
-  at::Tensor z, p;     // (G, m, D) float32 or float64: unit SR patches, HR patches
-  at::Tensor p_scale;  // (G, m): 1 / |p|
+  at::Tensor z, p, x;  // (G, m, D) float32 or float64: unit SR patches, HR patches, and as they are compared
+  at::Tensor h_scale;  // (G, m): 1 / |x|
   at::Tensor sketch;   // (G, m, 4)
 };
 
@@ -77,7 +77,7 @@ void with_walk(const Body& body, const Patches& patches, const Constants& consta
 template <template <typename, typename> class Walk, typename... Extra>
 std::tuple<at::Tensor, at::Tensor> walk_forward(const Patches& patches, const Constants& constants,
                                                 const Extra&... extra) {
-  at::Tensor qpos = at::zeros_like(patches.rows.p_scale), qneg = at::zeros_like(patches.rows.p_scale);
+  at::Tensor qpos = at::zeros_like(patches.rows.h_scale), qneg = at::zeros_like(patches.rows.h_scale);
   with_walk<Walk>([&](auto walk) { walk.forward(qpos, qneg); }, patches, constants, extra...);
   if (!constants.inside) {
     qpos.div_(constants.t_pos);

@@ -149,17 +149,17 @@ class Walk {
   void backward(const Gradients& gradients, const Tensor& dz) {
     each_pair([&](const Pair& pair, Workspace& work) {
       const bool both = serves_both(pair);
-      const Operands x = operands(pair, work);
-      const auto tile = similarities(pair, x, work, /*a=*/both, /*b=*/true);
+      const Operands of = operands(pair, work);
+      const auto tile = similarities(pair, of, work, /*a=*/both, /*b=*/true);
       make_weights(tile, at_block(gradients.row_alpha, pair.group, pair.i),
                    at_block(gradients.row_beta, pair.group, pair.i), at_block(gradients.alpha, pair.group, pair.j),
                    at_block(gradients.beta, pair.group, pair.j));
       const auto weights = [&](const Tensor& buffer) { return matrix(buffer, tile.rows, tile.columns); };
-      add_product(dz, pair.group, pair.i, weights(work.s), x.z_j, work);
-      add_product(dz, pair.group, pair.i, weights(work.b), x.p_j, work);
+      add_product(dz, pair.group, pair.i, weights(work.s), of.z_j, work);
+      add_product(dz, pair.group, pair.i, weights(work.b), of.x_j, work);
       if (both) {
-        add_product(dz, pair.group, pair.j, weights(work.s).t(), x.z_i, work);
-        add_product(dz, pair.group, pair.j, weights(work.a).t(), x.p_i, work);
+        add_product(dz, pair.group, pair.j, weights(work.s).t(), of.z_i, work);
+        add_product(dz, pair.group, pair.j, weights(work.a).t(), of.x_i, work);
       }
     });
   }
@@ -188,7 +188,7 @@ class Walk {
 
   // The blocks of rows of a pair, as the products take them.
   struct Operands {
-    Tensor z_i, z_j, p_i, p_j;
+    Tensor z_i, z_j, x_i, x_j;
   };
 
   bool serves_both(const Pair& pair) const { return symmetric_ && pair.i != pair.j; }
@@ -224,25 +224,25 @@ class Walk {
       }
     };
     return {operand(rows_.z, pair.i, work.rounded[0]), operand(columns_.z, pair.j, work.rounded[1]),
-            operand(rows_.p, pair.i, work.rounded[2]), operand(columns_.p, pair.j, work.rounded[3])};
+            operand(rows_.x, pair.i, work.rounded[2]), operand(columns_.x, pair.j, work.rounded[3])};
   }
 
-  Tile<element, scalar> similarities(const Pair& pair, const Operands& x, Workspace& work, bool a, bool b) const {
+  Tile<element, scalar> similarities(const Pair& pair, const Operands& of, Workspace& work, bool a, bool b) const {
     const std::int64_t g = pair.group, rows = block_size(pair.i, r_), columns = block_size(pair.j, m_);
     const auto product = [&](const Tensor& out, const Tensor& left, const Tensor& right) {
       Tensor tile = matrix(out, rows, columns);
       at::mm_out(tile, left, right.t());
     };
-    product(work.s, x.z_i, x.z_j);
-    if (a) product(work.a, x.p_i, x.z_j);
-    if (b) product(work.b, x.z_i, x.p_j);
+    product(work.s, of.z_i, of.z_j);
+    if (a) product(work.a, of.x_i, of.z_j);
+    if (b) product(work.b, of.z_i, of.x_j);
     return {rows,
             columns,
             elements(work.s),
             a ? elements(work.a) : nullptr,
             b ? elements(work.b) : nullptr,
-            at_block(rows_.p_scale, g, pair.i),
-            at_block(columns_.p_scale, g, pair.j),
+            at_block(rows_.h_scale, g, pair.i),
+            at_block(columns_.h_scale, g, pair.j),
             band(pair),
             work.mask.data(),
             temperature_};

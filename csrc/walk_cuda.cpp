@@ -32,15 +32,15 @@ class Walk {
         tile_(std::min(kTile, m_)),
         stack_(std::min({kTile * kTile / (tile_ * tile_), kMaxStack, groups_})),
         z_(patches.columns.z.to(kDtype<element>)),
-        p_(patches.columns.p.to(kDtype<element>)),
+        hr_(patches.columns.x.to(kDtype<element>)),
         row_z_(patches.symmetric() ? z_ : patches.rows.z.to(kDtype<element>)),
-        row_p_(patches.symmetric() ? p_ : patches.rows.p.to(kDtype<element>)),
+        row_hr_(patches.symmetric() ? hr_ : patches.rows.x.to(kDtype<element>)),
         s_(at::empty({stack_ * tile_ * tile_}, patches.rows.z.options())),
         x_(at::empty_like(s_)) {}
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
     each_tile([&](const Place& at) {
-      const auto tile = similarities(at, row_p_, z_);
+      const auto tile = similarities(at, row_hr_, z_);
       add_sums_cuda(tile, qpos.data_ptr<scalar>(), qneg.data_ptr<scalar>(), stream_);
     });
   }
@@ -50,11 +50,11 @@ class Walk {
         gradients.row_alpha.const_data_ptr<scalar>(), gradients.row_beta.const_data_ptr<scalar>(),
         gradients.alpha.const_data_ptr<scalar>(), gradients.beta.const_data_ptr<scalar>()};
     each_tile([&](const Place& at) {
-      const auto tile = similarities(at, row_z_, p_);
+      const auto tile = similarities(at, row_z_, hr_);
       make_weights_cuda<element>(tile, pointers, stream_);
       Tensor target = block(dz, at, at.row);
       accumulate(target, weights(s_, at), block(z_, at, at.column));
-      accumulate(target, weights(x_, at), block(p_, at, at.column));
+      accumulate(target, weights(x_, at), block(hr_, at, at.column));
     });
   }
 
@@ -89,9 +89,9 @@ class Walk {
             s.data_ptr<scalar>(),
             x.data_ptr<scalar>(),
             patches_.rows.p.template const_data_ptr<scalar>(),
-            patches_.rows.p_scale.template const_data_ptr<scalar>(),
+            patches_.rows.h_scale.template const_data_ptr<scalar>(),
             patches_.columns.p.template const_data_ptr<scalar>(),
-            patches_.columns.p_scale.template const_data_ptr<scalar>(),
+            patches_.columns.h_scale.template const_data_ptr<scalar>(),
             patches_.first.template const_data_ptr<std::int64_t>(),
             patches_.last.template const_data_ptr<std::int64_t>(),
             patches_.rows.sketch.template const_data_ptr<scalar>(),
@@ -138,7 +138,7 @@ class Walk {
   const Constants& constants_;
   void* const stream_;
   const std::int64_t groups_, r_, m_, tile_, stack_;
-  const Tensor z_, p_, row_z_, row_p_, s_, x_;
+  const Tensor z_, hr_, row_z_, row_hr_, s_, x_;
 };
 
 }  // namespace

@@ -35,7 +35,7 @@ from dec_kernels import distributed
 from dec_kernels.backends import Resolved
 from dec_kernels.loss import checked, evaluate
 from dec_kernels.op import gather_weights
-from dec_kernels.reference import patch_rows
+from dec_kernels.reference import patch_rows, unit_rows
 from dec_kernels.spec import Constants, Spec
 
 NORMAL = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
@@ -315,7 +315,7 @@ class Rows(NamedTuple):
     Attributes:
         place: (r,) int64: which column each is.
         q, p: SR and HR rows, (r, D).
-        z, h: the same with norm one, or zero; rounded where that is asked for.
+        z, h: as they are compared, `dec_kernels.reference.unit_rows`; rounded where that is asked for.
     """
 
     place: Tensor
@@ -325,17 +325,18 @@ class Rows(NamedTuple):
     h: Tensor
 
     @classmethod
-    def of(cls, place: Tensor, q: Tensor, p: Tensor, rounded: torch.dtype = torch.float64) -> Rows:
+    def of(
+        cls,
+        place: Tensor,
+        q: Tensor,
+        p: Tensor,
+        patch_size: int,
+        constants: Constants,
+        rounded: torch.dtype = torch.float64,
+    ) -> Rows:
         """SR rows q and HR rows p, (r, D) each, of any float dtype; z and h are rounded to `rounded`."""
         q, p = q.double(), p.double()
-        return cls(place, q, p, *(_unit(x)[0].to(rounded).double() for x in (q, p)))
-
-
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (r, D) over their norms, and 1 / the norms (r, 1); zero for a norm of zero."""
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    safe = torch.where(norms == 0, 1, norms)
-    return rows / safe, torch.where(norms == 0, 0, 1 / safe)
+        return cls(place, q, p, *(unit_rows(x, patch_size, constants).to(rounded).double() for x in (q, p)))
 
 
 class _Pairs:
@@ -360,7 +361,7 @@ class _Pairs:
             (q[inside], p[inside]) for place, q, p in self._blocks() if (inside := torch.isin(place, places)).any()
         ]
         q, p = (torch.cat(side) for side in zip(*picked, strict=True))
-        self._rows = Rows.of(places, q, p, rounded)
+        self._rows = Rows.of(places, q, p, spec.patch_size, constants, rounded)
 
     def sums(self) -> Tensor:
         """Qpos and Qneg, (2, r) float64."""
@@ -401,8 +402,10 @@ class _Pairs:
             for mask, t, mine, their in zip(masks, self._temperatures, ours, theirs, strict=True):
                 slope = factor * self._kernel(similarity, t) / t
                 dz = dz + torch.where(mask, (mine[:, None] + their) * slope, 0) @ of
-        unit, scale = _unit(rows.q)
-        return scale * (dz - (dz * unit).sum(1, keepdim=True) * unit)
+        q = rows.q.detach().requires_grad_()
+        with torch.enable_grad():
+            z = unit_rows(q, self._patch_size, self._constants)
+        return torch.autograd.grad(z, q, dz, create_graph=dz.requires_grad)[0]
 
     def _kernel(self, similarity: Tensor, t: float) -> Tensor:
         return (similarity / t if self._constants.inside else similarity).exp()
@@ -410,7 +413,7 @@ class _Pairs:
     def _columns(self) -> Iterator[tuple[Rows, tuple[Tensor, Tensor]]]:
         """Blocks of columns, and which of them are positives and which negatives of the rows, (r, b) bool each."""
         for block in self._blocks():
-            columns = Rows.of(*block, self._rounded)
+            columns = Rows.of(*block, self._patch_size, self._constants, self._rounded)
             yield columns, self._masks(columns)
 
     def _masks(self, columns: Rows) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ class Features(NamedTuple):
     kept: Tensor
 
 
-def choose(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
+def choose(z: Tensor, x: Tensor, h_scale: Tensor, count: int) -> Tensor:
     """`count` landmarks of each group, (G, count, D): centres of clusters of rows, and zero.
 
     The clusters are those of one round of k-means over `SAMPLES` rows of z and h for each landmark, evenly among the
@@ -68,11 +68,11 @@ def choose(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
     There is no randomness in it, so that a call has the same result each time, and on every rank.
 
     Args:
-        z, p, p_scale: as in `Patches`, (G, m, D) and (G, m).
+        z, x, h_scale: as in `Patches`, (G, m, D) and (G, m).
         count: at least 1.
     """
-    centers = _evenly(z, p, p_scale, count - 1)
-    rows = _evenly(z, p, p_scale, min(SAMPLES * (count - 1), 2 * z.shape[1]))
+    centers = _evenly(z, x, h_scale, count - 1)
+    rows = _evenly(z, x, h_scale, min(SAMPLES * (count - 1), 2 * z.shape[1]))
     if count > 1:
         # A row of zeros, which is as far from one centre as from another, belongs to none.
         counts = (torch.linalg.vector_norm(rows, dim=-1, keepdim=True) != 0).to(z.dtype)
@@ -85,11 +85,11 @@ def choose(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
     return torch.cat([centers, torch.zeros_like(z[:, :1])], 1)
 
 
-def _evenly(z: Tensor, p: Tensor, p_scale: Tensor, count: int) -> Tensor:
+def _evenly(z: Tensor, x: Tensor, h_scale: Tensor, count: int) -> Tensor:
     """(G, count, D): rows of z and h in turn, evenly among the sorted columns."""
     position = (2 * torch.arange(count, device=z.device) + 1) * z.shape[1] // (2 * count or 1)
     rows, odd = z.index_select(1, position), position[1::2]
-    rows[:, 1::2] = p.index_select(1, odd) * p_scale.index_select(1, odd)[..., None]
+    rows[:, 1::2] = x.index_select(1, odd) * h_scale.index_select(1, odd)[..., None]
     return rows
 
 
@@ -121,7 +121,7 @@ def features(rows: Patches, constants: Constants) -> Features:
     groups, columns, dim = rows.z.shape
     # exp(x . y / tau) = exp2(x . s^2 y), which takes less time
     s = constants.scale
-    chosen = choose(rows.z, rows.p, rows.p_scale, constants.landmarks) * s**2
+    chosen = choose(rows.z, rows.x, rows.h_scale, constants.landmarks) * s**2
     precision = tf32_or_ieee(constants.precision)
     if precision == "tf32" and rows.z.is_cuda and rows.z.dtype == torch.float32:
         chosen = round_to_tf32(chosen)  # as the products would, so that C and K are values of one kernel
@@ -135,7 +135,7 @@ def features(rows: Patches, constants: Constants) -> Features:
     w = w[..., :number].to(rows.z.dtype)
     for g in range(groups):
         for block in _blocks(columns, dim + constants.landmarks):
-            for target, x, x_scale in ((found.z, rows.z, None), (found.h, rows.p, rows.p_scale)):
+            for target, x, x_scale in ((found.z, rows.z, None), (found.h, rows.x, rows.h_scale)):
                 with matmul_precision(precision, x):
                     c = x[g, block] @ chosen[g].T
                 if x_scale is not None:
@@ -183,8 +183,8 @@ def gradients(rows: Patches, found: Features, constants: Constants, beta: Tensor
             for b in _blocks(columns, 2 * number + dim):
                 both = torch.cat([beta[g, b] * found.z[g, b], found.z[g, b]], 1)
                 collected.addmm_(both.T, rows.z[g, b])
-                weights = found.h[g, b] * (2 * beta[g, b] * rows.p_scale[g, b, None])
-                collected[:number].addmm_(weights.T, rows.p[g, b])
+                weights = found.h[g, b] * (2 * beta[g, b] * rows.h_scale[g, b, None])
+                collected[:number].addmm_(weights.T, rows.x[g, b])
             for b in _blocks(dz.shape[1], 2 * number + dim):
                 both = torch.cat([row_z[g, b], row_beta[g, b] * row_z[g, b]], 1)
                 torch.mm(both, collected, out=dz[g, b])

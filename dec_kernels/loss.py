@@ -97,6 +97,11 @@ class DECLoss(nn.Module):
             the other defaults, the error of the gradient was 2e-5 to 4e-4 in the 2-norm, and that of the loss 1e-6.
             Twice the patches that a row is compared with, or more, mean exact. Small `t_neg` with temperature="inside"
             needs more landmarks. `audit` measures the errors on images of yours.
+        norm_floor: patches are divided by their norm or by this times max_val * sqrt(C * P * P), whichever is larger,
+            as with the `eps` of PyTorch's `cosine_similarity`. 0 is the paper's. It bounds the gradient of dark
+            patches, which holds 1 / |q|.
+        center: whether the mean of each channel is taken off the patches before they are compared, so that the gradient
+            shifts no colour. False is the paper's. The mask is that of the patches as they are.
         process_group: None compares patches of this process alone. A `torch.distributed` group adds the columns of
             every rank in it (see below). "world" means all processes, looked up at each call; it means this process
             alone where `torch.distributed` is not initialised. (Until then `torch.distributed.group.WORLD` is None.)
@@ -123,7 +128,7 @@ class DECLoss(nn.Module):
         those of similar mean brightness are exact.
 
     Policies:
-        - A patch of norm zero has similarity 0 with everything, and a zero gradient.
+        - A patch of norm zero has similarity 0 with everything, and a zero gradient unless there is a `norm_floor`.
         - A row without positives or without negatives contributes 0 to the loss and to the gradient. The mean is
           still taken over n.
         - A patch is always a positive of itself.
@@ -160,6 +165,8 @@ class DECLoss(nn.Module):
     precision = _Argument()
     backend = _Argument()
     landmarks = _Argument()
+    norm_floor = _Argument()
+    center = _Argument()
 
     def __init__(
         self,
@@ -178,6 +185,8 @@ class DECLoss(nn.Module):
         precision: Precision = "auto",
         backend: BackendName = "auto",
         landmarks: int | None = None,
+        norm_floor: float = 0.0,
+        center: bool = False,
         process_group: torch.distributed.ProcessGroup | str | None = None,
     ) -> None:
         super().__init__()
@@ -196,6 +205,8 @@ class DECLoss(nn.Module):
             precision=precision,
             backend=backend,
             landmarks=landmarks,
+            norm_floor=norm_floor,
+            center=center,
         )
         self.process_group = process_group
 
@@ -294,6 +305,8 @@ def dec_loss(
     precision: Precision = "auto",
     backend: BackendName = "auto",
     landmarks: int | None = None,
+    norm_floor: float = 0.0,
+    center: bool = False,
     process_group: torch.distributed.ProcessGroup | str | None = None,
 ) -> Tensor:
     """`DECLoss` as a function; arguments, result and errors are documented there."""
@@ -314,6 +327,8 @@ def dec_loss(
             precision=precision,
             backend=backend,
             landmarks=landmarks,
+            norm_floor=norm_floor,
+            center=center,
         )
         _check_scope(spec, process_group)
     return _loss(sr, hr, spec, group)

@@ -70,6 +70,8 @@ def _row_losses(
     inside: bool,
     precision: str,
     landmarks: int,
+    floor: float,
+    center: bool,
     backend: str,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,10 +85,10 @@ def _row_losses(
         process_group: the name of the group; `distributed.ALONE` for a process by itself, whose `sr` is `own`.
         patch_size: P, pixels.
         per_image: whether each image is compared with itself alone.
-        radius, t_pos, t_neg, inside, precision, landmarks: as in `dec_kernels.spec.Constants`.
+        radius, t_pos, t_neg, inside, precision, landmarks, floor, center: as in `dec_kernels.spec.Constants`.
         backend, dtype: as `dec_kernels.backends.resolve` found them: never "auto", and the backward takes the same.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, precision, landmarks)
+    constants = Constants(radius, t_pos, t_neg, inside, precision, landmarks, floor, center)
     with _without_autocast(sr):
         _check_range(sr, hr)
         batch = Batch(own, sr, hr, distributed.rank_in(process_group) * own.shape[0])
@@ -117,6 +119,8 @@ def _row_losses_backward(
     inside: bool,
     precision: str,
     landmarks: int,
+    floor: float,
+    center: bool,
     backend: str,
     dtype: torch.dtype,
 ) -> Tensor:
@@ -126,10 +130,11 @@ def _row_losses_backward(
         weights: alpha and beta of every column, (2, N), in image order.
         kept: the last result of the forward.
         sr, hr: those of the forward; None where the backend keeps the rows.
-        process_group, patch_size, per_image, radius, t_pos, t_neg, inside, landmarks: those of the forward.
+        process_group, patch_size, per_image, radius, t_pos, t_neg, inside, landmarks, floor, center: those of the
+            forward.
         precision, backend, dtype: what the forward used.
     """
-    constants = Constants(radius, t_pos, t_neg, inside, precision, landmarks)
+    constants = Constants(radius, t_pos, t_neg, inside, precision, landmarks, floor, center)
     with _without_autocast(own):
         chosen = BACKENDS[backend]
         batch = None
@@ -138,7 +143,7 @@ def _row_losses_backward(
         rows = chosen.restore(kept, batch, own, weights.shape[1], patch_size, per_image, constants, dtype)
         gradients, order = chosen.backward(rows, constants, weights.to(dtype).contiguous()), rows.order
         del rows  # the images of the gradient take its place
-        return chosen.to_images(gradients, order, own, patch_size)
+        return chosen.to_images(gradients, order, own, patch_size, constants)
 
 
 row_losses_backward = _operator(_row_losses_backward)

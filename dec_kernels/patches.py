@@ -56,16 +56,19 @@ class Batch(NamedTuple):
 class Patches:
     """Columns of a batch, in G groups of m (G = 1, or one group an image), and which r of them are rows as well.
 
-    No row sees another group. All columns are rows unless other processes have columns here; then G = 1. The HR
-    columns stay as they are, since the mask needs them exactly: h = p * p_scale.
+    No row sees another group. All columns are rows unless other processes have columns here; then G = 1. What is
+    compared is x(q) and x(p): the patches themselves, or with `Constants.center` without the mean of each channel. They
+    are divided by their norm, or by `Constants.floor` where that is larger. HR columns stay undivided, since the mask
+    needs them exactly: h = x * h_scale.
 
     Attributes:
-        z: unit SR columns, (G, m, D) float32 or float64; one of norm zero stays zero.
+        z: SR columns, x(q) over its norm, (G, m, D) float32 or float64; one of norm zero stays zero.
         p: HR columns, (G, m, D), same dtype.
-        p_scale: 1 / |p|, (G, m); 0 for a norm of zero.
+        x: x(p), same shape and dtype; p itself unless it is centred.
+        h_scale: 1 / |x(p)|, (G, m); 0 for a norm of zero.
         column_order: (G, m) int64: column j is patch column_order[j] of its group, counted in image order.
         column_of_row: (r,) int64, ascending: row i is column column_of_row[i].
-        z_scale: 1 / |q| of the rows, (G, r); 0 for a norm of zero.
+        z_scale: 1 / |x(q)| of the rows, (G, r); 0 for a norm of zero.
         first, last: the band, (G, r) int64: positives of row i are columns first[i] <= j < last[i].
         order: (G, r) int64: row i is patch order[i] of its group, counted in the order of this process's images.
         sketch: four numbers of each HR column, (G, m, 4), same dtype: no two patches are nearer than their sketches.
@@ -75,7 +78,8 @@ class Patches:
 
     z: Tensor
     p: Tensor
-    p_scale: Tensor
+    x: Tensor
+    h_scale: Tensor
     column_order: Tensor
     column_of_row: Tensor
     z_scale: Tensor
@@ -105,11 +109,17 @@ class Patches:
         stacked = torch.stack(values)
         return torch.empty_like(stacked).scatter_(2, self.order.expand(stacked.shape), stacked).flatten(1)
 
-    def project_(self, dz: Tensor) -> Tensor:
-        """dL/dz of the rows, (G, r, D), overwritten with dL/dq = (g - (g . z) z) / |q|, g = dL/dz."""
+    def project_(self, dz: Tensor, constants: Constants) -> Tensor:
+        """g = dL/dz of the rows, (G, r, D), overwritten with dL/dx(q).
+
+        That is (g - (g . z) z) / |x(q)|, or g / floor where the norm is no larger than the floor.
+        """
         scales = self.z_scale.view(-1, 1).split(_block_rows(dz.shape[-1]))
         for g, z, scale in zip(_blocks(dz), _blocks(self.of_rows(self.z)), scales, strict=True):
-            g.addcmul_(z, (g * z).sum(-1, keepdim=True), value=-1).mul_(scale)
+            along = (g * z).sum(-1, keepdim=True)
+            if constants.floor:
+                along.masked_fill_(scale >= floor_scale(constants.floor, dz.dtype), 0)
+            g.addcmul_(z, along, value=-1).mul_(scale)
         return dz
 
 
@@ -128,16 +138,22 @@ def prepare(batch: Batch, patch_size: int, per_image: bool, constants: Constants
     means, column_order = means.reshape(batch.groups(per_image), -1).sort(dim=1, stable=True)
     p, z = _gather(hr_view, column_order, dtype), _gather(sr_view, column_order, dtype)
     column_of_row, order = _rows_among(column_order, batch)
+    x = p
+    if constants.center:
+        x = p.clone()
+        for rows in (x, z):
+            _center_(rows, patch_size)
     bound = largest(p)
     first, last = band(means, of_rows(means, column_of_row), bound, p.shape[-1], constants.radius)
-    p_norm, z_norm = _norms(p), _norms(z)
-    p_norm = torch.where(p_norm > MAX_NORM[dtype], math.nan, p_norm)
+    x_norm, z_norm = _norms(x), _norms(z)
+    x_norm = torch.where(x_norm > MAX_NORM[dtype], math.nan, x_norm)
     if dtype == torch.float64:
         z_norm = torch.where(z_norm > MAX_NORM[dtype], math.nan, z_norm)
+    x_norm, z_norm = (norm.clamp(min=constants.floor) for norm in (x_norm, z_norm))
     _divide_(z, torch.where(z_norm == 0, 1, z_norm))
-    p_scale, z_scale = _inverse(p_norm, dtype), _inverse(of_rows(z_norm, column_of_row), dtype)
+    h_scale, z_scale = _inverse(x_norm, dtype), _inverse(of_rows(z_norm, column_of_row), dtype)
     sketch, reach = _sketch(p, patch_size), _reach(bound, p.shape[-1], constants.radius)
-    return Patches(z, p, p_scale, column_order, column_of_row, z_scale, first, last, order, sketch, reach)
+    return Patches(z, p, x, h_scale, column_order, column_of_row, z_scale, first, last, order, sketch, reach)
 
 
 def _rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -153,13 +169,15 @@ def _rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return rows, column_order[:, rows] - start
 
 
-def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
+def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int, center: bool) -> Tensor:
     """Rows (G, r, D) in the order of `Patches.order` -> images of the shape, dtype and memory format of `like`.
 
-    Pixels that no patch covers are zero.
+    With `center` the rows are overwritten: the mean of each channel is taken off. Pixels that no patch covers are zero.
     """
     images = torch.zeros_like(like)
     view = _patch_view(images, patch_size)
+    if center:
+        _center_(rows, patch_size)
     for block, where in zip(_blocks(rows), _locations(order, view), strict=True):
         view[where] = block.to(like.dtype).view(-1, *view.shape[3:])
     return images
@@ -281,6 +299,18 @@ def _divide_(rows: Tensor, norms: Tensor) -> None:
             return
     for block, norm in zip(_blocks(rows), norms.view(-1, 1).split(_block_rows(rows.shape[-1])), strict=True):
         block /= norm
+
+
+def _center_(rows: Tensor, patch_size: int) -> None:
+    """Takes the mean of each channel off rows (..., D), in place; computed in float64."""
+    for block in _blocks(rows):
+        pixels = block.view(len(block), -1, patch_size**2)
+        pixels.copy_(pixels.double() - pixels.mean(2, keepdim=True, dtype=torch.float64))
+
+
+def floor_scale(floor: float, dtype: torch.dtype) -> float:
+    """1 / floor as it is among scales of that dtype."""
+    return torch.tensor(1 / floor, dtype=torch.float64).to(dtype).item()
 
 
 def _inverse(norm: Tensor, dtype: torch.dtype) -> Tensor:

@@ -22,10 +22,8 @@ def positives(p: Tensor, radius: float) -> Tensor:
     return (torch.cdist(p, p, compute_mode="donot_use_mm_for_euclid_dist") <= radius) | (i[:, None] == i)
 
 
-def similarity_sums(q: Tensor, p: Tensor, constants: Constants) -> tuple[Tensor, Tensor]:
-    """Eqs. 38-41: SR rows q and HR rows p, (..., n, D) each -> Qpos and Qneg, (..., n) each."""
-    z, h = _unit(q), _unit(p)
-    m = positives(p, constants.radius)
+def similarity_sums(z: Tensor, h: Tensor, m: Tensor, constants: Constants) -> tuple[Tensor, Tensor]:
+    """Eqs. 38-41: unit SR and HR rows, (..., n, D), and the mask, (..., n, n) -> Qpos and Qneg, (..., n) each."""
     similarity_a = h @ z.transpose(-1, -2)
     similarity_s = z @ z.transpose(-1, -2)
 
@@ -42,14 +40,21 @@ def dec_loss(sr: Tensor, hr: Tensor, spec: Spec) -> Tensor:
     q, p = patch_rows(sr, spec.patch_size), patch_rows(hr, spec.patch_size)
     if spec.scope == "batch":
         q, p = q.flatten(0, 1)[None], p.flatten(0, 1)[None]
-    qpos, qneg = similarity_sums(q, p, spec.constants(p.shape[-1], "ieee"))
+    constants = spec.constants(p.shape[-1], "ieee")
+    z, h = (unit_rows(rows, spec.patch_size, constants) for rows in (q, p))
+    qpos, qneg = similarity_sums(z, h, positives(p, constants.radius), constants)
     complete = (qpos != 0) & (qneg != 0)  # a row without positives or without negatives contributes 0
     terms = -(torch.where(complete, qpos, 1) / torch.where(complete, qneg, 1)).log()
     return spec.loss_weight * terms.flatten()
 
 
-def _unit(rows: Tensor) -> Tensor:
-    # Zero rows stay zero, and their gradient is zero: sqrt is kept away from 0.
+def unit_rows(rows: Tensor, patch_size: int, constants: Constants) -> Tensor:
+    """Rows (..., D) as they are compared: over their norm or the floor, whichever is larger."""
+    if constants.center:
+        channels = rows.unflatten(-1, (-1, patch_size**2))
+        rows = (channels - channels.mean(-1, keepdim=True)).flatten(-2)
+    # Zero rows stay zero, and without a floor their gradient is zero: sqrt is kept away from 0.
     squares = rows.square().sum(-1, keepdim=True)
     norm = torch.where(squares == 0, 1, squares).sqrt()
-    return torch.where(squares == 0, 0, rows / norm)
+    above = (squares != 0) & (norm > constants.floor)
+    return torch.where(above, rows / norm, rows / constants.floor if constants.floor else 0)

@@ -27,7 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": get_args(Precision),
     "backend": get_args(BackendName),
 }
-NUMBERS = ("patch_size", "threshold", "t_pos", "t_neg", "max_val", "loss_weight")
+NUMBERS = ("patch_size", "threshold", "t_pos", "t_neg", "max_val", "loss_weight", "norm_floor")
 
 # exp(1 / 0.02) is 5e21: n = 2**40 such terms and the squares of the row sums' reciprocals still fit in float32.
 MIN_INSIDE_TEMPERATURE = 0.02
@@ -35,6 +35,7 @@ MIN_INSIDE_TEMPERATURE = 0.02
 TEMPERATURE_RANGE = (1e-20, 1e20)
 MAX_FLOAT = sys.float_info.max
 MAX_LANDMARKS = 2**16  # beyond that m x m matrices fill the memory of a large machine
+FLOOR_RANGE = (1e-20, 1e20)  # times max_val: norms in float32 have room on both sides
 MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
 
@@ -47,6 +48,8 @@ class Constants(NamedTuple):
         inside: `exp(x / t)` where true, `exp(x) / t` where false.
         precision: how far the operands of the products may be rounded; "auto" does not reach a backend.
         landmarks: how many rows stand for all in the sums over negatives; 0: none, every pair is computed.
+        floor: patches are divided by their norm, or by this where it is larger.
+        center: whether the mean of each channel is taken off the patches before that.
     """
 
     radius: float
@@ -55,6 +58,8 @@ class Constants(NamedTuple):
     inside: bool
     precision: str
     landmarks: int
+    floor: float
+    center: bool
 
     @property
     def scale(self) -> float:
@@ -80,6 +85,8 @@ class Spec:
     precision: str = "auto"
     backend: str = "auto"
     landmarks: int | None = None
+    norm_floor: float = 0.0
+    center: bool = False
 
     def __post_init__(self) -> None:
         for name in NUMBERS:
@@ -97,8 +104,12 @@ class Spec:
                 object.__setattr__(self, "landmarks", _integer("landmarks", self.landmarks))
             if not 1 <= self.landmarks <= MAX_LANDMARKS:
                 raise ValueError(f"landmarks must be None or from 1 to {MAX_LANDMARKS}, got {self.landmarks}")
+        if not isinstance(self.center, bool):
+            raise TypeError(f"center must be a bool, got {self.center!r}")
         if self.patch_size < 1:
             raise ValueError(f"patch_size must be at least 1, got {self.patch_size}")
+        if self.center and self.patch_size == 1:
+            raise ValueError("patch_size must be at least 2 with center=True, which leaves nothing of one pixel; got 1")
         for name in NUMBERS[1:]:
             if not abs(getattr(self, name)) <= MAX_FLOAT:  # torch.compile can trace this, and not math.isfinite
                 raise ValueError(f"{name} must be a finite float, got {getattr(self, name)}")
@@ -116,6 +127,11 @@ class Spec:
                     f"{name} must be from {TEMPERATURE_RANGE[0]:g} to {TEMPERATURE_RANGE[1]:g}, "
                     f"so that sums over t fit into float32; got {getattr(self, name)}"
                 )
+        if self.norm_floor and not FLOOR_RANGE[0] <= self.norm_floor * self.max_val <= FLOOR_RANGE[1]:
+            raise ValueError(
+                f"norm_floor must be 0, or from {FLOOR_RANGE[0]:g} to {FLOOR_RANGE[1]:g} times max_val, "
+                f"got {self.norm_floor} with max_val={self.max_val}"
+            )
         if abs(self.loss_weight) > MAX_WEIGHT:
             raise ValueError(
                 f"loss_weight must be from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}, "
@@ -140,7 +156,10 @@ class Spec:
     def constants(self, dim: int, precision: str, landmarks: int = 0) -> Constants:
         """The numbers for rows of `dim` = C * P * P values."""
         inside = self.temperature == "inside"
-        return Constants(self.radius(dim), float(self.t_pos), float(self.t_neg), inside, precision, landmarks)
+        floor = float(self.norm_floor * self.max_val) * math.sqrt(dim)
+        return Constants(
+            self.radius(dim), float(self.t_pos), float(self.t_neg), inside, precision, landmarks, floor, self.center
+        )
 
     def sizes(self, shape: Sequence[int], ranks: int = 1) -> tuple[int, int]:
         """D, and the number of columns that a row is compared with, for images of that shape, (B, C, H, W), a rank."""

@@ -35,6 +35,7 @@ def criterion(**arguments: Any) -> DECLoss:
         {"landmarks": 16, "temperature": "inside", "reduction": "none"},
         {"precision": "bf16", "distance": "rmse", "threshold": threshold("rmse", 3, 4)},
         {"precision": "bf16", "scope": "image", "patch_size": 5},
+        {"landmarks": 16, "norm_floor": 0.3, "center": True},
     ],
     ids=lambda arguments: "-".join(map(str, arguments)) or "default",
 )
@@ -60,7 +61,9 @@ def test_errors_of_the_sums_are_those_against_the_reference() -> None:
     found = loss.audit(sr, hr, rows=ALL)
     spec = loss.spec
     q, p = (reference.patch_rows(side.double(), 4).flatten(0, 1) for side in (sr, hr))
-    true = reference.similarity_sums(q, p, spec.constants(48, "ieee"))
+    constants = spec.constants(48, "ieee")
+    z, h = (reference.unit_rows(x, spec.patch_size, constants) for x in (q, p))
+    true = reference.similarity_sums(z, h, reference.positives(p, constants.radius), constants)
     ours = audit.evaluate(sr, hr, spec, "").sums.double()
     for spread, mine, theirs in zip((found.qpos, found.qneg), ours, true, strict=True):
         ratios = mine / theirs - 1
@@ -187,7 +190,7 @@ def test_ties_are_positives_as_in_the_loss(distance: float) -> None:
     p = torch.rand(40, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     p[20:] = p[:20]
     p[20:, 0] += distance
-    rows = audit.Rows.of(torch.arange(40), p, p)
+    rows = audit.Rows.of(torch.arange(40), p, p, 4, Spec().constants(48, "ieee"))
     for radius in (distance, (p[0] - p[20]).norm().item(), (p[0] - p[21]).norm().item(), math.inf):
         assert torch.equal(audit.positives(rows, rows, radius), reference.positives(p, radius))
 

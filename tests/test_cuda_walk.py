@@ -66,13 +66,14 @@ class Sums(NamedTuple):
 def sums(backend: Any, rows: Patches, constants: Constants) -> Sums:
     # Weights of both signs, of a size of their own for each row and class.
     generator = torch.Generator().manual_seed(1)
-    alpha, beta = torch.randn(2, *rows.p_scale.shape, generator=generator).to(rows.z.dtype)
+    alpha, beta = torch.randn(2, *rows.h_scale.shape, generator=generator).to(rows.z.dtype)
     ours = backend.BACKEND
     return Sums(*ours.sums(rows, constants), ours.gradients(rows, constants, alpha, 0.1 * beta))
 
 
 def in_float64(rows: Patches) -> Patches:
-    return replace(rows, z=rows.z.double(), p=rows.p.double(), p_scale=rows.p_scale.double())
+    p = rows.p.double()
+    return replace(rows, z=rows.z.double(), p=p, x=p, h_scale=rows.h_scale.double())
 
 
 def case(

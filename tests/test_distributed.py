@@ -170,6 +170,7 @@ def test_equals_one_process_with_the_whole_batch(pool: Pool, size: int, float64_
         {"temperature": "inside"},
         {"loss_weight": 1e-2, "max_val": 2.0},
         {"patch_size": 5},
+        {"norm_floor": 0.3, "center": True},
         {"landmarks": 20},
         {"landmarks": 9, "temperature": "inside", "backend": "torch"},
     ],
@@ -627,7 +628,8 @@ def sums_and_gradient(backend: str, part: Batch, patch_size: int) -> tuple[Tenso
     rows = module.restore(
         rows.kept, None if module.keeps_rows else part, part.own, 3 * 35, patch_size, False, constants, dtype
     )  # fmt: skip
-    return qpos, qneg, module.to_images(module.backward(rows, constants, weights), rows.order, part.own, patch_size)
+    gradients = module.backward(rows, constants, weights)
+    return qpos, qneg, module.to_images(gradients, rows.order, part.own, patch_size, constants)
 
 
 def assert_that_a_part_is_part_of_the_whole(backend: str, sr: Tensor, hr: Tensor, patch_size: int) -> None:

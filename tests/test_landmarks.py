@@ -250,7 +250,7 @@ def test_dtypes_layouts_and_autocast(compiled: str, dtype: torch.dtype) -> None:
 def test_opcheck(backend: str, per_image: bool) -> None:
     dtype = torch.float64 if backend == "reference" else torch.float32
     sr, hr = images(2, 3, 13, 16, 4, torch.float32)
-    arguments = (ALONE, 4, per_image, 0.3, 0.5, 1.5, False, "ieee", 5, backend, dtype)
+    arguments = (ALONE, 4, per_image, 0.3, 0.5, 1.5, False, "ieee", 5, 0.4, True, backend, dtype)
     torch.library.opcheck(row_losses, (sr.requires_grad_(), sr.detach(), hr, *arguments))
     sr = sr.detach()
     *_, kept = row_losses(sr, sr, hr, *arguments)
@@ -263,7 +263,9 @@ def test_what_is_kept_holds_nothing_by_chance(compiled: str) -> None:
     hr = hr[:1, :, :4, :4].repeat(2, 1, 3, 4)  # few features
     torch.use_deterministic_algorithms(True)  # fills memory that nothing was written to
     try:
-        *_, kept = row_losses(sr, sr, hr, ALONE, 4, False, 0.3, 0.5, 1.5, False, "ieee", 40, compiled, torch.float32)
+        *_, kept = row_losses(
+            sr, sr, hr, ALONE, 4, False, 0.3, 0.5, 1.5, False, "ieee", 40, 0.0, False, compiled, torch.float32
+        )
     finally:
         torch.use_deterministic_algorithms(False)
     number = int(kept[:8].view(torch.int64))

@@ -19,9 +19,16 @@ from tests.oracle import evaluate, images, threshold
 ETA = threshold("l2", 3, 4)
 
 
-def arguments(backend: str, dtype: torch.dtype, per_image: bool = False, inside: bool = False) -> tuple:
+def arguments(
+    backend: str,
+    dtype: torch.dtype,
+    per_image: bool = False,
+    inside: bool = False,
+    floor: float = 0.0,
+    center: bool = False,
+) -> tuple:
     dtype = torch.float64 if backend == "reference" else dtype
-    return ALONE, 4, per_image, 0.3, 0.5, 1.5, inside, "ieee", 0, backend, dtype
+    return ALONE, 4, per_image, 0.3, 0.5, 1.5, inside, "ieee", 0, floor, center, backend, dtype
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -44,13 +51,18 @@ def test_opcheck_backward(backend: str, memory_format: torch.memory_format) -> N
     )
 
 
-@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize(
+    ("inside", "floor", "center"),
+    [(False, 0.0, False), (True, 0.0, False), (False, 1.2, False), (True, 0.0, True), (False, 1.2, True)],
+)
 @pytest.mark.parametrize("per_image", [False, True])
-def test_gradcheck(float64_backend: str, per_image: bool, inside: bool) -> None:
+def test_gradcheck(float64_backend: str, per_image: bool, inside: bool, floor: float, center: bool) -> None:
     sr, hr = images(2, 1, 9, 12, 4, torch.float64)
 
     def losses(sr: Tensor) -> Tensor:
-        return row_losses(sr, sr.detach(), hr, *arguments(float64_backend, torch.float64, per_image, inside))[0]
+        return row_losses(
+            sr, sr.detach(), hr, *arguments(float64_backend, torch.float64, per_image, inside, floor, center)
+        )[0]
 
     assert torch.autograd.gradcheck(losses, sr.requires_grad_())
 

@@ -30,7 +30,7 @@ def test_rows_are_the_patches_of_the_images_sorted_by_mean(per_image: bool) -> N
     for g in range(groups):
         torch.testing.assert_close(rows.p[g], p[g, rows.order[g]], rtol=0, atol=0)
         torch.testing.assert_close(rows.z[g], torch.nn.functional.normalize(q[g, rows.order[g]], dim=1))
-    torch.testing.assert_close(rows.p_scale, 1 / rows.p.norm(dim=-1))
+    torch.testing.assert_close(rows.h_scale, 1 / rows.p.norm(dim=-1))
 
 
 def test_sorting_values_back_and_forth() -> None:
@@ -128,7 +128,7 @@ def test_norms_at_the_ends_of_float32() -> None:
     assert rows.z.isfinite().all()
     norms = rows.z.double().norm(dim=-1).sort().values
     torch.testing.assert_close(norms, torch.tensor([[0.0, 1, 1, 1]], dtype=torch.float64), atol=1e-6, rtol=0)
-    h = (rows.p.double() * rows.p_scale[..., None].double()).norm(dim=-1).sort().values
+    h = (rows.p.double() * rows.h_scale[..., None].double()).norm(dim=-1).sort().values
     torch.testing.assert_close(h, torch.tensor([[0.0, 1, 1, 1]], dtype=torch.float64), atol=1e-6, rtol=0)
 
 
@@ -141,9 +141,9 @@ def test_sr_whose_norms_float32_holds_with_few_bits_gets_unit_rows() -> None:
 def test_the_way_back_is_the_gradient_of_the_way_in(memory_format: torch.memory_format) -> None:
     sr, hr = images(2, 3, 13, 22, 4, torch.float64)
     sr = sr.contiguous(memory_format=memory_format)
-    rows, _ = prepare(sr, hr)
+    rows, constants = prepare(sr, hr)
     dz = torch.randn(rows.z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    grad = patches.to_images(rows.project_(dz.clone()), rows.order, sr, 4)
+    grad = patches.to_images(rows.project_(dz.clone(), constants), rows.order, sr, 4, False)
 
     leaf = sr.clone().requires_grad_()
     q = reference.patch_rows(leaf, 4).reshape(1, -1, 48)[:, rows.order[0]]
@@ -164,5 +164,5 @@ def test_a_norm_without_room_shows_as_nan_where_the_values_were_not_looked_at() 
     ):
         bad[:, 8:] = scale
         rows, _ = prepare((sr * bad).to(dtype), (hr * bad).to(dtype), 8)
-        assert rows.p_scale.isnan().tolist() == [[False, of_hr]]
+        assert rows.h_scale.isnan().tolist() == [[False, of_hr]]
         assert rows.z.isnan().any(-1).tolist() == [[False, of_sr]]

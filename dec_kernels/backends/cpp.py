@@ -44,14 +44,14 @@ class Cpp(OnPatches):
             return prepare(batch, patch_size, per_image, constants, dtype)
         fields = _function("prepare_cpu")(
             batch.sr, batch.hr, batch.start, batch.own.shape[0], patch_size, per_image,
-            constants.radius, MAX_NORM[dtype], dtype == torch.float64,
+            constants.radius, MAX_NORM[dtype], constants.floor, constants.center, dtype == torch.float64,
         )  # fmt: skip
         return _Patches(*fields)
 
-    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         if own.device.type != "cpu":
-            return to_images(gradients, order, own, patch_size)
-        return _function("to_images_cpu")(gradients, order, own, patch_size)
+            return to_images(gradients, order, own, patch_size, constants.center)
+        return _function("to_images_cpu")(gradients, order, own, patch_size, constants.center)
 
     def sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
         return _call("forward", rows, constants)
@@ -74,15 +74,15 @@ BACKEND = Cpp()
 class _Patches(Patches):
     """Those that `csrc/prepare_cpu.cpp` has prepared, and can take back."""
 
-    def project_(self, dz: Tensor) -> Tensor:
-        _function("project_cpu")(dz, self.z, self.z_scale, self.column_of_row)
+    def project_(self, dz: Tensor, constants: Constants) -> Tensor:
+        _function("project_cpu")(dz, self.z, self.z_scale, self.column_of_row, constants.floor)
         return dz
 
 
 def _call(direction: str, patches: Patches, constants: Constants, *gradients: tuple[Tensor, ...]) -> Any:
     device = patches.z.device
     function = _function(f"{direction}_{device.type}")
-    columns = (patches.z, patches.p, patches.p_scale, patches.sketch)
+    columns = (patches.z, patches.p, patches.x, patches.h_scale, patches.sketch)
     rows = tuple(patches.of_rows(x) for x in columns)
     numbers = (
         constants.radius, constants.t_pos, constants.t_neg, constants.inside, constants.precision == "bf16"
@@ -99,7 +99,7 @@ def _call(direction: str, patches: Patches, constants: Constants, *gradients: tu
 def _near(rows: Patches, constants: Constants) -> tuple[Any, ...]:
     """The positive pairs, as `csrc/near_cpu.h` takes them. They are few: no preset rounds them."""
     assert rows.features is not None
-    columns = (rows.z, rows.p, rows.p_scale, rows.sketch, rows.features.z, rows.features.h)
+    columns = (rows.z, rows.p, rows.x, rows.h_scale, rows.sketch, rows.features.z, rows.features.h)
     inverse_t = 1 / constants.t_pos if constants.inside else 1.0
     return columns, (rows.column_of_row, rows.first, rows.last), constants.radius, rows.reach.item(), inverse_t
 

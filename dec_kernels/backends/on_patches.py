@@ -103,10 +103,10 @@ class OnPatches(ABC):
     def backward(self, rows: Patches, constants: Constants, weights: Tensor) -> Tensor:
         alpha, beta = rows.sort(weights)
         if rows.features is None:
-            return rows.project_(self.gradients(rows, constants, alpha, beta))
+            return rows.project_(self.gradients(rows, constants, alpha, beta), constants)
         dz = landmarks.gradients(rows, rows.features, constants, beta)
         self.near_gradients_(dz, rows, constants, alpha, beta)
-        return rows.project_(dz)
+        return rows.project_(dz, constants)
 
-    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
-        return patches.to_images(gradients, order, own, patch_size)
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
+        return patches.to_images(gradients, order, own, patch_size, constants.center)

@@ -96,7 +96,7 @@ class Backend(Protocol[RowsT]):
             weights: alpha = dL/dQpos and beta = dL/dQneg of every column, (2, G * m), in image order.
         """
 
-    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         """dL/down in the shape, dtype and memory format of `own`, from what `backward` returned and `Rows.order`.
 
         The rows are not needed any more, so that the images can take their place in memory.

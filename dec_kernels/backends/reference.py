@@ -14,12 +14,12 @@ class Reference(OnPatches):
         return []
 
     def sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
-        qpos, qneg = similarity_sums(rows.z, rows.p, constants)
+        qpos, qneg = similarity_sums(rows.z, _h(rows), positives(rows.p, constants.radius), constants)
         return rows.of_rows(qpos), rows.of_rows(qneg)
 
     def gradients(self, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> Tensor:
         # The formula that stands above `dec_kernels.backends.torch`, with w, exp(S) and exp(A) as matrices.
-        z, h = rows.z, rows.p * rows.p_scale[..., None]
+        z, h = rows.z, _h(rows)
         m = positives(rows.p, constants.radius)
         w = torch.where(m, alpha[..., None] / constants.t_pos, beta[..., None] / constants.t_neg)
 
@@ -30,7 +30,7 @@ class Reference(OnPatches):
 
     def near_sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor, Tensor]:
         assert rows.features is not None
-        z, h = rows.z, rows.p * rows.p_scale[..., None]
+        z, h = rows.z, _h(rows)
         m = positives(rows.p, constants.radius)
         inner, outer = (constants.t_pos, 1.0) if constants.inside else (1.0, constants.t_pos)
         exact = ((z @ z.mT / inner).exp() + 2 * (h @ z.mT / inner).exp()) / outer
@@ -40,7 +40,7 @@ class Reference(OnPatches):
 
     def near_gradients_(self, dz: Tensor, rows: Patches, constants: Constants, alpha: Tensor, beta: Tensor) -> None:
         assert rows.features is not None
-        z, h, (feature_z, feature_h, _) = rows.z, rows.p * rows.p_scale[..., None], rows.features
+        z, h, (feature_z, feature_h, _) = rows.z, _h(rows), rows.features
         m = positives(rows.p, constants.radius)
         inner = constants.t_pos if constants.inside else 1.0
 
@@ -56,3 +56,7 @@ class Reference(OnPatches):
 
 
 BACKEND = Reference()
+
+
+def _h(rows: Patches) -> Tensor:
+    return rows.x * rows.h_scale[..., None]

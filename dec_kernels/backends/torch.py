@@ -66,11 +66,11 @@ class TorchCalls(OnPatches):
                 g, k, j = tile.groups, tile.rows, tile.columns
                 a_j, b_j = alpha[g, None, j], beta[g, None, j]
                 a_k, b_k = row_alpha[g, k, None], row_beta[g, k, None]
-                h_scale = rows.p_scale[g, None, j]
+                h_scale = rows.h_scale[g, None, j]
                 s = weighted_exp(products.zz(g, k, j), tile.mask, a_k + a_j, b_k + b_j)
                 a = weighted_exp(products.zp(g, k, j), tile.mask, a_j, b_j).mul_(2 * h_scale)
                 dz[g, k] += products.gradient(s, products.z[g, j])
-                dz[g, k] += products.gradient(a, products.p[g, j])
+                dz[g, k] += products.gradient(a, products.x[g, j])
         return dz
 
     def near_sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +91,7 @@ class TorchCalls(OnPatches):
         row_alpha, row_beta = rows.of_rows(alpha), rows.of_rows(beta)
         with matmul_precision("ieee", rows.z):  # as the features; these pairs are few
             for g, k, j, mask in _near_walk(rows, constants.radius):
-                h_scale = 2 * rows.p_scale[g, None, j]
+                h_scale = 2 * rows.h_scale[g, None, j]
                 for target, of_row, of_column, s, a in (
                     (
                         exact, row_alpha, alpha,
@@ -102,7 +102,7 @@ class TorchCalls(OnPatches):
                     s = s.mul_(of_row[g, k, None] + of_column[g, None, j]).masked_fill_(~mask, 0)
                     a = a.mul_(of_column[g, None, j] * h_scale).masked_fill_(~mask, 0)
                     target[g, k] += products.gradient(s, products.z[g, j])
-                    target[g, k] += products.gradient(a, products.p[g, j])
+                    target[g, k] += products.gradient(a, products.x[g, j])
                 positives[g, k] += mask.sum(-1)
         dz -= taken_off
         dz.masked_fill_((positives == rows.z.shape[1])[..., None], 0)
@@ -187,8 +187,8 @@ class _Products:
     def __init__(self, patches: Patches, constants: Constants) -> None:
         self.dtype = patches.z.dtype
         self.rounded = torch.bfloat16 if constants.precision == "bf16" and self.dtype == torch.float32 else self.dtype
-        self.z, self.p, self.p_scale = patches.z.to(self.rounded), patches.p.to(self.rounded), patches.p_scale
-        self.row_z, self.row_p, self.row_scale = map(patches.of_rows, (self.z, self.p, self.p_scale))
+        self.z, self.x, self.h_scale = patches.z.to(self.rounded), patches.x.to(self.rounded), patches.h_scale
+        self.row_z, self.row_x, self.row_scale = map(patches.of_rows, (self.z, self.x, self.h_scale))
 
     def zz(self, g: slice, i: slice, j: slice) -> Tensor:
         """S_ij = z_i . z_j."""
@@ -196,11 +196,11 @@ class _Products:
 
     def pz(self, g: slice, i: slice, j: slice) -> Tensor:
         """A_ij = h_i . z_j."""
-        return self._product(self.row_p[g, i], self.z[g, j].mT).mul_(self.row_scale[g, i, None])
+        return self._product(self.row_x[g, i], self.z[g, j].mT).mul_(self.row_scale[g, i, None])
 
     def zp(self, g: slice, i: slice, j: slice) -> Tensor:
         """A_ji = h_j . z_i, at [i, j]."""
-        return self._product(self.row_z[g, i], self.p[g, j].mT).mul_(self.p_scale[g, None, j])
+        return self._product(self.row_z[g, i], self.x[g, j].mT).mul_(self.h_scale[g, None, j])
 
     def gradient(self, weights: Tensor, rows: Tensor) -> Tensor:
         return self._product(weights.to(self.rounded), rows)

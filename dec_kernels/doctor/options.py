@@ -23,6 +23,7 @@ _LOSS: dict[str, tuple[type, tuple[str, ...] | None, str]] = {
     "precision": (str, CHOICES["precision"], "how the operands of the matrix products may be rounded"),
     "scope": (str, CHOICES["scope"], "which patches are compared with each other"),
     "landmarks": (int, None, "how many landmarks the sums over negatives take; None computes every pair"),
+    "norm_floor": (float, None, "least norm that patches are divided by, as a share of that of a white patch"),
 }
 
 
@@ -47,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar = None if choices else kind.__name__.upper()
         help += " (default: %(default)s)"
         loss.add_argument(option, type=kind, choices=choices, default=getattr(Spec(), name), metavar=metavar, help=help)
+    loss.add_argument("--center", action="store_true", help="take the mean of each channel off the patches")
 
     weight = parser.add_argument_group("the suggested loss_weight")
     share = "norm of DECLoss's gradient as a share of that of the weighted L1 loss (default: %(default)s)"
@@ -70,7 +72,7 @@ def spec(arguments: argparse.Namespace) -> Spec:
     if arguments.max_val > MAX_VALUE:
         raise ValueError(f"max_val must be at most {MAX_VALUE:g}, because the doctor computes in float32, "
                          f"got {arguments.max_val}")  # fmt: skip
-    return Spec(**{name: getattr(arguments, name) for name in _LOSS})
+    return Spec(**{name: getattr(arguments, name) for name in (*_LOSS, "center")})
 
 
 def _crop(text: str) -> tuple[int, int]:

@@ -52,6 +52,8 @@ class DECLoss(dec_kernels.DECLoss):
         precision: Precision = "auto",
         backend: BackendName = "auto",
         landmarks: Optional[int] = None,  # noqa: UP045  the generator of the schema does not know int | None
+        norm_floor: float = 0.0,
+        center: bool = False,
         process_group: Literal["world"] | None = None,
     ) -> None:
         super().__init__(
@@ -68,6 +70,8 @@ class DECLoss(dec_kernels.DECLoss):
             precision=precision,
             backend=backend,
             landmarks=landmarks,
+            norm_floor=norm_floor,
+            center=center,
             process_group=process_group,
         )
         self.loss_weight = loss_weight

@@ -15,6 +15,7 @@ _NEEDED = (
     "PIL",
     "rich",
     "matplotlib",
+    "scipy",
     "skimage",
     "tensorboard",
     "yaml",

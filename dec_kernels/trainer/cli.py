@@ -6,6 +6,9 @@
     dec-train test --config runs/x/config.yaml     measures its best checkpoint, or --ckpt_path, or --model.weights
     dec-train predict --weights W --input IN --output OUT
     dec-train sweep --config thresholds --out runs/thresholds
+    dec-train compare --hr DIR NAME=DIR NAME=DIR --out comparison
+    dec-train study --key study.key.json ANSWERS... --out study
+    dec-train degrade --input IN --output SHEET.png
     dec-train fit --help                           all there is
 
 Unknown keys, in files and on the command line, are errors.
@@ -17,7 +20,7 @@ import errno
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import as_file
 from pathlib import Path
 from traceback import walk_tb
@@ -32,7 +35,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from dec_kernels.console import INTERRUPTED, USE_UTF8, command_line
-from dec_kernels.trainer import predict, sweep
+from dec_kernels.trainer import degrade, predict, sweep
 from dec_kernels.trainer.checkpoints import (
     BEST,
     LAST,
@@ -42,6 +45,7 @@ from dec_kernels.trainer.checkpoints import (
     LastCheckpoint,
     require_checkpoint,
 )
+from dec_kernels.trainer.compare import run, study
 from dec_kernels.trainer.data import SRDataModule, UnreadableImageError
 from dec_kernels.trainer.data.cache import CacheError
 from dec_kernels.trainer.errors import is_out_of_memory
@@ -66,7 +70,15 @@ _EXPECTED_WARNINGS = (
 )
 
 SETTINGS = "config.yaml"
-COMMANDS = ("fit", "validate", "test", "predict", "sweep")
+# Those that are not Lightning's, each with a parser of its own.
+_OTHERS: dict[str, Callable[[list[str]], int]] = {
+    "predict": predict.main,
+    "sweep": lambda args: sweep.main(args, main),
+    "compare": run.main,
+    "study": study.main,
+    "degrade": degrade.main,
+}
+COMMANDS = ("fit", "validate", "test", *_OTHERS)
 
 
 class Trainer(pl.Trainer):
@@ -292,10 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise SystemExit(
                 f"dec-train: no command {args[0]!r}: known are {', '.join(COMMANDS)}.{did_you_mean(args[0], COMMANDS)}"
             )
-        if args[:1] == ["predict"]:
-            return predict.main(args[1:])
-        if args[:1] == ["sweep"]:
-            return sweep.main(args[1:], main)
+        if args and args[0] in _OTHERS:
+            return _OTHERS[args[0]](args[1:])
         TrainerCLI(args)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):

@@ -17,10 +17,10 @@ from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.errors import require_at_least
 from dec_kernels.trainer.files import write_json
 from dec_kernels.trainer.means import LeftOut
-from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.metrics import border_of, measure
 from dec_kernels.trainer.pixels import NonFiniteImageError
-from dec_kernels.trainer.samples import BICUBIC, Sample, bicubic, cut_sample, draw_samples
-from dec_kernels.trainer.tables import metrics_table, summarize, write_csv
+from dec_kernels.trainer.samples import Sample, baseline, cut_sample, draw_samples
+from dec_kernels.trainer.tables import metrics_table, summarize, table_title, write_csv
 
 _LONGEST_TABLE = 20  # images; of more, the terminal shows the mean
 
@@ -31,9 +31,9 @@ class EvaluationReport(Callback):
     - `validation/STEP.csv` and `test/images.csv`: the network's figures for each image, and their mean. STEP is the
       optimizer step, in `dec-train validate` that of the checkpoint. The PSNR of an exact image is `inf`, the
       figures of one whose output is NaN or infinite are `nan`, and the mean is without them;
-    - in `dec-train validate` and `dec-train test`: a table in the terminal, with MATLAB's bicubic for comparison;
-      and `validation/STEP.png` or `test/samples.png`: the middle of the first images in LR, by bicubic, by the
-      network and in HR;
+    - in `dec-train validate` and `dec-train test`: a table in the terminal, with MATLAB's bicubic for comparison, at
+      scale 1 with the network's input as it is; and `validation/STEP.png` or `test/samples.png`: the middle of the
+      first images in LR, by bicubic, by the network and in HR, at scale 1 as input, by the network and as target;
     - while training: the same places in LR, by the network and in HR as images for TensorBoard, where that is among the
       loggers; and at its end `summary.json`: step, epoch, the means of the last validation (null for what is not
       finite) and what is left out of them, see `LeftOut`.
@@ -120,13 +120,11 @@ class EvaluationReport(Callback):
         images = {} if sr is None else {network: sr}
         figures = {network: outputs["figures"]}
         if _stands_alone(trainer):
-            upscaled = bicubic(pair)
+            method, image = baseline(pair)
             device = pl_module.device
-            images = {BICUBIC: upscaled, **images}
-            figures = {
-                BICUBIC: measure(upscaled.to(device), pair.hr.to(device), pair.scale, pl_module.lpips),
-                **figures,
-            }
+            images = {method: image, **images}
+            measured = measure(image.to(device), pair.hr.to(device), border_of(pair.scale), pl_module.lpips)
+            figures = {method: measured, **figures}
         self.figures[name] = figures
         if len(self.shown) < self.samples and network in images:
             size = min(self.crop_size, *pair.hr.shape[-2:])
@@ -145,8 +143,8 @@ class EvaluationReport(Callback):
         if _stands_alone(trainer):
             if len(self.figures) > _LONGEST_TABLE:
                 figures = {method: {MEAN: rows[MEAN]} for method, rows in figures.items()}
-            title = f"{len(self.figures)} images; PSNR in dB; a border of `scale` pixels left out"
-            rich.print(metrics_table(figures, title, notes))
+            border = border_of(trainer.lightning_module.generator.scale)  # type: ignore[arg-type, union-attr]
+            rich.print(metrics_table(figures, table_title(f"{len(self.figures)} images", border), notes))
             if self.shown:
                 draw_samples(folder / f"{picture}.png", self.shown)
             if left[network]["nonfinite"]:

@@ -54,6 +54,12 @@ def rgb_to_y(image: Tensor) -> Tensor:
     return 16 + torch.einsum("c,...chw->...hw", weight, image.double()).unsqueeze(-3)
 
 
+def border_of(scale: int) -> int:
+    """Pixels at each side that papers leave out of PSNR and SSIM: `scale`, where the network saw less context; but none
+    at scale 1, since papers on denoising and deblurring measure every pixel."""
+    return 0 if scale == 1 else scale
+
+
 def measure(
     sr: Tensor, hr: Tensor, border: int, lpips: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> dict[str, float]:
@@ -62,8 +68,7 @@ def measure(
     Args:
         sr: (3, H, W), uint8, or uint16, which is rounded to 8 bits first: published figures are of 8-bit images.
         hr: as `sr`.
-        border: pixels to drop at each side, where the network saw less context; papers drop `scale` of them. LPIPS is
-            that of the whole images.
+        border: pixels to drop at each side, see `border_of`. LPIPS is that of the whole images.
         lpips: the perceptual distance of batches (B, 3, H, W) in [0, 1], as (B,); see `dec_kernels.trainer.lpips`.
 
     Returns:

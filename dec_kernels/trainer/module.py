@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -21,15 +21,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dec_kernels import DECLoss
 from dec_kernels.trainer.data import EvaluationBatch, SRDataModule, TrainingBatch
-from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss
+from dec_kernels.trainer.losses import PerceptualLoss, discriminator_loss, generator_loss, psnr_loss
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.means import mean_figures, score
-from dec_kernels.trainer.metrics import METRICS, measure
-from dec_kernels.trainer.models import check_generator, load_weights
+from dec_kernels.trainer.metrics import METRICS, border_of, measure
+from dec_kernels.trainer.models import check_generator, load_weights, stages_of
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_float, to_uint8
 from dec_kernels.trainer.ranges import Decay, NonNegative, NonNegativeInt, PositiveInt, check_arguments
 from dec_kernels.trainer.sizes import check_crop, check_for_lpips
 from dec_kernels.trainer.tiles import check_tiles, upscale
+from dec_kernels.trainer.wording import did_you_mean
+
+_PIXEL_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "psnr_loss": psnr_loss}
 
 
 class NonFiniteError(RuntimeError):
@@ -49,13 +52,16 @@ class Evaluated(TypedDict):
 
 
 class SuperResolution(LightningModule):
-    """Trains a generator on a weighted sum of L1, a perceptual loss, DECLoss and a relativistic average GAN.
+    """Trains a generator on a weighted sum of a pixel loss, a perceptual loss, DECLoss and a relativistic average GAN.
 
-    Logged at every step, as `train/NAME`: `loss`, the weighted sum of all; each term before its weight (`l1`,
-    `perceptual`, `dec`, `gan`); how strongly each pulls at the output, `NAME_pull`: the L2 norm of the gradient
-    of the weighted term with respect to the super-resolved batch (the terms' values have different zeros and units;
-    their pulls can be compared); `discriminator`, its loss; and `learning_rate`. With several processes these are
-    the figures of the first one.
+    A network of several stages (see `stages_of`) has the pixel loss on the image of each stage, all with one weight,
+    as HINet's authors train it; the other terms see its result, the last image, alone.
+
+    Logged at every step, as `train/NAME`: `loss`, the weighted sum of all; each term before its weight (`l1` or
+    `psnr_loss`, of the first of two stages `l1_stage1`; `perceptual`, `dec`, `gan`); how strongly each pulls at the
+    image that it sees, `NAME_pull`: the L2 norm of the gradient of the weighted term with respect to the batch (the
+    terms' values have different zeros and units; their pulls can be compared); `discriminator`, its loss; and
+    `learning_rate`. With several processes these are the figures of the first one.
 
     Logged at validation and test, as `val/NAME` and `test/NAME`: `psnr_y`, `psnr_rgb`, `ssim_y`, `ssim_rgb`
     and, where `lpips` is given, `lpips`, the means over the images where they are finite (see
@@ -67,14 +73,20 @@ class SuperResolution(LightningModule):
 
     Args:
         generator: (B, 3, h, w) in [0, 1] to (B, 3, scale * h, scale * w). Its attribute `scale` is the border, in
-            pixels, that the metrics leave out; its attribute `multiple` is what h and w must be multiples of.
-        pixel_weight: of the L1 loss, at least 0.
+            pixels, that the metrics leave out, but for scale 1, where they leave out none; its attribute `multiple` is
+            what h and w must be multiples of.
+        pixel: the pixel loss: `l1`; or `psnr_loss`, HINet's negative PSNR in dB.
+        pixel_weight: of the pixel loss, at least 0. HINet has 0.5 for `psnr_loss`.
         perceptual: the perceptual loss, or None to train without.
         perceptual_weight: of `perceptual`, at least 0.
         dec: the Detail Enhanced Contrastive Loss, or None to train without.
         dec_weight: of `dec`, at least 0.
         discriminator: (B, 3, H, W) to logits, for a relativistic average GAN; or None to train without.
         gan_weight: of the generator's part of it, at least 0.
+        enhance: applied to both images in front of the losses in `enhance_terms`, as `FrequencyEnhancement` is meant to
+            be; or None. Whatever parameters it has are not trained.
+        enhance_terms: which losses see enhanced images: the one of `pixel`, `perceptual`, `dec`, and `gan` (with
+            its discriminator).
         learning_rate: of Adam, reached after the warm-up.
         warmup_steps: optimizer steps in which the learning rate rises linearly; then it falls by half a cosine to 0.
         cycles: how many such cosines follow each other, at least 1.
@@ -96,6 +108,7 @@ class SuperResolution(LightningModule):
     def __init__(
         self,
         generator: nn.Module,
+        pixel: Literal["l1", "psnr_loss"] = "l1",
         pixel_weight: NonNegative = 1.0,
         perceptual: PerceptualLoss | None = None,
         perceptual_weight: NonNegative = 1.0,
@@ -103,6 +116,8 @@ class SuperResolution(LightningModule):
         dec_weight: NonNegative = 1e-2,
         discriminator: nn.Module | None = None,
         gan_weight: NonNegative = 5e-3,
+        enhance: nn.Module | None = None,
+        enhance_terms: Sequence[str] = ("dec",),
         learning_rate: NonNegative = 1e-4,
         warmup_steps: NonNegativeInt = 0,
         cycles: PositiveInt = 1,
@@ -128,13 +143,17 @@ class SuperResolution(LightningModule):
             discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.perceptual = perceptual
         self.dec = dec
+        self.pixel = pixel
         self.term_weights = {
-            "l1": pixel_weight,
+            pixel: pixel_weight,
             "perceptual": perceptual_weight,
             "dec": dec_weight,
             "gan": gan_weight,
             "discriminator": 1.0,
         }
+        self.enhance = enhance
+        self.enhance_terms = tuple(enhance_terms)
+        self._check_enhancement()
         self.learning_rate = float(learning_rate)  # checkpoints hold it, and they hold plain values alone
         self.warmup_steps = warmup_steps
         self.cycles = cycles
@@ -149,6 +168,20 @@ class SuperResolution(LightningModule):
         self.lpips = lpips
         self._terms_of_step: list[dict[str, Tensor]] = []  # one entry for each batch since the last optimizer step
         self._evaluated: list[dict[str, float]] = []  # one entry for each image of the evaluation at hand
+
+    def _check_enhancement(self) -> None:
+        """Raises ValueError where a term is unknown, or where `enhance` would have no effect."""
+        trained = {self.pixel: True, "perceptual": self.perceptual, "dec": self.dec, "gan": self.discriminator}
+        for name in self.enhance_terms:
+            if name not in trained:
+                raise ValueError(
+                    f"enhance_terms: there is no term {name!r}, known are {', '.join(trained)}."
+                    + did_you_mean(name, trained)
+                )
+            if self.enhance is not None and trained[name] is None:
+                raise ValueError(f"enhance_terms: {name!r} is not trained, so that enhance would have no effect on it")
+        if self.enhance is not None and not self.enhance_terms:
+            raise ValueError("enhance_terms: the list is empty, so that enhance would have no effect")
 
     def setup(self, stage: str) -> None:
         if self.weights is not None:
@@ -177,27 +210,41 @@ class SuperResolution(LightningModule):
         hr = batch["hr"]
         if self.nonfinite == "skip" and not self._terms_of_step:
             self._buffers_before_step = {name: buffer.clone() for name, buffer in self._trained_buffers()}
-        sr = self.generator(batch["lr"]).to(hr.dtype)  # autocast makes it 16 bits
-        if sr.shape != hr.shape:
-            raise ValueError(
-                f"the generator makes {tuple(sr.shape)} of {tuple(batch['lr'].shape)}, and {tuple(hr.shape)} is wanted"
-            )
-        terms = {"l1": F.l1_loss(self._watched(sr, "l1"), hr)}
+        images = [image.to(hr.dtype) for image in stages_of(self.generator, batch["lr"])]  # autocast makes them 16 bits
+        for image in images:
+            if image.shape != hr.shape:
+                made, given = tuple(image.shape), tuple(batch["lr"].shape)
+                raise ValueError(f"the generator makes {made} of {given}, and {tuple(hr.shape)} is wanted")
+        sr = images[-1]
+        pixel_terms = [*(f"{self.pixel}_stage{number}" for number in range(1, len(images))), self.pixel]
+        terms = {
+            name: _PIXEL_LOSSES[self.pixel](*self._compared(name, image, hr))
+            for name, image in zip(pixel_terms, images, strict=True)
+        }
+        weights = self.term_weights | dict.fromkeys(pixel_terms, self.term_weights[self.pixel])
         if self.perceptual is not None:
-            terms["perceptual"] = self.perceptual(self._watched(sr, "perceptual"), hr)
+            terms["perceptual"] = self.perceptual(*self._compared("perceptual", sr, hr))
         if self.dec is not None:
-            terms["dec"] = self.dec(self._watched(sr, "dec"), hr)
+            terms["dec"] = self.dec(*self._compared("dec", sr, hr))
         if self.discriminator is not None:
-            real = self.discriminator(hr)
+            found, wanted = self._compared("gan", sr, hr)
+            real = self.discriminator(wanted)
             with _frozen(self.discriminator):
-                terms["gan"] = generator_loss(real.detach(), self.discriminator(self._watched(sr, "gan")))
-            terms["discriminator"] = discriminator_loss(real, self.discriminator(sr.detach()))
-        loss = torch.stack([self.term_weights[name] * value for name, value in terms.items()]).sum()
+                terms["gan"] = generator_loss(real.detach(), self.discriminator(found))
+            terms["discriminator"] = discriminator_loss(real, self.discriminator(found.detach()))
+        loss = torch.stack([weights[name] * value for name, value in terms.items()]).sum()
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach(), prog_bar=True)
         self.log("train/loss", loss.detach())
         self._terms_of_step.append({name: value.detach() for name, value in terms.items()})
         return loss
+
+    def _compared(self, name: str, sr: Tensor, hr: Tensor) -> tuple[Tensor, Tensor]:
+        """The images as the term `name` is to see them; those of a pixel loss's stages begin with its own name."""
+        watched = self._watched(sr, name)
+        if self.enhance is None or not name.startswith(self.enhance_terms):
+            return watched, hr
+        return self.enhance(watched), self.enhance(hr)
 
     def _watched(self, sr: Tensor, name: str) -> Tensor:
         """`sr` by another name, so that the gradient of one term alone can be measured as it passes by."""
@@ -295,7 +342,7 @@ class SuperResolution(LightningModule):
         except NonFiniteImageError:
             figures = {metric: math.nan for metric in METRICS if metric != "lpips" or self.lpips is not None}
         else:
-            figures = measure(sr, hr[0], border=self.generator.scale, lpips=self.lpips)
+            figures = measure(sr, hr[0], border_of(self.generator.scale), self.lpips)
             shown = sr.cpu()
         self._evaluated.append(figures)
         return {"name": name, "lr": to_uint8(lr)[0].cpu(), "sr": shown, "hr": hr[0].cpu(), "figures": figures}

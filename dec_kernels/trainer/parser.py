@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from dec_kernels.console import USE_UTF8
 from dec_kernels.trainer.wording import did_you_mean
 
-_UNKNOWN = re.compile(r"(?:does not accept option|unrecognized arguments:|Option) '?-{0,2}([\w.]+)")
+_UNKNOWN = re.compile(r"(?:does not accept option|unrecognized arguments:|Option) '?-{0,2}([\w.-]+)")
 _GROUP = re.compile(r"Group '([\w.]+)' does not")
 _CLASS = re.compile(r"given class_path '([\w.]+)'")
 _CHOICE = re.compile(r"Literal\[(.*?)\]\. Got value: (\S+)")

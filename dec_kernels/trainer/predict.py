@@ -3,7 +3,7 @@
     dec-train predict --weights runs/x/checkpoints/best.ckpt --input photographs --output upscaled
 
 The network is that of `--config`, a training's `config.yaml`. Without it, the weights tell what network they are for:
-an RRDBNet, or, where spandrel is installed, any other that spandrel knows.
+an RRDBNet, a HINet, or, where spandrel is installed, any other that spandrel knows.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,7 @@ from dec_kernels.trainer.models import (
     SpandrelNetwork,
     UnknownNetworkError,
     check_generator,
+    hinet_from,
     load_weights,
     rrdbnet_from,
 )
@@ -67,7 +68,9 @@ def predict(
     precision: Literal["32", "bf16", "fp16"] = "32",
     overwrite: bool = False,
 ) -> dict[Path, str]:
-    """Upscales image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
+    """Upscales image files into PNG files, or restores them by a network of scale 1; progress is shown.
+
+    Results have 16 bits a channel where the input has 16, otherwise 8.
 
     Gray images become RGB. An ICC profile for RGB goes into the result. One for gray or CMYK pixels, which PNG does not
     allow beside RGB, is dropped, as alpha channels are. What was carried over and what was dropped is said.
@@ -81,8 +84,8 @@ def predict(
     its features have half the input's resolution, it takes twice as many.
 
     Args:
-        weights: checkpoint of dec-train, or a public weight file: of an RRDBNet, or, where spandrel is installed, of
-            another network that spandrel knows.
+        weights: checkpoint of dec-train, or a public weight file: of an RRDBNet or a HINet, or, where spandrel is
+            installed, of another network that spandrel knows.
         input: image file, or folder, which is searched at any depth.
         output: folder for the results, which keep their paths within the input; made if need be.
         config: config.yaml of the training, for a network that is not read off the weights themselves.
@@ -155,7 +158,7 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImportError: the weights are for no RRDBNet, and spandrel is not installed.
+        ImportError: the weights are for neither RRDBNet nor HINet, and spandrel is not installed.
         ValueError: `config` describes no network, or the weights are not for it; or the network is for other images
             than RGB.
     """
@@ -171,16 +174,16 @@ def load_network(weights: Path, config: Path | None) -> nn.Module:
 
 
 def _network_of(weights: Path) -> nn.Module:
-    """The network that the weights themselves tell: an RRDBNet, or else one that spandrel knows."""
-    try:
-        return rrdbnet_from(weights)
-    except UnknownNetworkError as no_rrdbnet:
+    """The network that the weights themselves tell: an RRDBNet, a HINet, or else one that spandrel knows."""
+    readers: tuple[Callable[[Path], nn.Module], ...] = (rrdbnet_from, hinet_from, SpandrelNetwork)
+    errors: list[ImportError | UnknownNetworkError] = []
+    for network_from in readers:
         try:
-            return SpandrelNetwork(weights)
+            return network_from(weights)
         except (ImportError, UnknownNetworkError) as error:
-            raise type(error)(
-                f"{no_rrdbnet}; {error}. For the weights of a training, --config takes its config.yaml"
-            ) from error
+            errors.append(error)
+    reasons = "; ".join(map(str, errors))
+    raise type(errors[-1])(f"{reasons}. For the weights of a training, --config takes its config.yaml")
 
 
 def _described_network(config: Path) -> nn.Module:

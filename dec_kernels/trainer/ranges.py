@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -16,16 +17,29 @@ if TYPE_CHECKING:
     PositiveInt: TypeAlias = int
     Scale: TypeAlias = int
     NonNegative: TypeAlias = float
+    Positive: TypeAlias = float
     Decay: TypeAlias = float
+    Probability: TypeAlias = float
 else:
+    from jsonargparse.typing import ClosedUnitInterval as Probability
     from jsonargparse.typing import NonNegativeInt, PositiveInt, restricted_number_type
 
     Scale = restricted_number_type("Scale", int, [(">=", 1), ("<=", 11)])
     NonNegative = restricted_number_type("NonNegative", float, [(">=", 0), ("<", math.inf)])  # and finite
+    Positive = restricted_number_type("Positive", float, [(">", 0), ("<", math.inf)])
     Decay = restricted_number_type("Decay", float, [(">=", 0), ("<", 1)])
 
-__all__ = ["Decay", "NonNegative", "NonNegativeInt", "PositiveInt", "Scale", "check_arguments"]
-_RANGES = (Decay, NonNegative, NonNegativeInt, PositiveInt, Scale)
+__all__ = [
+    "Decay",
+    "NonNegative",
+    "NonNegativeInt",
+    "Positive",
+    "PositiveInt",
+    "Probability",
+    "Scale",
+    "check_arguments",
+]
+_RANGES = (Decay, NonNegative, NonNegativeInt, Positive, PositiveInt, Probability, Scale)
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
@@ -37,8 +51,11 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, Any]) 
     for name, kind in get_type_hints(function).items():
         if get_origin(kind) is Literal and arguments[name] not in get_args(kind):
             raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, got {arguments[name]!r}")
-        if kind in _RANGES:
+        kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+        if NoneType in kinds and arguments.get(name) is None:
+            continue
+        for limited in (kind for kind in kinds if kind in _RANGES):
             try:
-                kind(arguments[name])
+                limited(arguments[name])
             except ValueError as error:
                 raise ValueError(f"{name} is out of its range: {error}") from error

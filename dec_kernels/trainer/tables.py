@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -38,14 +38,25 @@ def summarize(figures: Figures) -> Summary:
     )
 
 
+def table_title(what: str, border: int) -> str:
+    """The title of a table of `what`, measured without `border` pixels at each side."""
+    return f"{what}; PSNR in dB; " + (f"a border of {border} pixels left out" if border else "every pixel measured")
+
+
 def metrics_table(
-    figures: Figures, title: str = "PSNR in dB; a border of `scale` pixels left out", notes: Sequence[str] = ()
+    figures: Figures,
+    title: str = "PSNR in dB; a border of `scale` pixels left out",
+    notes: Sequence[str] = (),
+    heading: str = "image",
 ) -> Table:
-    """The figures for the terminal, one block for each image, the best of a block in bold; and under it `notes`."""
+    """The figures for the terminal, one block for each image, the best of a block in bold; and under it `notes`.
+
+    `heading` is that of the blocks' names, where these are not images.
+    """
     metrics = [name for name in METRICS if any(name in row for rows in figures.values() for row in rows.values())]
     table = Table(title=title, title_justify="left", caption=Text("\n".join(notes)), caption_justify="left")
-    for heading in ("image", "method"):
-        table.add_column(heading)
+    for column in (heading, "method"):
+        table.add_column(column)
     for name in metrics:
         table.add_column(METRICS[name].heading, justify="right")
     for image in next(iter(figures.values())):
@@ -57,7 +68,7 @@ def metrics_table(
                 value = rows[image][name]
                 text = METRICS[name].text(value)
                 cells.append(f"[bold]{text}[/bold]" if value == best[name] else text)
-            table.add_row(Text(label), method, *cells)  # no markup: brackets in a name are its own
+            table.add_row(Text(label), Text(method), *cells)  # no markup: brackets in a name are its own
             label = ""
         table.add_section()
     return table
@@ -65,8 +76,13 @@ def metrics_table(
 
 def write_csv(path: Path, rows: Rows) -> None:
     """Writes one line for each image, under a heading."""
+    write_lines(path, [{"image": image, **figures} for image, figures in rows.items()])
+
+
+def write_lines(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes CSV: a heading and one line for each of `lines`, at least one, column -> value."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["image", *next(iter(rows.values()))], lineterminator="\n")
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"image": image, **figures} for image, figures in rows.items())
+    writer.writerows(lines)
     write_file(path, text.getvalue().encode())

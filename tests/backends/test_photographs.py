@@ -83,7 +83,7 @@ def _fingerprint(backend: OnPatches, rows: patches.Patches, mask: Tensor, consta
     """With beta = 0, dz_k is 2 sum_j m_jk alpha_j h_j: a wrong m_jk changes it by the length of alpha_j."""
     alpha = 1 + torch.rand(1, N, generator=torch.Generator().manual_seed(0))
     dz = backend.gradients(rows, constants, alpha * constants.t_pos, torch.zeros_like(alpha))
-    h = rows.p[0].double() * rows.p_scale[0, :, None].double()
+    h = rows.p[0].double() * rows.h_scale[0, :, None].double()
     expected = torch.stack([2 * (alpha[0, m].double() @ h[m]) for m in mask])
     assert (dz[0].double() - expected).norm(dim=1).max() < 1e-2
 

@@ -10,7 +10,8 @@ using at::Tensor;
 using Tensors = std::vector<Tensor>;
 
 dec::Patches patches(const Tensors& rows, const Tensors& columns, const Tensors& band) {
-  return {{rows[0], rows[1], rows[2], rows[3]}, {columns[0], columns[1], columns[2], columns[3]}, band[0], band[1], band[2]};
+  const auto side = [](const Tensors& x) { return dec::Side{x[0], x[1], x[2], x[3], x[4]}; };
+  return {side(rows), side(columns), band[0], band[1], band[2]};
 }
 
 std::tuple<Tensor, Tensor> forward(const Tensors& rows, const Tensors& columns, const Tensors& band, double radius, double t_pos, double t_neg, bool inside,

@@ -51,6 +51,8 @@ def test_every_argument_comes_from_the_config(
         "reduction": "sum",
         "precision": "ieee",
         "landmarks": 64,
+        "norm_floor": 0.3,
+        "center": True,
         "backend": "torch",
         "process_group": None,
     }

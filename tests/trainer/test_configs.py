@@ -73,6 +73,8 @@ def test_stage_1_is_the_papers() -> None:
     assert config["model"]["learning_rate"] == 1e-4
     assert config["model"]["warmup_steps"] == 5 * config["data"]["batches_per_epoch"]
     assert config["model"]["cycle_decay"] == 0.5
+    assert config["data"]["train"] == ["datasets/DIV2K", "datasets/Flickr2K"]
+    assert config["data"]["test"] == ["datasets/DIV2K"]
     assert not set(WEIGHTS) & set(config["model"])
 
 
@@ -85,6 +87,15 @@ def test_stage_2_goes_on_from_stage_1(name: str) -> None:
     assert second["data"] == first["data"]
 
 
+def test_the_enhanced_row_differs_in_its_enhancement_alone() -> None:
+    plain, enhanced = read("paper_l1_dec"), read("paper_l1_dec_enhance")
+    assert enhanced.pop("out") == f"{plain.pop('out')}_enhance"
+    arguments = enhanced["model"].pop("enhance")["init_args"]
+    assert arguments == {"alpha": None, "mu": enhanced["data"]["crop_size"] / 2}
+    assert enhanced["model"].pop("enhance_terms") == ["dec"]
+    assert enhanced == plain
+
+
 def test_swinir_has_the_papers_stage_1() -> None:
     paper, swinir = read("paper_stage1"), read("swinir_stage1")
     assert swinir.pop("out") != paper.pop("out")
@@ -92,6 +103,59 @@ def test_swinir_has_the_papers_stage_1() -> None:
     paper["model"].pop("generator")
     assert swinir == paper
     assert swinir["data"]["crop_size"] // swinir["data"]["scale"] % network["init_args"]["window_size"] == 0
+
+
+@pytest.mark.parametrize(("name", "base"), [("real_esrgan", "real_esrnet"), ("bsrgan", "bsrnet")])
+def test_real_world_rows_differ_in_decloss_alone(name: str, base: str) -> None:
+    without, with_dec, first = read(name), read(f"{name}_dec"), read(base)
+    assert without.pop("out") == f"runs/{name}"
+    assert with_dec.pop("out") == f"runs/{name}_dec"
+    assert with_dec["model"].pop("dec") == read("paper_l1_dec")["model"]["dec"]
+    assert with_dec["model"].pop("dec_weight") == read("paper_l1_dec")["model"]["dec_weight"]
+    assert with_dec == without
+    assert without["model"]["weights"] == f"{first['out']}/checkpoints/last.ckpt"
+    assert without["model"]["generator"] == first["model"]["generator"]
+    assert without["data"].pop("seed") != first["data"].pop("seed")
+    assert without["data"] == first["data"]
+
+
+@pytest.mark.parametrize(("name", "rates", "crop"), [("real_esrgan", (2e-4, 1e-4), 256), ("bsrgan", (1e-4, 5e-5), 288)])
+def test_real_world_settings_are_the_published_ones(name: str, rates: tuple[float, float], crop: int) -> None:
+    first, second = read(name.replace("gan", "net")), read(name)
+    assert (first["model"]["learning_rate"], second["model"]["learning_rate"]) == rates
+    assert first["model"]["generator"]["init_args"] == {"num_feat": 64, "num_block": 23, "num_grow_ch": 32}
+    model, data = second["model"], second["data"]
+    assert (model["pixel_weight"], model["perceptual_weight"], model["gan_weight"]) == (1, 1, 0.1)
+    assert model["perceptual"]["init_args"]["layers"] == "real-esrgan"
+    assert model["discriminator"]["class_path"].endswith("UNetDiscriminator")
+    assert model["ema_decay"] == 0.999
+    assert (data["scale"], data["crop_size"], data["batch_size"]) == (4, crop, 48)
+    degradation = {"real_esrgan": "RealESRGAN", "bsrgan": "BSRGAN"}[name]
+    # Without arguments: tests of the degradations compare the defaults with the published settings.
+    assert data["degradation"] == {"class_path": f"dec_kernels.trainer.data.degradation.{degradation}"}
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "pixel"),
+    [
+        ("hinet_sidd", {"wf": 32, "hin_position_left": 0, "hin_position_right": 4}, ("l1", 1.0)),
+        ("hinet_gopro", {"wf": 64, "hin_position_left": 3, "hin_position_right": 4}, ("psnr_loss", 0.5)),
+    ],
+)
+def test_restoration_is_hinets_with_and_without_dec(
+    name: str, network: dict[str, int], pixel: tuple[str, float]
+) -> None:
+    plain, with_dec = read(name), read(f"{name}_dec")
+    assert (plain.pop("out"), with_dec.pop("out")) == (f"runs/{name}", f"runs/{name}_dec")
+    assert with_dec["model"].pop("dec")["init_args"] == {"patch_size": 8, "threshold": 34.0, "t_pos": 0.5, "t_neg": 1.5}
+    assert with_dec["model"].pop("dec_weight") > 0
+    assert plain == with_dec
+    model, data, trainer = plain["model"], plain["data"], plain["trainer"]
+    assert model["generator"]["init_args"] == network
+    assert (model["pixel"], model["pixel_weight"]) == pixel
+    assert (model["learning_rate"], model["warmup_steps"], trainer["gradient_clip_val"]) == (2e-4, 0, 0.01)
+    assert (data["scale"], data["crop_size"], data["batch_size"] * trainer["devices"]) == (1, 256, 64)
+    assert trainer["max_epochs"] * data["batches_per_epoch"] == 400_000
 
 
 @pytest.mark.parametrize("name", names_in(TRAININGS))
@@ -125,18 +189,27 @@ def test_patches() -> None:
     assert [f"{batch}/{patch}" for batch, patch in pairs] == [*runs]
 
 
-def test_temperatures_reach_the_gradient() -> None:
-    runs = load_sweep("temperatures").runs.values()
-    assert {run["model.dec.init_args.temperature"] for run in runs} == {"inside"}
-    grid = {(run["model.dec.init_args.t_pos"], run["model.dec.init_args.t_neg"]) for run in runs}
-    assert grid == {(a * 0.5, b * 1.5) for a in (0.5, 1, 2) for b in (0.5, 1, 2)}
+@pytest.mark.parametrize(("name", "temperature"), [("temperatures", "inside"), ("temperatures_as_printed", "outside")])
+def test_temperatures(name: str, temperature: str) -> None:
+    sweep = load_sweep(name)
+    assert {run.pop("model.dec.init_args.temperature") for run in sweep.runs.values()} == {temperature}
+    assert sweep.figure.metrics == ["lpips"]
+    wanted = {"t_pos": {"t_neg": 1.5}, "t_neg": {"t_pos": 0.5}}
+    for line, (varied, fixed) in zip(sweep.lines.values(), wanted.items(), strict=True):
+        assert line.setting == f"model.dec.init_args.{varied}"
+        for run, value in zip(line.runs, [0.5, 1, 1.5, 2, 4, 8], strict=True):
+            settings = {key.rpartition(".")[2]: number for key, number in sweep.runs[run].items()}
+            assert settings == {varied: value} | fixed
+            assert run == f"{settings['t_pos']:g}/{settings['t_neg']:g}"
+    assert len(sweep.runs) == 11
 
 
-def test_perception_distortion_goes_from_l1_to_the_full_objective() -> None:
+def test_perception_distortion_goes_from_l1_to_the_full_objective_with_and_without_dec() -> None:
     sweep = load_sweep("perception_distortion")
     full = read(sweep.base)["model"]
-    for name, settings in sweep.runs.items():
-        part = float(name.removeprefix("a = "))
-        expected = {f"model.{key}": part * full[key] for key in WEIGHTS.values()}
-        assert settings == pytest.approx(expected, abs=0)
-    assert [float(name.removeprefix("a = ")) for name in sweep.runs] == [0, 0.001, 0.01, 0.1, 1]
+    for (name, line), dec in zip(sweep.lines.items(), (1, 0), strict=True):
+        for run, part in zip(line.runs, [0, 0.001, 0.01, 0.1, 1], strict=True):
+            share = {"perceptual_weight": part, "dec_weight": dec * part, "gan_weight": part}
+            expected = {f"model.{key}": value * full[key] for key, value in share.items()}
+            assert sweep.runs[run] == pytest.approx(expected, abs=0), (name, run)
+            assert run.startswith(f"a = {part:g}" if part else "L1 alone")

@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from dec_kernels.trainer import evaluation
 from dec_kernels.trainer.data import Pair, make_pair
 from dec_kernels.trainer.evaluation import EvaluationReport
 from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
-from dec_kernels.trainer.samples import bicubic
+from dec_kernels.trainer.samples import Sample, bicubic
 
 SIZES = {"first": (64, 48), "second": (40, 120), "third": (32, 32)}
 
@@ -160,6 +161,44 @@ def test_on_its_own(
     with Image.open(tmp_path / "run" / folder / f"{picture}.png") as image:
         assert image.width > 1300
         assert image.height > 3 * 350
+
+
+class Restoring(Module):
+    """At scale 1, with noisy inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator.scale = 1
+        noisy = [to_uint8(pair.hr / 255 + 0.1 * torch.randn(pair.hr.shape)) for pair in self.pairs]
+        self.pairs = [pair._replace(lr=lr) for pair, lr in zip(self.pairs, noisy, strict=True)]
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> dict[str, Any]:
+        pair = self.pairs[int(batch)]
+        return {**pair._asdict(), "sr": self.sr(pair), "figures": measure(self.sr(pair), pair.hr, 0)}
+
+
+def test_restoration_is_compared_with_its_input(
+    tmp_path: Path, images: DataLoader[int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Sample] = []
+    monkeypatch.setattr(evaluation, "draw_samples", lambda path, samples: shown.extend(samples))
+    module = Restoring()
+    trainer(tmp_path, EvaluationReport(crop_size=32)).test(module, images, verbose=False)
+    printed = capsys.readouterr().out
+    for pair in module.pairs:
+        figures = measure(pair.lr, pair.hr, 0)
+        assert figures != measure(pair.lr, pair.hr, 1)
+        assert f"{figures['psnr_y']:.2f}" in printed
+        assert f"{figures['psnr_rgb']:.2f}" in printed
+    assert "Input" in printed
+    assert "Bicubic" not in printed
+    assert "border" not in printed
+    for pair, sample in zip(module.pairs, shown, strict=True):
+        assert list(sample.tiles) == ["Input", "Network", "Target"]
+        top, left = ((side - 32) // 2 for side in pair.hr.shape[-2:])
+        cut = (slice(None), slice(top, top + 32), slice(left, left + 32))
+        wanted = pair.lr, module.sr(pair), pair.hr
+        assert all(torch.equal(tile, image[cut]) for tile, image in zip(sample.tiles.values(), wanted, strict=True))
 
 
 def test_a_test_may_be_repeated(tmp_path: Path, images: DataLoader[int]) -> None:

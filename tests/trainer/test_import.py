@@ -13,6 +13,7 @@ NEEDED = (
     "PIL",
     "rich",
     "matplotlib",
+    "scipy",
     "skimage",
     "tensorboard",
     "yaml",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from dec_kernels.trainer.metrics import METRICS, measure, rgb_to_y
+from dec_kernels.trainer.metrics import METRICS, border_of, measure, rgb_to_y
 from dec_kernels.trainer.pixels import to_uint8
 from tests.trainer.conftest import DATA
 
@@ -81,3 +81,7 @@ def test_refuses_what_it_cannot_measure() -> None:
     for border in (-1, 5):
         with pytest.raises(ValueError, match="border must be at least 0 and leave 11 x 11 pixels"):
             measure(image, image, border)
+
+
+def test_restoration_is_measured_up_to_the_border() -> None:
+    assert [border_of(scale) for scale in (1, 2, 3, 4)] == [0, 2, 3, 4]

@@ -1,8 +1,9 @@
 import math
 from argparse import ArgumentError
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 import torch
@@ -14,8 +15,10 @@ from torch.utils.data import DataLoader
 
 from dec_kernels import DECLoss
 from dec_kernels.trainer.data import SRDataModule, TrainingBatch
+from dec_kernels.trainer.enhance import FrequencyEnhancement
+from dec_kernels.trainer.losses import discriminator_loss, generator_loss, psnr_loss
 from dec_kernels.trainer.metrics import measure
-from dec_kernels.trainer.models import RRDBNet, VGGDiscriminator, save_weights
+from dec_kernels.trainer.models import HINet, RRDBNet, VGGDiscriminator, save_weights
 from dec_kernels.trainer.module import NonFiniteError, SuperResolution, warmup_cosine
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.pixels import NonFiniteImageError, to_uint8
@@ -26,9 +29,9 @@ def network() -> RRDBNet:
     return RRDBNet(num_feat=4, num_block=1, num_grow_ch=2)
 
 
-def alone(**settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]:
+def alone(generator: nn.Module | None = None, **settings: object) -> tuple[SuperResolution, dict[str, torch.Tensor]]:
     """A module to call without a training, and what it logs."""
-    module = SuperResolution(network(), **settings)
+    module = SuperResolution(generator or network(), **settings)
     module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, accumulate_grad_batches=4)
     logged: dict[str, torch.Tensor] = {}
     module.log = lambda name, value, **kwargs: logged.update({name: value})
@@ -81,6 +84,81 @@ def test_pulls_are_the_terms_gradients_at_the_output(scaled: bool) -> None:
         (gradient,) = torch.autograd.grad(weight * value, sr)
         torch.testing.assert_close(logged[f"train/{name}"], value.detach())
         torch.testing.assert_close(logged[f"train/{name}_pull"], gradient.norm())
+
+
+class Features(nn.Module):
+    """Stands in for a perceptual loss, whose weights would have to be downloaded."""
+
+    def forward(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+        return (sr - hr).square().mean()
+
+
+ALL_TERMS = ("l1", "perceptual", "dec", "gan")
+
+
+@pytest.mark.parametrize("terms", [("dec",), ("l1", "perceptual"), ("gan",), ALL_TERMS])
+def test_enhanced_images_are_what_the_chosen_terms_see(terms: tuple[str, ...]) -> None:
+    enhance, dec, judge = FrequencyEnhancement(mu=16.0), DECLoss(patch_size=8), VGGDiscriminator(num_feat=1)
+    judge.eval()  # batch norms do not depend on what else they have seen
+    module, logged = alone(
+        perceptual=Features(), dec=dec, discriminator=judge, enhance=enhance, enhance_terms=terms, dec_weight=0.5
+    )
+    data = {"lr": torch.rand(2, 3, 32, 32), "hr": torch.rand(2, 3, 128, 128)}
+    (module.training_step(data, 0) / 4).backward()  # as the trainer does for the four batches of a step
+    sr = module(data["lr"]).detach().requires_grad_()
+    hr = data["hr"]
+    seen = {name: (enhance(sr), enhance(hr)) if name in terms else (sr, hr) for name in ALL_TERMS}
+    real, fake = (judge(image) for image in reversed(seen["gan"]))
+    values = {
+        "l1": nn.functional.l1_loss(*seen["l1"]),
+        "perceptual": (seen["perceptual"][0] - seen["perceptual"][1]).square().mean(),
+        "dec": dec(*seen["dec"]),
+        "gan": generator_loss(real, fake),
+        "discriminator": discriminator_loss(real, fake),
+    }
+    for name, value in values.items():
+        torch.testing.assert_close(logged[f"train/{name}"], value.detach())
+    (gradient,) = torch.autograd.grad(0.5 * values["dec"], sr)
+    torch.testing.assert_close(logged["train/dec_pull"], gradient.norm())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"enhance_terms": ["dek"]}, "'dek'.*l1, perceptual, dec, gan.*mean 'dec'"),
+        ({"enhance": FrequencyEnhancement()}, "'dec' .*not trained"),
+        ({"enhance": FrequencyEnhancement(), "enhance_terms": ["l1", "gan"]}, "'gan' .*not trained"),
+        ({"enhance": FrequencyEnhancement(), "enhance_terms": []}, "empty"),
+    ],
+)
+def test_terms_that_cannot_be_enhanced(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=f"^enhance_terms: .*{words}"):
+        SuperResolution(network(), **settings)
+
+
+@pytest.mark.parametrize("enhanced", [False, True])
+@pytest.mark.parametrize(("pixel", "criterion"), [("l1", nn.functional.l1_loss), ("psnr_loss", psnr_loss)])
+def test_every_stage_has_the_pixel_loss_and_the_last_one_the_others(
+    pixel: Literal["l1", "psnr_loss"], criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], enhanced: bool
+) -> None:
+    settings = {"pixel": pixel, "pixel_weight": 0.5, "dec": DECLoss(patch_size=8), "dec_weight": 0.25}
+    enhance = FrequencyEnhancement(mu=4.0) if enhanced else nn.Identity()
+    module, logged = alone(HINet(wf=2, depth=2), **settings, enhance=enhance, enhance_terms=[pixel])
+    data: TrainingBatch = {"lr": torch.rand(2, 3, 16, 16), "hr": torch.rand(2, 3, 16, 16)}
+    loss = module.training_step(data, 0)
+    (loss / 4).backward()
+    first, last = (image.detach().requires_grad_() for image in module.generator.stages(data["lr"]))
+    wanted = {
+        f"{pixel}_stage1": (0.5, criterion(enhance(first), enhance(data["hr"])), first),
+        pixel: (0.5, criterion(enhance(last), enhance(data["hr"])), last),
+        "dec": (0.25, DECLoss(patch_size=8)(last, data["hr"]), last),
+    }
+    torch.testing.assert_close(loss.detach(), sum(weight * value.detach() for weight, value, _ in wanted.values()))
+    for name, (weight, value, image) in wanted.items():
+        (gradient,) = torch.autograd.grad(weight * value, image)
+        torch.testing.assert_close(logged[f"train/{name}"], value.detach())
+        torch.testing.assert_close(logged[f"train/{name}_pull"], gradient.norm())
+    assert torch.equal(module(data["lr"]), module.generator.stages(data["lr"])[1])
 
 
 def fit(photographs: Path, *, steps: int = 8, **settings: object) -> SuperResolution:

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 from benchmarks.memory import MALLOC
 from dec_kernels.trainer import predict as module
 from dec_kernels.trainer.cli import main as dec_train
-from dec_kernels.trainer.models import RRDBNet, save_weights
+from dec_kernels.trainer.models import HINet, RRDBNet, save_weights
 from dec_kernels.trainer.pixels import to_float, to_uint8
 from dec_kernels.trainer.predict import main
 
@@ -61,6 +61,28 @@ def results(folder: Path) -> set[str]:
 
 def run(*args: object) -> int:
     return main([str(arg) for arg in args])
+
+
+def test_restores_at_scale_1(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    network = HINet(wf=4, depth=3).eval()
+    save_weights(network, tmp_path / "w.pth")
+    command = ("--weights", tmp_path / "w.pth", "--input", images, "--output")
+    assert run(*command, tmp_path / "whole", "--tile", 0) == 0
+    assert "tiles" not in capsys.readouterr().err
+    for name, source in (("colour.png", "colour.png"), ("deep/gray.png", "deep/gray.bmp")):
+        with Image.open(images / source) as image:
+            rgb = np.array(image.convert("RGB"))
+        rows, columns = ((0, -side % 4) for side in rgb.shape[:2])
+        padded = torch.from_numpy(np.pad(rgb, [rows, columns, (0, 0)], mode="reflect")).permute(2, 0, 1)
+        with torch.no_grad():
+            wanted = to_uint8(network(to_float(padded)[None])[0]).permute(1, 2, 0).numpy()
+        with Image.open(tmp_path / "whole" / name) as image:
+            found = np.array(image).astype(int)
+        assert found.shape == rgb.shape
+        assert abs(found - wanted[: rgb.shape[0], : rgb.shape[1]]).max() <= 1
+    assert run(*command, tmp_path / "tiled", "--tile", 8, "--overlap", 4) == 0
+    assert "tiles may show: --tile 0" in capsys.readouterr().err
 
 
 def test_upscales_a_folder(

@@ -255,6 +255,31 @@ def test_no_validation_is_left_out(config: Path, tmp_path: Path, monkeypatch: py
     assert float(best) == pytest.approx(figures[1], abs=1e-6)
 
 
+def test_an_enhanced_training_resumes_bit_for_bit(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ["--model.enhance=dec_kernels.trainer.enhance.FrequencyEnhancement", "--model.enhance.mu=16"]
+    assert fit(config, tmp_path / "whole", *settings) == 0
+    step = SuperResolution.training_step
+
+    def stopped(self: SuperResolution, batch: Any, batch_idx: int) -> Tensor:
+        if self.global_step == 7:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SuperResolution, "training_step", stopped)
+        assert fit(config, tmp_path / "cut", *settings) == 130
+    written = yaml.safe_load((tmp_path / "cut" / "config.yaml").read_text())["model"]
+    assert written["enhance"]["init_args"] == {"alpha": None, "mu": 16.0}
+    assert written["enhance_terms"] == ["dec"]
+    # All that is needed stands in what the run has written.
+    assert fit(tmp_path / "cut" / "config.yaml", tmp_path / "cut", "--resume", "auto") == 0
+    assert differing(state(tmp_path / "cut"), state(tmp_path / "whole")) == []
+    assert fit(config, tmp_path / "plain") == 0
+    assert differing(state(tmp_path / "plain"), state(tmp_path / "whole")) != []
+
+
 def test_an_epoch_cut_short_is_finished_later(config: Path, tmp_path: Path) -> None:
     assert fit(config, tmp_path / "run", "--trainer.max_steps=3") == 0
     assert fit(config, tmp_path / "run", "--resume", "auto") == 0

@@ -95,8 +95,8 @@ class Triton:
     def backward(self, rows: PreparedRows, constants: Constants, weights: Tensor) -> Tensor:
         return host_of(rows.z.device).backward(rows, constants, weights)
 
-    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
-        return host_of(own.device).to_images(gradients, order, own, patch_size)
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
+        return host_of(own.device).to_images(gradients, order, own, patch_size, constants)
 
 
 BACKEND: Backend[PreparedRows] = Triton()

@@ -67,10 +67,10 @@ class Host:
             of_columns, of_rows = _weights(rows, weights, constants)
             return self.backward_in(self.tiles_for(rows, constants), rows, constants, of_columns, of_rows)
 
-    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int) -> Tensor:
+    def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         """Parts of dL/dz, (splits, G, r, D), to be added up -> dL/down, as `Backend.to_images`.
 
-        $dL/dq = (g - (g . z) z) / |q|$ with $g = dL/dz$. Pixels that no patch covers are zero.
+        It is what `dec_kernels.patches.Patches.project_` says. Pixels that no patch covers are zero.
         """
         with current_device(own):
             covered = own.shape[2] % patch_size == own.shape[3] % patch_size == 0
@@ -84,6 +84,8 @@ class Host:
                 gradients.shape[0],
                 gradients.shape[-1],
                 patch_size,
+                constants.floor,
+                constants.center,
             )
             launch(gradients, own, order, images)
             return images
@@ -181,7 +183,10 @@ Weights = tuple[Tensor, Tensor]  # alpha / t_pos and beta / t_neg, in sorted ord
 def _prepare(batch: Batch, patch_size: int, constants: Constants, size: Size) -> PreparedRows:
     hr, (groups, m, r, dim, operand) = batch.hr, size[:5]
     rows = layout.allocate(hr, size)
-    numbers = (patch_size, dim, operand.width, operand.rounded, constants.radius, constants.scale)
+    numbers = (
+        patch_size, dim, operand.width, operand.rounded, constants.radius, constants.scale, constants.floor,
+        constants.center,
+    )  # fmt: skip
     patches, means = patches_in(hr, patch_size), torch.empty_like(rows.mean)
     _means_launch(patches, hr.stride(), groups * m, dim, patch_size)(hr, means)
     torch.sort(means, dim=1, stable=True, out=(rows.mean, rows.column_order))
@@ -257,10 +262,13 @@ def _rows_launch(
     rounded: int,
     radius: float,
     scale: float,
+    floor: float,
+    center: bool,
 ) -> Launch:
     numbers: dict[str, Any] = {
         "n": n, "r": r, "m": m, "start": start, "highest": 1 << m.bit_length() - 1, "c_bits": bits_of(scale),
-        "band": radius / math.sqrt(dim), "D": dim, "PADDED": width, "P": patch_size, "ROUNDED": rounded,
+        "floor_bits": bits_of(floor), "band": radius / math.sqrt(dim), "D": dim, "PADDED": width, "P": patch_size,
+        "ROUNDED": rounded, "CENTER": center,
         **_grid(patches), **_strides("stride", strides), **_strides("sr_stride", sr_strides),
     }  # fmt: skip
     return _in_blocks(rows_kernel, n, width, numbers)
@@ -288,9 +296,11 @@ def _images_launch(
     splits: int,
     dim: int,
     patch_size: int,
+    floor: float,
+    center: bool,
 ) -> Launch:
     numbers: dict[str, Any] = {
-        "n": n, "r": r, "splits": splits, "D": dim, "P": patch_size,
+        "n": n, "r": r, "splits": splits, "floor_bits": bits_of(floor), "D": dim, "P": patch_size, "CENTER": center,
         **_grid(patches), **_strides("stride", strides), **_strides("sr_stride", sr_strides),
     }  # fmt: skip
     return _in_blocks(images_kernel, n, dim, numbers)

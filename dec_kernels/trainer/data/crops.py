@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from dec_kernels.images import UnreadableImageError
+from dec_kernels.trainer.data.degradation.base import sample_stream
 from dec_kernels.trainer.data.pairs import ImagePairs
 from dec_kernels.trainer.pixels import to_float
 
@@ -30,8 +31,9 @@ class TrainingBatch(TypedDict):
 class RandomCrops(Dataset[TrainingBatch]):
     """An endless, reproducible stream of training crops.
 
-    Sample k (which photograph, where, mirrored and transposed or not) is a function of (seed, k) alone, neither of the
-    samples drawn before it nor of who draws it: any number of workers, processes or resumed runs see the same data.
+    Sample k (which photograph, where, how degraded, mirrored and transposed or not) is a function of (seed, k) alone,
+    neither of the samples drawn before it nor of who draws it: any number of workers, processes or resumed runs see the
+    same data.
 
     Args:
         pairs: the photographs, each with a high-resolution side of at least `crop_size`.
@@ -50,13 +52,12 @@ class RandomCrops(Dataset[TrainingBatch]):
         self._unreadable: set[int] = set()
 
     def __getitem__(self, k: int) -> TrainingBatch:
-        # Philox is a counter-based generator: k as its counter's highest word starts an independent stream.
-        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, k]))
+        rng = sample_stream(self.seed, k)
         crop = None
         while crop is None:
             index = int(rng.integers(len(self.pairs)))
             top, left = (int(rng.integers(size - self.size + 1)) for size in self.pairs.sizes[index])
-            crop = self._read(index, top, left)
+            crop = self._read(index, top, left, rng)
         flips = [dim for dim in (1, 2) if rng.integers(2)]
         transpose = bool(rng.integers(2))
 
@@ -67,11 +68,11 @@ class RandomCrops(Dataset[TrainingBatch]):
         hr, lr = crop
         return {"lr": turn(lr), "hr": turn(hr)}
 
-    def _read(self, index: int, top: int, left: int) -> tuple[Tensor, Tensor] | None:
+    def _read(self, index: int, top: int, left: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
         if index in self._unreadable:
             return None
         try:
-            return self.pairs.crop(index, top, left, self.size, self.size)
+            return self.pairs.crop(index, top, left, self.size, self.size, rng)
         except UnreadableImageError as error:
             self._unreadable.add(index)
             if not self.skip_unreadable or len(self._unreadable) == len(self.pairs):

@@ -17,8 +17,10 @@ from torch.utils.data import DataLoader, Dataset
 from dec_kernels.images import SUFFIXES, max_pixels, read_image, some_of
 from dec_kernels.trainer.data.cache import DiskCache, MemoryCache, Reader
 from dec_kernels.trainer.data.crops import CropLoader, CropSampler, RandomCrops
+from dec_kernels.trainer.data.degradation.base import Degradation
 from dec_kernels.trainer.data.pairs import Facts, ImagePairs, Pair, inspect
 from dec_kernels.trainer.data.sources import MEAN, Photo, Source, find_photos
+from dec_kernels.trainer.metrics import border_of
 from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.ranges import NonNegativeInt, PositiveInt, Scale, check_arguments
 
@@ -54,16 +56,18 @@ class SRDataModule(LightningDataModule):
 
     - an image file, or `skimage:NAME` for a photograph that scikit-image ships, for which nothing is downloaded;
     - a folder of high-resolution images, searched at any depth;
-    - the folder of a known dataset: one that holds `DIV2K_train_HR` or `DIV2K_valid_HR`, `Flickr2K_HR`, or, as
-      copies of the benchmarks do, `HR` or `GTmod12`. Training takes its training part, validation and test its
-      validation part. If the low-resolution images for `scale` are there too, as `DIV2K_train_LR_bicubic/X4` is
-      beside `DIV2K_train_HR`, they are used;
+    - the folder of a known dataset: one that holds `DIV2K_train_HR` or `DIV2K_valid_HR`, `Flickr2K_HR`, or, as copies
+      of the benchmarks do, `HR` or `GTmod12`; or, for scale 1, SIDD or GoPro as they are published or as HINet's
+      authors and MPRNet's prepare them; or RealSR in version 3, or DRealSR's test part. Training takes its training
+      part, validation and test its validation part, of GoPro its test part. If the low-resolution images for `scale`
+      are there too, as `DIV2K_train_LR_bicubic/X4` is beside `DIV2K_train_HR`, they are used;
     - a mapping `{hr: FOLDER, lr: FOLDER}`. The partner of `hr`'s a/b.png is `lr`'s a/b or, for scale 4, a/bx4,
       with any suffix.
 
-    A low-resolution image that has no file is MATLAB's bicubic of the high-resolution one, rounded to its 8 or 16 bits;
-    naming `DIV2K_train_HR` itself asks for that. `find_images` tells what files of a folder are read, and `read_image`
-    how they become RGB. Images whose sides are not multiples of `scale` are cropped at the bottom and right.
+    A low-resolution image that has no file is made from the high-resolution one, by `degradation` or else by MATLAB's
+    bicubic, rounded to its 8 or 16 bits; naming `DIV2K_train_HR` itself asks for that. `find_images` tells what files
+    of a folder are read, and `read_image` how they become RGB. Images whose sides are not multiples of `scale` are
+    cropped at the bottom and right.
 
     `pairs` holds, after `setup`, the photographs of each split as a sequence of `Pair`. Evaluation batches are
     `EvaluationBatch`; names are unique, see `find_photos`. Every process of a distributed evaluation sees all images.
@@ -76,7 +80,7 @@ class SRDataModule(LightningDataModule):
         crop_size: height and width of a high-resolution training crop, in pixels; a multiple of `scale`.
         batch_size: training crops in a batch of one process.
         batches_per_epoch: how many batches make an epoch; crops are random, so the data has no end of its own.
-        seed: of the crops, at least 0. Another stage of a training should take another seed.
+        seed: of the crops and degradations, at least 0. Another stage of a training should take another seed.
         num_workers: processes that read training crops ahead; with `cache: memory` few are needed.
         bad_files: what to do about files that cannot be read, are too small, or have no partner or one of another size.
             "refuse" raises an error that names them, before the training if the header tells and at the first crop if
@@ -86,9 +90,12 @@ class SRDataModule(LightningDataModule):
             large, written as images are first needed and shared by all processes and runs. "none": nowhere; each crop
             decodes its image anew.
         cache_dir: folder of the "disk" cache, made if need be; it may be deleted between runs.
+        degradation: how the low-resolution images that have no file are made; None for MATLAB's bicubic. That of a
+            training crop is a function of `seed` and the crop's number, that of an image to validate or test on a
+            function of `seed` and the image's name.
 
     Raises:
-        TypeError: `train`, `val` or `test` is not a list of sources.
+        TypeError: `train`, `val` or `test` is not a list of sources, or `degradation` not a `Degradation`.
         ValueError: a number or a choice is out of its range.
     """
 
@@ -106,6 +113,7 @@ class SRDataModule(LightningDataModule):
         bad_files: Literal["refuse", "skip"] = "refuse",
         cache: Literal["memory", "disk", "none"] = "memory",
         cache_dir: str = "~/.cache/dec-kernels",
+        degradation: Degradation | None = None,
     ) -> None:
         super().__init__()
         check_arguments(SRDataModule.__init__, locals())
@@ -115,6 +123,8 @@ class SRDataModule(LightningDataModule):
                 raise TypeError(
                     f"{split} must be a list of sources, each a string or {{hr: FOLDER, lr: FOLDER}}, got {sources!r}"
                 )
+        if not isinstance(degradation, Degradation | None):
+            raise TypeError(f"degradation must be a Degradation or None, got {degradation!r}")
         if crop_size % scale:
             raise ValueError(f"crop_size must be a multiple of scale {scale}, got {crop_size}")
         self.scale = scale
@@ -125,6 +135,7 @@ class SRDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.bad_files = bad_files
         self.cache = cache
+        self.degradation = degradation
         self.pairs: dict[str, ImagePairs] = {}
         self._read: Reader = read_image
         if cache == "memory":
@@ -140,7 +151,8 @@ class SRDataModule(LightningDataModule):
 
         Raises:
             FileNotFoundError: a source is not there, or holds no image.
-            ValueError: there are bad files and `bad_files` is "refuse", or no image is left, or two images to
+            ValueError: there are bad files and `bad_files` is "refuse", or no image is left; or, at scale 1, an image
+                has neither a degraded file nor a degradation that makes one; or two images to
                 evaluate on have one name, or one is called "mean"; or `DEC_KERNELS_MAX_PIXELS` is no number, or
                 `trainer.overfit_batches` is set.
         """
@@ -158,9 +170,16 @@ class SRDataModule(LightningDataModule):
         photos, problems, passed_over = find_photos(self.sources[split], split, self.scale)
         if passed_over:
             rank_zero_info(f"data.{split} passes over {some_of(passed_over)}: only {', '.join(SUFFIXES)} are read")
+        if self.scale == 1 and self.degradation is None:
+            for photo in photos:
+                if photo.lr is None:
+                    raise ValueError(
+                        f"data.{split}: at data.scale 1, the degraded image of {photo.hr} has to be a file (name the "
+                        "folders as {hr: ..., lr: ...}), or data.degradation has to make it: there is neither"
+                    )
         count = len(photos) + len(problems)
-        # Metrics leave out `scale` pixels at each side, and SSIM compares 11 x 11 of the others at a time.
-        smallest = self.crop_size if split == "train" else 2 * self.scale + 11
+        # Metrics leave out a border, and SSIM compares 11 x 11 of the other pixels at a time.
+        smallest = self.crop_size if split == "train" else 2 * border_of(self.scale) + 11
         facts: dict[Photo, Facts] = {}
 
         def check(photo: Photo) -> str | None:
@@ -185,8 +204,14 @@ class SRDataModule(LightningDataModule):
             raise ValueError(f"data.{split} has no image to use: give files, folders or skimage:NAME")
         if split != "train":
             _check_names(split, usable)
+        if split == "train" and self.degradation and (kept := [photo.lr for photo in usable if photo.lr is not None]):
+            rank_zero_warn(
+                f"data.degradation leaves {some_of(kept)}, as they are: they lie beside the images of data.train. To "
+                "degrade those images, name their folder itself"
+            )
         _say_profiles(split, [facts[photo] for photo in usable])
-        return ImagePairs(usable, [facts[photo].size for photo in usable], self.scale, self._read)
+        sizes = [facts[photo].size for photo in usable]
+        return ImagePairs(usable, sizes, self.scale, self._read, self.degradation, self.seed)
 
     def _report(self, split: str, problems: Sequence[str], count: int) -> None:
         listed = "".join(f"\n  {problem}" for problem in problems[:_LISTED])

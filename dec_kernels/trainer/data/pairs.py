@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from dec_kernels.images import UnreadableImageError, other_than_srgb, read_header
 from dec_kernels.resize import downscale
 from dec_kernels.trainer.data.cache import Reader
+from dec_kernels.trainer.data.degradation.base import Degradation, image_stream
 from dec_kernels.trainer.data.sources import Photo
+
+_BLOCK = 8  # pixels of a side of a block of JPEG
 
 
 class Pair(NamedTuple):
@@ -66,10 +70,13 @@ def inspect(photo: Photo, scale: int, smallest: int) -> Facts:
         raise ValueError(f"{photo.hr} has {height} x {width} pixels, too few: {smallest} x {smallest} are needed")
     size = height // scale, width // scale
     if photo.lr is not None and (found := headers[photo.lr].size) != size:
-        raise ValueError(
+        message = (
             f"{photo.lr} has {found[0]} x {found[1]} pixels: scale {scale} makes {size[0]} x {size[1]} "
             f"of the {height} x {width} of {photo.hr}"
         )
+        if found == (height, width):
+            message += ". Both have one size, as in RealSR's versions 1 and 2: its version 3 has the smaller images"
+        raise ValueError(message)
     names = {path: other_than_srgb(header.profile) for path, header in headers.items()}
     return Facts(size, {path: name for path, name in names.items() if name is not None})
 
@@ -77,32 +84,50 @@ def inspect(photo: Photo, scale: int, smallest: int) -> Facts:
 class ImagePairs(Sequence[Pair]):
     """Photographs that are read when they are asked for.
 
-    A low-resolution image that has no file is made from the high-resolution one by
-    `downscale`; that of a crop is exactly the crop of the whole one. High-resolution
-    images are cropped at the bottom and right to multiples of `scale`.
+    A low-resolution image that has no file is made from the high-resolution one: by `downscale`, so that the crop of
+    a pair is exactly the pair's crop, or by `degradation`. High-resolution images are cropped at the bottom and right
+    to multiples of `scale`.
 
     Args:
         photos: the files.
         sizes: height and width of each low-resolution image.
         scale: high-resolution size / low-resolution size.
         read: how files are read.
+        degradation: how low-resolution images are made; None for MATLAB's bicubic.
+        seed: of the degradation of whole images. That of an image is a function of the seed and the image's name.
     """
 
-    def __init__(self, photos: Sequence[Photo], sizes: Sequence[tuple[int, int]], scale: int, read: Reader) -> None:
+    def __init__(
+        self,
+        photos: Sequence[Photo],
+        sizes: Sequence[tuple[int, int]],
+        scale: int,
+        read: Reader,
+        degradation: Degradation | None = None,
+        seed: int = 0,
+    ) -> None:
         self.photos = photos
         self.sizes = sizes
         self.scale = scale
         self.read = read
+        self.degradation = degradation
+        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Pair:  # type: ignore[override]
-        hr, lr = self.crop(index, 0, 0, *self.sizes[index])
-        return Pair(self.photos[index].name, hr, lr)
+        name = self.photos[index].name
+        hr, lr = self.crop(index, 0, 0, *self.sizes[index], image_stream(self.seed, name))
+        return Pair(name, hr, lr)
 
-    def crop(self, index: int, top: int, left: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+    def crop(
+        self, index: int, top: int, left: int, height: int, width: int, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
         """A crop of a photograph at both resolutions: hr and lr. Its place and size are given in LR pixels.
+
+        Args:
+            rng: the random numbers of the degradation, if there is one.
 
         Raises:
             UnreadableImageError: a file cannot be read, all of it, or has another size than it had; the message names
@@ -111,9 +136,29 @@ class ImagePairs(Sequence[Pair]):
         photo, scale = self.photos[index], self.scale
         image = self._read(photo.hr, index, scale)
         hr = image[:, top * scale : (top + height) * scale, left * scale : (left + width) * scale]
-        if photo.lr is None:
+        if photo.lr is not None:
+            return hr, self._read(photo.lr, index, 1)[:, top : top + height, left : left + width]
+        if self.degradation is None:
             return hr, downscale(image, scale, range(top, top + height), range(left, left + width))
-        return hr, self._read(photo.lr, index, 1)[:, top : top + height, left : left + width]
+        margin = -(-self.degradation.context // scale)
+        rows, columns = (
+            _around(start, start + length, margin, size)
+            for start, length, size in zip((top, left), (height, width), self.sizes[index], strict=True)
+        )
+        around = image[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
+        above, before = top - rows.start, left - columns.start
+        return hr, self._degrade(around, rng)[:, above : above + height, before : before + width]
+
+    def _degrade(self, hr: Tensor, rng: np.random.Generator) -> Tensor:
+        assert self.degradation is not None
+        lr = self.degradation(hr, self.scale, rng)
+        wanted = (3, hr.shape[-2] // self.scale, hr.shape[-1] // self.scale)
+        if tuple(lr.shape) != wanted or lr.dtype != hr.dtype:
+            raise ValueError(
+                f"the degradation {type(self.degradation).__name__} made {tuple(lr.shape)} {lr.dtype} of "
+                f"{tuple(hr.shape)} {hr.dtype} at scale {self.scale}: wanted is {wanted} {hr.dtype}"
+            )
+        return lr
 
     def _read(self, path: Path, index: int, scale: int) -> Tensor:
         image = self.read(path)
@@ -124,3 +169,14 @@ class ImagePairs(Sequence[Pair]):
                 f"{height * scale} x {width * scale} (multiples of the scale) when the files were listed"
             )
         return image
+
+
+def _around(start: int, stop: int, margin: int, size: int) -> range:
+    """From `start` to `stop` and `margin` more at each side, of 0 to `size`.
+
+    With a margin, it begins at a multiple of 8, where a block of the whole image's JPEG would: so JPEG's blocks lie
+    anywhere in a crop.
+    """
+    if not margin:
+        return range(start, stop)
+    return range(max(0, start - margin) // _BLOCK * _BLOCK, min(size, stop + margin))

@@ -6,25 +6,15 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from dec_kernels.trainer.data import Pair
-from dec_kernels.trainer.samples import BICUBIC, cut_sample, draw_samples, save_figure
+from dec_kernels.trainer.samples import BICUBIC, Crop, cut_sample, draw_samples, save_figure
 
 _COLORS = ("#4c566a", "#5e81ac", "#d08770")
-
-
-class Crop(NamedTuple):
-    """A square of a photograph that the sample grid shows: HR pixels."""
-
-    image: str
-    top: int
-    left: int
-    size: int
 
 
 def draw_grid(

@@ -24,12 +24,12 @@ from torch import Tensor
 from dec_kernels.console import INTERRUPTED, command_line
 from dec_kernels.trainer.cli import TrainerCLI, fail
 from dec_kernels.trainer.data import Pair
-from dec_kernels.trainer.demo.pictures import Crop, draw_curves, draw_grid, pull_ratio
+from dec_kernels.trainer.demo.pictures import draw_curves, draw_grid, pull_ratio
 from dec_kernels.trainer.demo.progress import LiveProgress
 from dec_kernels.trainer.files import write_json
 from dec_kernels.trainer.metrics import measure
 from dec_kernels.trainer.models import save_weights
-from dec_kernels.trainer.samples import BICUBIC, bicubic
+from dec_kernels.trainer.samples import BICUBIC, Crop, bicubic
 from dec_kernels.trainer.tables import Summary, metrics_table, summarize
 
 QUICK_STEPS = 6

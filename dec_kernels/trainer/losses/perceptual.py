@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dec_kernels.trainer.models.pretrained import Frozen, check_images
 from dec_kernels.trainer.models.vgg import VGG19
+from dec_kernels.trainer.ranges import check_arguments
 
 _PRESETS: dict[str, dict[str, float]] = {
     "esrgan": {"conv5_4": 1.0},
@@ -20,8 +21,15 @@ _PRESETS: dict[str, dict[str, float]] = {
 }
 
 
+def _mean_norm(found: Tensor, wanted: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(found - wanted, dim=(1, 2, 3)).mean()
+
+
+_DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": _mean_norm}
+
+
 class PerceptualLoss(nn.Module):
-    """The weighted sum, over layers of VGG-19, of the mean absolute difference of two images' features.
+    """The weighted sum, over layers of VGG-19, of the distance of two images' features.
 
     VGG-19 is no part of what is trained and saved: see `Frozen`. Under
     autocast it computes in the reduced precision, the differences in float32.
@@ -32,19 +40,23 @@ class PerceptualLoss(nn.Module):
             0.1 and conv3_4, conv4_4 and conv5_4 at 1.
         weights: file of VGG-19's weights with torchvision's key names. None takes vgg19-dcbb9e9d.pth from PyTorch Hub's
             cache, or downloads it into that.
+        distance: `l1` is ESRGAN's, the mean absolute difference. `l2` is the 2-norm of the difference, as Eq. 44 of the
+            DECLoss paper prints it, in the mean over a batch; it grows with the root of the number of features.
 
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
-        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; or the file holds the
-            weights of another network.
+        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; the distance is unknown;
+            or the file holds the weights of another network.
     """
 
     def __init__(
         self,
         layers: Mapping[str, float] | Literal["esrgan", "real-esrgan"] = "esrgan",
         weights: str | Path | None = None,
+        distance: Literal["l1", "l2"] = "l1",
     ) -> None:
         super().__init__()
+        check_arguments(PerceptualLoss.__init__, locals())
         if isinstance(layers, str):
             if layers not in _PRESETS:
                 raise ValueError(f"layers must be a mapping or one of {', '.join(_PRESETS)}, got {layers!r}")
@@ -54,6 +66,7 @@ class PerceptualLoss(nn.Module):
                 raise ValueError(f"layers must have finite weights of at least 0, got {weight} for {name}")
         vgg = VGG19(layers, weights)
         self.layers = dict(layers)
+        self.distance = _DISTANCES[distance]
         self.smallest = vgg.smallest
         self.features = Frozen(vgg)
 
@@ -76,5 +89,5 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             wanted = self.features(hr)
         found = self.features(sr)
-        terms = [w * F.l1_loss(found[name].float(), wanted[name].float()) for name, w in self.layers.items()]
+        terms = [w * self.distance(found[name].float(), wanted[name].float()) for name, w in self.layers.items()]
         return torch.stack(terms).sum()

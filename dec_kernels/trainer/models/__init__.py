@@ -1,12 +1,14 @@
 """Networks and their weight files."""
 
 from dec_kernels.trainer.models.discriminators import UNetDiscriminator, VGGDiscriminator
-from dec_kernels.trainer.models.generator import check_generator
+from dec_kernels.trainer.models.generator import check_generator, stages_of
+from dec_kernels.trainer.models.hinet import HINet
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
 from dec_kernels.trainer.models.spandrel_network import SpandrelNetwork
 from dec_kernels.trainer.models.swinir import SwinIR
 from dec_kernels.trainer.models.weights import (
     UnknownNetworkError,
+    hinet_from,
     load_weights,
     read_weights,
     rrdbnet_from,
@@ -14,6 +16,7 @@ from dec_kernels.trainer.models.weights import (
 )
 
 __all__ = [
+    "HINet",
     "RRDBNet",
     "SpandrelNetwork",
     "SwinIR",
@@ -21,8 +24,10 @@ __all__ = [
     "UnknownNetworkError",
     "VGGDiscriminator",
     "check_generator",
+    "hinet_from",
     "load_weights",
     "read_weights",
     "rrdbnet_from",
     "save_weights",
+    "stages_of",
 ]

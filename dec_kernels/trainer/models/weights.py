@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dec_kernels.trainer.models.hinet import HINet
 from dec_kernels.trainer.models.reading import fill, read_tensors
 from dec_kernels.trainer.models.rrdbnet import RRDBNet
 
@@ -109,6 +110,28 @@ def rrdbnet_from(path: str | Path) -> RRDBNet:
         num_grow_ch=state[dense].shape[0],
     )
     _fill(network, state, problem)
+    return network
+
+
+def hinet_from(path: str | Path) -> HINet:
+    """The HINet that the keys and shapes in a weight file describe, with the file's weights.
+
+    Args:
+        path: a file that `read_weights` reads.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UnknownNetworkError: the file holds another network than a HINet.
+        ValueError: the file cannot be read.
+    """
+    state, first = read_weights(path), "conv_01.weight"
+    depth = len({key.split(".")[1] for key in state if key.startswith("down_path_1.")})
+    if first not in state or depth < 2:
+        raise UnknownNetworkError(f"{path} holds no HINet: it has no convolution {first}, or no down_path_1")
+    normed = [level for level in range(depth) if f"down_path_1.{level}.norm.weight" in state]
+    left, right = (normed[0], normed[-1]) if normed else (depth, depth)
+    network = HINet(wf=state[first].shape[0], depth=depth, hin_position_left=left, hin_position_right=right)
+    _fill(network, state, f"{path} holds no HINet")
     return network
 
 

@@ -14,6 +14,8 @@ A sweep is a YAML file: one of those that ship with the package, by its name, or
       30 dB: {model.dec.init_args.threshold: 30.0}
       34 dB: {model.dec.init_args.threshold: 34.0}
 
+`figure.series` divides the runs into several lines, as `temperatures` and `perception_distortion` do.
+
 Each training is a `dec-train fit --resume auto` in a folder of its own, on one device, one after another: what is
 finished is not trained again, what was cut off goes on. A training that fails does not keep the others from running.
 """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from itertools import cycle
+from typing import Any, Literal
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.markup import escape
@@ -19,7 +19,8 @@ from dec_kernels.trainer.sweep.spec import Sweep
 
 Results = dict[str, dict[str, Any]]  # run -> {"settings", "step", "epoch", "figures"} or {"settings", "error"}
 
-_COLOR, _BEST_COLOR = "#5e81ac", "#d08770"
+_COLORS = ("#5e81ac", "#bf616a", "#4c8c6b", "#b48ead")
+_BEST_COLOR = "#d08770"
 _ON_LINES = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}  # keeps numbers legible there
 
 
@@ -63,16 +64,14 @@ def draw(sweep: Sweep, results: Results) -> Figure:
         raise ValueError(f"{wanted} were measured in no run")
     notes = [f"{METRICS[metric].heading} was not measured." for metric in figures if not figures[metric]]
     if sweep.figure.kind == "plane":
-        both = [name for name in sweep.runs if all(name in figures[metric] for metric in figures)]
-        if not both:
+        if not any(all(name in figures[metric] for metric in figures) for name in sweep.runs):
             raise ValueError(f"the plane needs {wanted} of one run. {' '.join(notes)}")
         figure = Figure(figsize=(6.4, 5.2), dpi=160, layout="constrained")
-        _draw_plane(figure.subplots(), both, figures)
+        _draw_plane(figure.subplots(), sweep, figures)
     else:
         figure = Figure(figsize=(1 + 5 * len(panels), 4.4), dpi=160, layout="constrained")
-        draw_panel = {"line": _draw_line, "heatmap": _draw_heatmap}[sweep.figure.kind]
         for axis, metric in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            draw_panel(axis, sweep, metric, figures[metric])
+            _draw_line(axis, sweep, metric, figures[metric])
     figure.suptitle(sweep.title, fontsize=13)
     absent = [name for name in sweep.runs if any(name not in figures[metric] for metric in panels)]
     if absent:
@@ -88,77 +87,51 @@ def _label(metric: str) -> str:
 
 
 def _draw_line(axis: Axes, sweep: Sweep, metric: str, figures: Mapping[str, float]) -> None:
-    label, places, ticks = sweep.axis("x")
-    names = sorted(figures, key=lambda name: places[name])
-    axis.plot([places[name] for name in names], [figures[name] for name in names], "o-", color=_COLOR, linewidth=1.8)
     best = METRICS[metric].best(figures.values())
     away = 8 if METRICS[metric].higher_is_better else -15  # on the side where the best point has no lines
-    for name in names:
-        if figures[name] == best:
-            axis.plot(places[name], best, "o", color=_BEST_COLOR, markersize=9)
-        axis.annotate(
-            METRICS[metric].text(figures[name]),
-            (places[name], figures[name]),
-            xytext=(0, away),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            bbox=_ON_LINES,
-            fontweight="bold" if figures[name] == best else "normal",
-        )
+    for color, (line, series) in zip(cycle(_COLORS), sweep.lines.items(), strict=False):
+        places = sweep.places(series)
+        names = sorted((name for name in places if name in figures), key=places.__getitem__)
+        values = [figures[name] for name in names]
+        axis.plot([places[name] for name in names], values, "o-", color=color, linewidth=1.8, label=line)
+        for name in names:
+            if figures[name] == best:
+                axis.plot(places[name], best, "o", color=_BEST_COLOR, markersize=9)
+            axis.annotate(
+                METRICS[metric].text(figures[name]),
+                (places[name], figures[name]),
+                xytext=(0, away),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+                bbox=_ON_LINES,
+                fontweight="bold" if figures[name] == best else "normal",
+            )
     axis.margins(x=0.08, y=0.15)
+    ticks = sweep.ticks()
     axis.set_xticks([*ticks], [*ticks.values()], parse_math=False)
-    axis.set_xlabel(label)
+    assert sweep.figure.x
+    axis.set_xlabel(sweep.figure.x.label)
     axis.set_ylabel(_label(metric))
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
+    _finish(axis, sweep, "best")
 
 
-def _draw_heatmap(axis: Axes, sweep: Sweep, metric: str, figures: Mapping[str, float]) -> None:
-    (x_label, x, x_ticks), (y_label, y, y_ticks) = sweep.axis("x"), sweep.axis("y")
-    where = {name: ([*y_ticks].index(y[name]), [*x_ticks].index(x[name])) for name in figures}
-    cells = np.full((len(y_ticks), len(x_ticks)), np.nan)
-    for name, value in figures.items():
-        cells[where[name]] = value
-    # Bright is better in every panel.
-    image = axis.imshow(cells, cmap="cividis" if METRICS[metric].higher_is_better else "cividis_r", origin="lower")
-    best = METRICS[metric].best(figures.values())
-    middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
-    for name, value in figures.items():
-        bright = (value > middle) == METRICS[metric].higher_is_better
-        row, column = where[name]
-        axis.text(
-            column,
-            row,
-            METRICS[metric].text(value),
-            ha="center",
-            va="center",
-            color="black" if bright else "white",
-            fontweight="bold" if value == best else "normal",
-        )
-    axis.set_xticks(range(len(x_ticks)), [*x_ticks.values()])
-    axis.set_yticks(range(len(y_ticks)), [*y_ticks.values()])
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    axis.set_title(_label(metric), fontsize=11)
-    axis.spines[:].set_visible(False)
-    axis.figure.colorbar(image, ax=axis, shrink=0.8)
-
-
-def _draw_plane(axis: Axes, names: Sequence[str], figures: Mapping[str, Mapping[str, float]]) -> None:
+def _draw_plane(axis: Axes, sweep: Sweep, figures: Mapping[str, Mapping[str, float]]) -> None:
     distortion, perception = figures
-    points = [(figures[distortion][name], figures[perception][name]) for name in names]
-    axis.plot(*zip(*points, strict=True), "o-", color=_COLOR, linewidth=1.2, markersize=7)
-    for name, point in zip(names, points, strict=True):
-        axis.annotate(
-            name, point, xytext=(7, -11), textcoords="offset points", fontsize=9, bbox=_ON_LINES, parse_math=False
-        )
+    for color, (line, series) in zip(cycle(_COLORS), sweep.lines.items(), strict=False):
+        names = [name for name in series.runs if all(name in figures[metric] for metric in figures)]
+        x, y = ([figures[metric][name] for name in names] for metric in (distortion, perception))
+        axis.plot(x, y, "o-", color=color, linewidth=1.2, markersize=7, label=line)
+        for name, point in zip(names, zip(x, y, strict=True), strict=True):
+            axis.annotate(
+                name, point, xytext=(7, -11), textcoords="offset points", fontsize=9, bbox=_ON_LINES, parse_math=False
+            )
     axis.margins(0.15)
-    x, y = (0.97 if METRICS[metric].higher_is_better else 0.03 for metric in figures)
+    right, top = (0.97 if METRICS[metric].higher_is_better else 0.03 for metric in figures)
     axis.annotate(
         "better",
-        (x, y),
-        (0.8 * x + 0.1, 0.8 * y + 0.1),
+        (right, top),
+        (0.8 * right + 0.1, 0.8 * top + 0.1),
         "axes fraction",
         ha="center",
         color=_BEST_COLOR,
@@ -166,5 +139,12 @@ def _draw_plane(axis: Axes, names: Sequence[str], figures: Mapping[str, Mapping[
     )
     axis.set_xlabel(f"distortion: {_label(distortion)}")
     axis.set_ylabel(f"perception: {_label(perception)}")
+    _finish(axis, sweep, "upper left")  # the worst corner, if the second metric is better when lower
+
+
+def _finish(axis: Axes, sweep: Sweep, legend: Literal["best", "upper left"]) -> None:
+    if sweep.figure.series:
+        for text in axis.legend(fontsize=9, loc=legend).get_texts():
+            text.set_parse_math(False)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)

@@ -13,15 +13,26 @@ import yaml
 from dec_kernels.trainer.metrics import METRICS, MetricName
 from dec_kernels.trainer.parser import SuggestingParser
 from dec_kernels.trainer.shipped import SWEEPS, find_config
+from dec_kernels.trainer.wording import did_you_mean
 
 Settings = dict[str, Any]  # a dotted key of the config, as on the command line -> its value
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis of a figure: its label, and the setting that gives each run its place; None takes the runs' names."""
+    """The horizontal axis of a figure: its label, and the setting that gives each run its place; None takes the runs'
+    names."""
 
     label: str
+    setting: str | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line of a figure that has several: its runs, and the setting that gives each its place on the horizontal axis;
+    None takes the axis's."""
+
+    runs: list[str]
     setting: str | None = None
 
 
@@ -30,31 +41,30 @@ class Plot:
     """What the figure of a sweep looks like.
 
     Args:
-        kind: "line", a panel for each metric over `x`; "heatmap", a panel for each metric over `x` and `y`, whose
-            settings have to be numbers; or "plane", the second metric over the first, a point for each run.
+        kind: "line", a panel for each metric over `x`; or "plane", the second metric over the first.
         metrics: names of `METRICS`; two of them for "plane".
-        x: the horizontal axis, if the kind has one.
-        y: the vertical axis, if the kind has one.
+        x: the horizontal axis of "line".
+        series: the lines, by the names that the legend gives them. A run may lie on several. None is one line of all
+            runs.
 
     Raises:
         ValueError: an argument is not of that form.
     """
 
-    kind: Literal["line", "heatmap", "plane"]
+    kind: Literal["line", "plane"]
     metrics: list[MetricName] = field(default_factory=lambda: ["psnr_y", "lpips"])
     x: Axis | None = None
-    y: Axis | None = None
+    series: dict[str, Series] | None = None
 
     def __post_init__(self) -> None:
-        axes = {"line": ["x"], "heatmap": ["x", "y"], "plane": []}
         if not self.metrics:
             raise ValueError(f"figure.metrics must be at least one of {', '.join(METRICS)}, got none")
         if self.kind == "plane" and len(self.metrics) != 2:
             raise ValueError(f"figure.metrics of a plane must be two, got {', '.join(self.metrics)}")
-        if [name for name in ("x", "y") if getattr(self, name)] != axes[self.kind]:
-            raise ValueError(f"figure: a {self.kind} has {' and '.join(axes[self.kind]) or 'neither x nor y'}")
-        if self.kind == "heatmap" and not (self.x and self.x.setting and self.y and self.y.setting):
-            raise ValueError("figure: both axes of a heatmap need a setting")
+        if self.kind == "plane" and (self.x or any(line.setting for line in (self.series or {}).values())):
+            raise ValueError("figure: a plane has neither x nor settings, since the metrics are its axes")
+        if self.kind == "line" and self.x is None:
+            raise ValueError("figure: a line needs x")
 
 
 @dataclass(frozen=True)
@@ -79,25 +89,39 @@ class Sweep:
         for name, folder in zip(self.runs, folders, strict=True):
             if not folder or folders.count(folder) > 1:
                 raise ValueError(f"runs: {name!r} would have the folder {folder!r}: give each run a name of its own")
-        for axis in (self.figure.x, self.figure.y):
-            if axis and axis.setting:
-                for name, settings in self.runs.items():
-                    place = settings.get(axis.setting)
+        for line, series in self.lines.items():
+            for name in series.runs:
+                if name not in self.runs:
+                    raise ValueError(f"figure.series: {line!r} has no run {name!r}.{did_you_mean(name, self.runs)}")
+                if series.setting:
+                    place = self.runs[name].get(series.setting)
                     if not isinstance(place, int | float):
-                        raise ValueError(f"runs: {name!r} needs a number for {axis.setting}, got {place!r}")
-        if self.figure.kind == "heatmap":
-            cells = [*zip(*(self.axis(name)[1].values() for name in ("x", "y")), strict=True)]
-            for name, cell in zip(self.runs, cells, strict=True):
-                if cells.count(cell) > 1:
-                    raise ValueError(f"runs: {name!r} is not the only one at {cell} of the heatmap")
+                        raise ValueError(f"runs: {name!r} needs a number for {series.setting}, got {place!r}")
+        shown = [name for series in self.lines.values() for name in series.runs]
+        for name in self.runs:
+            if name not in shown:
+                raise ValueError(f"figure.series: {name!r} is on none of {', '.join(map(repr, self.lines))}")
 
-    def axis(self, name: str) -> tuple[str, dict[str, float], dict[float, str]]:
-        """The label of the figure's axis `name`, the place of each run on it, and what is written at each place."""
-        axis: Axis = getattr(self.figure, name)
-        if axis.setting:
-            places = {run: settings[axis.setting] for run, settings in self.runs.items()}
-            return axis.label, places, {place: f"{place:g}" for place in sorted(places.values())}
-        return axis.label, dict(zip(self.runs, range(len(self.runs)), strict=True)), dict(enumerate(self.runs))
+    @property
+    def lines(self) -> dict[str, Series]:
+        """The lines of the figure, each with the setting that places its runs; a line alone has no name."""
+        setting = self.figure.x.setting if self.figure.x else None
+        if self.figure.series is None:
+            return {"": Series([*self.runs], setting)}
+        return {name: Series(line.runs, line.setting or setting) for name, line in self.figure.series.items()}
+
+    def places(self, line: Series) -> dict[str, float]:
+        """Where on the horizontal axis each run of `line` stands."""
+        if line.setting:
+            return {name: self.runs[name][line.setting] for name in line.runs}
+        return {name: [*self.runs].index(name) for name in line.runs}
+
+    def ticks(self) -> dict[float, str]:
+        """What is written at each place on the horizontal axis."""
+        texts: dict[float, str] = {}
+        for line in self.lines.values():
+            texts |= {place: f"{place:g}" if line.setting else name for name, place in self.places(line).items()}
+        return dict(sorted(texts.items()))
 
 
 def folder_of(name: str) -> str:

@@ -156,7 +156,7 @@ def test_the_loss_and_its_gradient(temperature: str, scope: str) -> None:
     qpos, qneg = torch.where(mask, s + 2 * a, 0).sum(2) / t_pos, torch.where(mask, 0, s + 2 * a).sum(2) / t_neg
     w = torch.where(mask, -1 / qpos[..., None] / constants.t_pos, 1 / qneg[..., None] / constants.t_neg)
     dz = ((w + w.mT) * s) @ d.z + 2 * (w * a).mT @ d.h
-    true = triton.BACKEND.to_images(dz.float()[None], rows.order, sr, 4)
+    true = triton.BACKEND.to_images(dz.float()[None], rows.order, sr, 4, constants)
     ours = evaluate(sr, hr, **vars(spec))
     assert error(ours.loss, (qneg / qpos).log().sum()) < 1e-6
     assert error(ours.gradient, true) < 2e-5
@@ -173,7 +173,7 @@ def test_the_rows_of_a_rank_are_among_those_of_one_process() -> None:
         q = triton.BACKEND.forward(rows, constants)
         kept = triton.BACKEND.restore(rows.kept, None, images, 3 * 54, 4, False, constants, torch.float32)
         dz = triton.BACKEND.backward(kept, constants, weights)
-        return q.unflatten(1, (-1, 54)), triton.BACKEND.to_images(dz, kept.order, images, 4)
+        return q.unflatten(1, (-1, 54)), triton.BACKEND.to_images(dz, kept.order, images, 4, constants)
 
     whole, rank = step(None), step(slice(1, 2))
     torch.testing.assert_close(rank[0][:, 0], whole[0][:, 1], rtol=1e-6, atol=0)

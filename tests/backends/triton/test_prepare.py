@@ -29,7 +29,7 @@ def test_the_rows_are_those_of_the_other_backends(dim: tuple[int, int], per_imag
     assert torch.equal(ours.order, true.order)
     assert torch.equal(ours.p.double(), true.p)
     c = math.sqrt(math.log2(math.e))
-    for rows, expected in ((ours.z, true.z), (ours.h, true.p * true.p_scale[..., None])):
+    for rows, expected in ((ours.z, true.z), (ours.h, true.p * true.h_scale[..., None])):
         assert rows.shape[-1] == tiles.width_of(width)
         assert (rows[..., width:] == 0).all()
         torch.testing.assert_close(rows[..., :width].double(), c * expected, rtol=4 * EPS, atol=0)
@@ -48,8 +48,9 @@ def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
     assert torch.equal(ours.p.double(), true.p)
     torch.testing.assert_close(ours.z[..., : patch_size**2].double(), 1.2011224087864498 * true.z, rtol=4 * EPS, atol=0)
     dz = torch.randn(3, *ours.p.shape)  # in three parts
-    back = triton.BACKEND.to_images(dz, ours.order, sr, patch_size)
-    expected = patches.to_images(true.project_(dz.double().sum(0)), true.order, sr.double(), patch_size)
+    back = triton.BACKEND.to_images(dz, ours.order, sr, patch_size, constants)
+    gradients = true.project_(dz.double().sum(0), constants)
+    expected = patches.to_images(gradients, true.order, sr.double(), patch_size, False)
     before = (
         (dz.sum(0).norm(dim=-1) * true.z_scale).max().item()
     )  # the projection: of a row of one value nothing is left

@@ -60,7 +60,7 @@ def test_a_crop_is_what_the_whole_pair_holds_there(dtype: torch.dtype) -> None:
         if given is not None:
             assert torch.equal(whole.lr, given)
         for top, left in ((0, 0), (3, 5), (12 - 7, 16 - 7)):
-            hr, lr = pairs.crop(0, top, left, 7, 7)
+            hr, lr = pairs.crop(0, top, left, 7, 7, np.random.default_rng(0))
             assert torch.equal(lr, whole.lr[:, top : top + 7, left : left + 7])
             assert torch.equal(hr, whole.hr[:, 4 * top : 4 * (top + 7), 4 * left : 4 * (left + 7)])
 

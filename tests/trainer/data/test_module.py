@@ -62,6 +62,14 @@ def test_gives_crops_and_whole_images(photographs: Path) -> None:
         data.setup("test")
 
 
+def test_low_resolution_images_of_the_others_size_are_refused(tmp_path: Path) -> None:
+    """As in the first versions of RealSR."""
+    for kind in ("HR", "LR4"):
+        save(tmp_path / "Nikon" / "Test" / "4" / f"Nikon_001_{kind}.png", 40, 48)
+    with pytest.raises(ValueError, match=r"Nikon_001_LR4\.png has 40 x 48 .*RealSR.*version 3"):
+        SRDataModule([], [], [str(tmp_path / "Nikon")]).setup("test")
+
+
 def test_uses_low_resolution_files(tmp_path: Path) -> None:
     hr, lr = save(tmp_path / "hr" / "x.png", 42, 48), save(tmp_path / "lr" / "xx4.png", 10, 12)
     folders = {"hr": str(hr.parent), "lr": str(lr.parent)}
@@ -73,6 +81,19 @@ def test_uses_low_resolution_files(tmp_path: Path) -> None:
     sample = RandomCrops(data.pairs["train"], 32, seed=0)[0]["lr"]
     windows = to_float(pair.lr).unfold(1, 8, 1).unfold(2, 8, 1)
     assert any((window.sum() - sample.sum()).abs() < 1e-3 for window in windows.permute(1, 2, 0, 3, 4).flatten(0, 1))
+
+
+def test_at_scale_1_something_has_to_degrade_the_images(tmp_path: Path, photographs: Path) -> None:
+    clean, noisy = save(tmp_path / "clean" / "x.png", 11, 32), save(tmp_path / "noisy" / "x.png", 11, 32)
+    folders = {"hr": str(clean.parent), "lr": str(noisy.parent)}
+    data = SRDataModule([], [folders], scale=1)
+    data.setup("validate")  # SSIM's 11 pixels, for no border is left out
+    (pair,) = data.pairs["val"]
+    assert torch.equal(pair.hr, read_image(clean))
+    assert torch.equal(pair.lr, read_image(noisy))
+    alone = SRDataModule([], [folders, str(photographs)], scale=1)
+    with pytest.raises(ValueError, match=r"data\.val: at data\.scale 1.*a\.png.*data\.degradation"):
+        alone.setup("validate")
 
 
 class SaveAtStart(Callback):

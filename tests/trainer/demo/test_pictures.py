@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from dec_kernels.trainer.data import make_pair
-from dec_kernels.trainer.demo.pictures import Crop, draw_curves, draw_grid, pull_ratio, read_curve, smooth
-from dec_kernels.trainer.samples import BICUBIC, bicubic
+from dec_kernels.trainer.demo.pictures import draw_curves, draw_grid, pull_ratio, read_curve, smooth
+from dec_kernels.trainer.samples import BICUBIC, Crop, bicubic
 
 
 @pytest.fixture

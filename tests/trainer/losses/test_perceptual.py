@@ -89,6 +89,21 @@ def test_is_the_papers_distance(state: dict[str, Tensor], weights: Path, layers:
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * gradients[1].abs().max().item())
 
 
+def test_the_2_norm_of_eq_44(state: dict[str, Tensor], weights: Path) -> None:
+    sr, hr = images()
+    sr.requires_grad_()
+    value = PerceptualLoss({"conv2_1": 2.0}, weights, distance="l2")(sr, hr)
+    found, wanted = by_hand(state, sr, 5)[5], by_hand(state, hr, 5)[5]
+    norms = [(a - b).square().sum().sqrt() for a, b in zip(found, wanted, strict=True)]
+    torch.testing.assert_close(value, 2 * torch.stack(norms).mean(), rtol=1e-5, atol=0)
+    value.backward()
+    assert sr.grad is not None
+    assert sr.grad.norm() > 0
+    # Images that are alike have a zero gradient, not NaN.
+    (gradient,) = torch.autograd.grad(PerceptualLoss({"conv2_1": 2.0}, weights, "l2")(sr, sr.detach()), sr)
+    assert not gradient.any()
+
+
 def test_esrgans_layer_unless_told_and_no_deeper_than_asked(weights: Path) -> None:
     assert PerceptualLoss(weights=weights).layers == {"conv5_4": 1.0}
     assert list(VGG19(["conv2_1", "conv1_2"], weights).layers) == [
@@ -175,6 +190,8 @@ def test_refuses_layers_and_weights_that_mean_nothing(weights: Path) -> None:
         PerceptualLoss({}, weights)
     with pytest.raises(ValueError, match=r"esrgan, real-esrgan.*'srgan'"):
         PerceptualLoss("srgan", weights)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^distance .*'l1', 'l2', got 'l3'"):
+        PerceptualLoss(weights=weights, distance="l3")  # type: ignore[arg-type]
     for weight in (-0.1, math.nan, math.inf):
         with pytest.raises(ValueError, match=f"{weight} for conv1_1"):
             PerceptualLoss({"conv1_1": weight}, weights)

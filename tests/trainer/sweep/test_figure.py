@@ -1,7 +1,6 @@
 import io
 import math
 
-import numpy as np
 from rich.console import Console
 
 from dec_kernels.trainer.sweep.figure import draw, measured, results_table
@@ -37,32 +36,25 @@ def test_without_a_setting_the_runs_stand_in_their_order() -> None:
     assert figure.get_supxlabel() == "LPIPS was not measured."
 
 
-def test_heatmap() -> None:
-    figures = {"1,20": 3.0, "2,10": 4.0, "1,10": 1.0}
-    sweep, results = build(
-        "heatmap",
-        {name: {"psnr_y": value, "lpips": value} for name, value in figures.items()},
-        x={"label": "A", "setting": "a"},
-        y={"label": "B", "setting": "b"},
-    )
-    figure = draw(sweep, results)
-    psnr, lpips = figure.axes[:2]
-    for axis in (psnr, lpips):
-        (image,) = axis.get_images()
-        np.testing.assert_array_equal(np.ma.filled(image.get_array(), np.nan), [[1, 4], [3, np.nan]])
-        assert {text.get_position(): float(text.get_text()) for text in axis.texts} == {
-            (0, 0): 1.0,
-            (1, 0): 4.0,
-            (0, 1): 3.0,
-        }
-        assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "2"]
-        assert [label.get_text() for label in axis.get_yticklabels()] == ["10", "20"]
-        assert (axis.get_xlabel(), axis.get_ylabel()) == ("A", "B")
-    # The better a cell, the brighter: high PSNR, low LPIPS.
-    assert sum(psnr.get_images()[0].to_rgba(4.0)) > sum(psnr.get_images()[0].to_rgba(1.0))
-    assert sum(lpips.get_images()[0].to_rgba(4.0)) < sum(lpips.get_images()[0].to_rgba(1.0))
-    assert [text.get_text() for text in psnr.texts if text.get_fontweight() == "bold"] == ["4.00"]
-    assert [text.get_text() for text in lpips.texts if text.get_fontweight() == "bold"] == ["1.0000"]
+def test_several_lines_share_a_run() -> None:
+    figures = {"1,10": {"lpips": 0.3}, "2,10": {"lpips": 0.1}, "1,20": {"lpips": 0.2}}
+    series = {"A": {"setting": "a", "runs": ["1,10", "2,10"]}, "B": {"runs": ["1,20", "1,10"]}}
+    figure = draw(*build("line", figures, metrics=["lpips"], x={"label": "the label", "setting": "b"}, series=series))
+    (axis,) = figure.axes
+    first, best, second = axis.get_lines()
+    assert first.get_xydata().tolist() == [[1, 0.3], [2, 0.1]]
+    assert best.get_xydata().tolist() == [[2, 0.1]]
+    assert second.get_xydata().tolist() == [[10, 0.3], [20, 0.2]]
+    assert first.get_color() != second.get_color()
+    legend = axis.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["A", "B"]
+    assert [handle.get_color() for handle in legend.get_lines()] == [first.get_color(), second.get_color()]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1", "2", "10", "20"]
+
+
+def test_one_line_has_no_legend() -> None:
+    (axis,) = draw(*build("line", {"1": {"psnr_y": 1.0}}, **LINE)).axes
+    assert axis.get_legend() is None
 
 
 def test_plane() -> None:
@@ -75,6 +67,15 @@ def test_plane() -> None:
     assert labels == {"0": (29, 0.3), "1": (27, 0.1)}
     assert axis.get_xlabel() == "distortion: PSNR Y [dB] ↑"
     assert figure.get_supxlabel() == "Without figures: 2."
+
+
+def test_several_lines_in_the_plane() -> None:
+    figures = {"0": {"psnr_y": 29.0, "lpips": 0.3}, "1": {"psnr_y": 27.0, "lpips": 0.1}, "2": {"psnr_y": 28.0}}
+    series = {"A": {"runs": ["0", "1"]}, "B": {"runs": ["1", "2"]}, "none of it": {"runs": ["2"]}}
+    (axis,) = draw(*build("plane", figures, series=series)).axes
+    lines = [line.get_xydata().tolist() for line in axis.get_lines()]
+    assert lines == [[[29, 0.3], [27, 0.1]], [[27, 0.1]], []]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["A", "B", "none of it"]
 
 
 def test_table() -> None:

@@ -28,12 +28,12 @@ def means_kernel(
     tl.store(means + i, (tl.sum(p.to(tl.float64), 1) / D).to(tl.float32), mask=i < n)
 
 
-@triton.jit(do_not_specialize=["n", "r", "m", "height", "width", "start", "highest", "c_bits"])
+@triton.jit(do_not_specialize=["n", "r", "m", "height", "width", "start", "highest", "c_bits", "floor_bits"])
 def rows_kernel(
     sr, hr, order, row_mean, mean, position, z, h, p_out, square, column_of_row, first, last, n, r, m, height, width,
     stride_b, stride_c, stride_h, stride_w, sr_stride_b, sr_stride_c, sr_stride_h, sr_stride_w,
-    start, highest, c_bits: tl.int64, band: tl.float32, D: tl.constexpr, PADDED: tl.constexpr, P: tl.constexpr,
-    ROUNDED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    start, highest, c_bits: tl.int64, floor_bits: tl.int64, band: tl.float32, D: tl.constexpr, PADDED: tl.constexpr,
+    P: tl.constexpr, ROUNDED: tl.constexpr, CENTER: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """n rows in groups of r, among columns in groups of m, whose means are `mean`.
 
@@ -59,8 +59,11 @@ def rows_kernel(
     tl.store(square + i, tl.sum(rest * rest, 1), mask=valid)
 
     # In float64, where the square of any float32 has room, and so that z' and h' are rounded only once.
-    c = float64_of(c_bits)
-    q_unit, p_unit = _unit(q.to(tl.float64), c), _unit(p.to(tl.float64), c)
+    c, floor = float64_of(c_bits), float64_of(floor_bits)
+    q, p = q.to(tl.float64), p.to(tl.float64)
+    if CENTER:
+        q, p = _centered(q, d, D, P), _centered(p, d, D, P)
+    q_unit, p_unit = _unit(q, c, floor), _unit(p, c, floor)
     padded = valid[:, None] & (d < PADDED)[None, :]
     tl.store(z + row[:, None] * PADDED + d[None, :], round_numbers(q_unit, ROUNDED), mask=padded)
     tl.store(h + row[:, None] * PADDED + d[None, :], round_numbers(p_unit, ROUNDED), mask=padded)
@@ -113,11 +116,11 @@ def weights_kernel(
     tl.store(beta + i, tl.load(weights + columns + patch, mask=valid, other=0.0) / t_neg, mask=valid)
 
 
-@triton.jit(do_not_specialize=["n", "r", "splits", "height", "width"])
+@triton.jit(do_not_specialize=["n", "r", "splits", "height", "width", "floor_bits"])
 def images_kernel(
     dz, sr, order, images, n, r, splits, height, width, stride_b, stride_c, stride_h, stride_w,
-    sr_stride_b, sr_stride_c, sr_stride_h, sr_stride_w,
-    D: tl.constexpr, P: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    sr_stride_b, sr_stride_c, sr_stride_h, sr_stride_w, floor_bits: tl.int64,
+    D: tl.constexpr, P: tl.constexpr, CENTER: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     valid = i < n
@@ -127,8 +130,11 @@ def images_kernel(
     # In float64: g lies mostly along z, and what is left of it is small. z comes from q itself, since z' is rounded.
     q = tl.load(sr + _pixels(patch, d, height, width, sr_stride_b, sr_stride_c, sr_stride_h, sr_stride_w, P),
                 mask=inside, other=0.0).to(tl.float64)  # fmt: skip
-    square = tl.sum(q * q, 1)
-    norm = tl.sqrt(square).to(tl.float32)
+    if CENTER:
+        q = _centered(q, d, D, P)
+    square, floor = tl.sum(q * q, 1), float64_of(floor_bits)
+    below = tl.sqrt(square) <= floor
+    norm = tl.where(below, floor, tl.sqrt(square)).to(tl.float32)
     inverse = 1 / tl.where(norm == 0, 1.0, norm)
     inverse = tl.where((norm == 0) | (inverse == float("inf")), 0.0, inverse)
     part = dz + i.to(tl.int64)[:, None] * D + d[None, :]
@@ -137,9 +143,12 @@ def images_kernel(
         part += tl.cast(n, tl.int64) * D
         total += tl.load(part, mask=inside, other=0.0)
     g = total.to(tl.float64)
-    along = tl.sum(g * q, 1) / tl.where(square == 0, 1.0, square)
+    along = tl.where(below, 0.0, tl.sum(g * q, 1) / tl.where(square == 0, 1.0, square))
+    g = (g - along[:, None] * q) * inverse[:, None]
+    if CENTER:
+        g = _centered(g, d, D, P)
     pixels = _pixels(patch, d, height, width, stride_b, stride_c, stride_h, stride_w, P)
-    tl.store(images + pixels, ((g - along[:, None] * q) * inverse[:, None]).to(tl.float32), mask=inside)
+    tl.store(images + pixels, g.to(tl.float32), mask=inside)
 
 
 @triton.jit
@@ -155,8 +164,20 @@ def _pixels(patch, d, height, width, stride_b, stride_c, stride_h, stride_w, P: 
 
 
 @triton.jit
-def _unit(rows, c):
+def _centered(rows, d, D: tl.constexpr, P: tl.constexpr):
+    """Rows of D values, and zeros behind them, less the mean of each channel."""
+    means = tl.zeros_like(rows)
+    for channel in range(D // (P * P)):
+        within = (d // (P * P) == channel)[None, :]
+        mean = tl.sum(tl.where(within, rows, 0.0), 1) / (P * P)
+        means = tl.where(within, mean[:, None], means)
+    return rows - means
+
+
+@triton.jit
+def _unit(rows, c, floor):
     norm = tl.sqrt(tl.sum(rows * rows, 1))
+    norm = tl.where(norm < floor, floor, norm)  # NaN stays
     return (rows * (c / tl.where(norm == 0, 1.0, norm))[:, None]).to(tl.float32)
 
 
