@@ -101,7 +101,7 @@ class DECLoss(nn.Module):
             as with the `eps` of PyTorch's `cosine_similarity`. 0 is the paper's. It bounds the gradient of dark
             patches, which holds 1 / |q|.
         center: whether the mean of each channel is taken off the patches before they are compared, so that the gradient
-            shifts no colour. False is the paper's. The mask is that of the patches as they are.
+            does not itself pull at colours. False is the paper's. The mask is that of the patches as they are.
         process_group: None compares patches of this process alone. A `torch.distributed` group adds the columns of
             every rank in it (see below). "world" means all processes, looked up at each call; it means this process
             alone where `torch.distributed` is not initialised. (Until then `torch.distributed.group.WORLD` is None.)

@@ -35,7 +35,7 @@ MIN_INSIDE_TEMPERATURE = 0.02
 TEMPERATURE_RANGE = (1e-20, 1e20)
 MAX_FLOAT = sys.float_info.max
 MAX_LANDMARKS = 2**16  # beyond that m x m matrices fill the memory of a large machine
-FLOOR_RANGE = (1e-20, 1e20)  # times max_val: norms in float32 have room on both sides
+FLOOR_RANGE = (1e-20, 1e20)  # of norm_floor * max_val: norms in float32 have room on both sides
 MAX_WEIGHT = 1e30  # times a loss, and times its gradient, it fits in float32
 
 
@@ -129,7 +129,7 @@ class Spec:
                 )
         if self.norm_floor and not FLOOR_RANGE[0] <= self.norm_floor * self.max_val <= FLOOR_RANGE[1]:
             raise ValueError(
-                f"norm_floor must be 0, or from {FLOOR_RANGE[0]:g} to {FLOOR_RANGE[1]:g} times max_val, "
+                f"norm_floor must be 0, or norm_floor * max_val from {FLOOR_RANGE[0]:g} to {FLOOR_RANGE[1]:g}, "
                 f"got {self.norm_floor} with max_val={self.max_val}"
             )
         if abs(self.loss_weight) > MAX_WEIGHT:

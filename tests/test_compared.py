@@ -118,6 +118,7 @@ def test_the_floor_bounds_the_gradient_of_dark_patches(tiled: str) -> None:
         ({"norm_floor": -0.1}, ValueError, r"norm_floor.*-0.1"),
         ({"norm_floor": math.inf}, ValueError, r"norm_floor.*inf"),
         ({"norm_floor": 1e-30}, ValueError, r"norm_floor.*1e-30"),
+        ({"norm_floor": 1e19, "max_val": 255.0}, ValueError, r"norm_floor \* max_val.*1e\+19.*255"),
         ({"norm_floor": "0.1"}, TypeError, r"norm_floor.*'0.1'"),
         ({"center": 1}, TypeError, "center.*1"),
         ({"center": True, "patch_size": 1}, ValueError, "patch_size.*2.*center"),

@@ -25,7 +25,7 @@ def sentences(
         *_on_the_threshold(spec, dim, positives, sweep),
         *_on_missing_negatives(spec, terms),
         _on_the_weight(weight),
-        *_on_few_patches(gradients),
+        *_on_few_patches(spec, gradients),
         _on_landmarks(landmarks),
     ]
 
@@ -77,15 +77,16 @@ def _on_the_weight(weight: Weight) -> str:
     )
 
 
-def _on_few_patches(gradients: Gradients) -> list[str]:
+def _on_few_patches(spec: Spec, gradients: Gradients) -> list[str]:
     strongest, median = gradients["strongest"], gradients["dec_over_l1_median"]
     if strongest is None or median is None or strongest < 0.5:
         return []
     floored = gradients["strongest_with_floor"]
-    remedy = "" if floored is None else f" With norm_floor={FLOOR:g} they would hold {floored:.1%}."
+    remedy = "" if floored is None else f" With norm_floor={FLOOR:g} these patches would hold {floored:.1%}."
+    norm, kind = ("|q - mean|", "nearly flat") if spec.center else ("|q|", "near-black")
     return [
         f"But {STRONGEST:.0%} of the patches hold {strongest:.1%} of the squared norm of DECLoss's gradient, so they "
-        f"determine the suggested weight. The gradient of a patch has the factor 1 / |q|, so near-black SR patches "
+        f"determine the suggested weight. The gradient of a patch has the factor 1 / {norm}, so {kind} SR patches "
         f"have the largest gradients. DEC / L1 is {median:.3g} in the median patch and {gradients['dec_over_l1']:.3g} "
         f"over the whole batch.{remedy}"
     ]

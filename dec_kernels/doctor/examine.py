@@ -54,7 +54,7 @@ class Gradients(TypedDict):
             gradient.
         strongest: share of the squared norm of DECLoss's gradient in those `STRONGEST` of the patches that have the
             largest gradients; None if the gradient is zero.
-        strongest_with_floor: the same share with `norm_floor=FLOOR`.
+        strongest_with_floor: the share of the same patches with `norm_floor=FLOOR`.
     """
 
     dec: float
@@ -144,6 +144,7 @@ def gradients(sr: Tensor, hr: Tensor, spec: Spec) -> Gradients:
         patch_rows(gradient, spec.patch_size).flatten(0, 1).norm(dim=1) for gradient in all_of_them
     )
     within = (dec_patches / l1_patches)[l1_patches > 0]
+    strongest = dec_patches.argsort(descending=True)[: math.ceil(STRONGEST * len(dec_patches))]
     return {
         "dec": dec,
         "l1": l1,
@@ -151,14 +152,14 @@ def gradients(sr: Tensor, hr: Tensor, spec: Spec) -> Gradients:
         "dec_over_l1": _ratio(dec, l1),
         "dec_over_mse": _ratio(dec, mse),
         "dec_over_l1_median": within.median().item() if len(within) else None,
-        "strongest": _strongest(dec_patches),
-        "strongest_with_floor": _strongest(floored_patches),
+        "strongest": _share(dec_patches, strongest),
+        "strongest_with_floor": _share(floored_patches, strongest),
     }
 
 
-def _strongest(norms: Tensor) -> float | None:
-    squares = norms.square().sort(descending=True).values
-    return _ratio(squares[: math.ceil(STRONGEST * len(squares))].sum().item(), squares.sum().item())
+def _share(norms: Tensor, patches: Tensor) -> float | None:
+    """What some patches hold of the squared norm of a gradient, given its norm in each patch."""
+    return _ratio(norms[patches].square().sum().item(), norms.square().sum().item())
 
 
 def weight(found: Gradients, share: float, l1_weight: float) -> Weight:

@@ -74,3 +74,11 @@ def test_landmarks_are_advised_where_they_are_exact_enough_and_faster(changed: d
     text = sentences(**changed)
     assert all(figure in text for figure in wanted)
     assert ("Stay with landmarks=None" in text) == (wanted[0] == "landmarks=None")
+
+
+def test_patches_without_means_have_their_gradient_where_they_are_flat() -> None:
+    found = {"strongest": 0.9, "strongest_with_floor": None, "dec_over_l1": 2.5, "dec_over_l1_median": 0.75}
+    (text,) = advice._on_few_patches(Spec(center=True), found)  # noqa: SLF001
+    assert "flat" in text
+    assert "black" not in text
+    assert "norm_floor" not in text
