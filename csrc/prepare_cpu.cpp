@@ -227,9 +227,6 @@ void store_rows(const Pictures<pixel>& pictures, const scalar* rows, const std::
 template <typename scalar>
 void project_row(scalar* g, const scalar* z, scalar scale, bool divided_by_floor, std::int64_t dim);
 
-template <typename scalar>
-void center_rows(scalar* rows, std::int64_t channels, std::int64_t pixels, std::int64_t begin, std::int64_t end);
-
 #define DEC_PIXEL_INSTANCE(pixel, scalar)                                                                              \
   template <>                                                                                                          \
   DEC_CLONES void make_means(const Pictures<const pixel>& hr, scalar* row, scalar* means, std::int64_t begin,          \
@@ -266,11 +263,6 @@ DEC_PIXEL_INSTANCE(BFloat16, double)
                               std::int64_t dim) {                                                                      \
     const scalar along = divided_by_floor ? 0 : static_cast<scalar>(dot(g, z, dim));                                   \
     _Pragma("omp simd") for (std::int64_t d = 0; d < dim; ++d) g[d] = (g[d] - along * z[d]) * scale;                   \
-  }                                                                                                                    \
-  template <>                                                                                                          \
-  DEC_CLONES void center_rows(scalar* rows, std::int64_t channels, std::int64_t pixels, std::int64_t begin,            \
-                              std::int64_t end) {                                                                      \
-    for (std::int64_t i = begin; i < end; ++i) center_row(rows + i * channels * pixels, channels, pixels);             \
   }
 
 DEC_PROJECT_INSTANCE(float)
@@ -419,20 +411,18 @@ void project_cpu(const Tensor& dz, const Tensor& z, const Tensor& z_scale, const
   });
 }
 
-Tensor to_images_cpu(const Tensor& rows, const Tensor& order, const Tensor& like, std::int64_t patch_size,
-                     bool center) {
+Tensor to_images_cpu(const Tensor& rows, const Tensor& order, const Tensor& like, std::int64_t patch_size) {
   const bool all_covered = like.size(2) % patch_size == 0 && like.size(3) % patch_size == 0;
   Tensor images = all_covered ? at::empty_like(like) : at::zeros_like(like);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, like.scalar_type(), "to_images_cpu", [&] {
     const Pictures<scalar_t> pictures(images, patch_size);
-    const auto store = [&](auto* const values) {
+    const auto store = [&](const auto* values) {
       at::parallel_for(0, order.numel(), grain(rows.size(2)), [&](std::int64_t begin, std::int64_t end) {
-        if (center) center_rows(values, pictures.channels, pictures.size * pictures.size, begin, end);
-        store_rows<scalar_t, std::remove_pointer_t<std::remove_const_t<decltype(values)>>>(pictures, values, order.const_data_ptr<std::int64_t>(), order.size(1), begin, end);
+        store_rows(pictures, values, order.const_data_ptr<std::int64_t>(), order.size(1), begin, end);
       });
     };
-    if (rows.scalar_type() == at::kDouble) store(rows.data_ptr<double>());
-    else store(rows.data_ptr<float>());
+    if (rows.scalar_type() == at::kDouble) store(rows.const_data_ptr<double>());
+    else store(rows.const_data_ptr<float>());
   });
   return images;
 }

@@ -17,15 +17,14 @@ std::vector<at::Tensor> prepare_cpu(const at::Tensor& sr, const at::Tensor& hr, 
                                     std::int64_t patch_size, bool per_image, double radius, double max_norm,
                                     double floor, bool center, bool float64);
 
-// As `Patches.project_`: dL/dz of the rows, (G, r, D), overwritten with dL/dx(q). z: of the columns, (G, m, D); row i is
+// As `Patches.project_`: dL/dz of the rows, (G, r, D), overwritten with dL/dq. z: of the columns, (G, m, D); row i is
 // column column_of_row[i]; z_scale: of the rows, (G, r).
 void project_cpu(const at::Tensor& dz, const at::Tensor& z, const at::Tensor& z_scale, const at::Tensor& column_of_row,
                  double floor);
 
 // Rows (G, r, D), which are patches `order` (G, r) of their groups, to images in the shape, dtype and memory format of
-// `like`. With `center` the rows are overwritten: the mean of each channel is taken off. Pixels that no patch covers are
-// zero.
+// `like`. Pixels that no patch covers are zero.
 at::Tensor to_images_cpu(const at::Tensor& rows, const at::Tensor& order, const at::Tensor& like,
-                         std::int64_t patch_size, bool center);
+                         std::int64_t patch_size);
 
 }  // namespace dec

@@ -110,9 +110,10 @@ class Patches:
         return torch.empty_like(stacked).scatter_(2, self.order.expand(stacked.shape), stacked).flatten(1)
 
     def project_(self, dz: Tensor, constants: Constants) -> Tensor:
-        """g = dL/dz of the rows, (G, r, D), overwritten with dL/dx(q).
+        """g = dL/dz of the rows, (G, r, D), overwritten with dL/dq.
 
-        That is (g - (g . z) z) / |x(q)|, or g / floor where the norm is no larger than the floor.
+        That is (g - (g . z) z) / |x(q)|, or g / floor where the norm is no larger than the floor. Centred rows z and h
+        add up to a g that is centred, too, so that no mean is left to be taken off.
         """
         scales = self.z_scale.view(-1, 1).split(_block_rows(dz.shape[-1]))
         for g, z, scale in zip(_blocks(dz), _blocks(self.of_rows(self.z)), scales, strict=True):
@@ -169,15 +170,13 @@ def _rows_among(column_order: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return rows, column_order[:, rows] - start
 
 
-def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int, center: bool) -> Tensor:
+def to_images(rows: Tensor, order: Tensor, like: Tensor, patch_size: int) -> Tensor:
     """Rows (G, r, D) in the order of `Patches.order` -> images of the shape, dtype and memory format of `like`.
 
-    With `center` the rows are overwritten: the mean of each channel is taken off. Pixels that no patch covers are zero.
+    Pixels that no patch covers are zero.
     """
     images = torch.zeros_like(like)
     view = _patch_view(images, patch_size)
-    if center:
-        _center_(rows, patch_size)
     for block, where in zip(_blocks(rows), _locations(order, view), strict=True):
         view[where] = block.to(like.dtype).view(-1, *view.shape[3:])
     return images

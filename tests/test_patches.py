@@ -143,7 +143,7 @@ def test_the_way_back_is_the_gradient_of_the_way_in(memory_format: torch.memory_
     sr = sr.contiguous(memory_format=memory_format)
     rows, constants = prepare(sr, hr)
     dz = torch.randn(rows.z.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    grad = patches.to_images(rows.project_(dz.clone(), constants), rows.order, sr, 4, False)
+    grad = patches.to_images(rows.project_(dz.clone(), constants), rows.order, sr, 4)
 
     leaf = sr.clone().requires_grad_()
     q = reference.patch_rows(leaf, 4).reshape(1, -1, 48)[:, rows.order[0]]

@@ -50,8 +50,8 @@ class Cpp(OnPatches):
 
     def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
         if own.device.type != "cpu":
-            return to_images(gradients, order, own, patch_size, constants.center)
-        return _function("to_images_cpu")(gradients, order, own, patch_size, constants.center)
+            return to_images(gradients, order, own, patch_size)
+        return _function("to_images_cpu")(gradients, order, own, patch_size)
 
     def sums(self, rows: Patches, constants: Constants) -> tuple[Tensor, Tensor]:
         return _call("forward", rows, constants)

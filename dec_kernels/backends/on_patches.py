@@ -109,4 +109,4 @@ class OnPatches(ABC):
         return rows.project_(dz, constants)
 
     def to_images(self, gradients: Tensor, order: Tensor, own: Tensor, patch_size: int, constants: Constants) -> Tensor:
-        return patches.to_images(gradients, order, own, patch_size, constants.center)
+        return patches.to_images(gradients, order, own, patch_size)

@@ -101,4 +101,4 @@ def test_the_torch_backend_agrees_on_the_same_rows() -> None:
         torch_backend.BACKEND.backward(true, constants, weights),
     )
     gradient = triton.BACKEND.to_images(gradients[0], ours.order, sr, 4, constants)
-    assert error(gradient, patches.to_images(gradients[1], true.order, sr.double(), 4, False)) < 4 * EPS
+    assert error(gradient, patches.to_images(gradients[1], true.order, sr.double(), 4)) < 4 * EPS

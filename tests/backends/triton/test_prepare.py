@@ -50,7 +50,7 @@ def test_every_one_of_many_small_rows_is_made(patch_size: int) -> None:
     dz = torch.randn(3, *ours.p.shape)  # in three parts
     back = triton.BACKEND.to_images(dz, ours.order, sr, patch_size, constants)
     gradients = true.project_(dz.double().sum(0), constants)
-    expected = patches.to_images(gradients, true.order, sr.double(), patch_size, False)
+    expected = patches.to_images(gradients, true.order, sr.double(), patch_size)
     before = (
         (dz.sum(0).norm(dim=-1) * true.z_scale).max().item()
     )  # the projection: of a row of one value nothing is left

@@ -144,11 +144,8 @@ def images_kernel(
         total += tl.load(part, mask=inside, other=0.0)
     g = total.to(tl.float64)
     along = tl.where(below, 0.0, tl.sum(g * q, 1) / tl.where(square == 0, 1.0, square))
-    g = (g - along[:, None] * q) * inverse[:, None]
-    if CENTER:
-        g = _centered(g, d, D, P)
     pixels = _pixels(patch, d, height, width, stride_b, stride_c, stride_h, stride_w, P)
-    tl.store(images + pixels, g.to(tl.float32), mask=inside)
+    tl.store(images + pixels, ((g - along[:, None] * q) * inverse[:, None]).to(tl.float32), mask=inside)
 
 
 @triton.jit
