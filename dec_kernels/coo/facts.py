@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dec_kernels.coo.groups import LEVELS, ROUNDING
-from dec_kernels.coo.problem import CentreProblem, OverSmoothing
+from dec_kernels.coo.problem import CenterProblem, OverSmoothing
 
 _BINS = 12  # of groups with about as many patches each, over tr Sigma
 
@@ -29,7 +29,7 @@ class Bin(TypedDict):
         expected_length_square: what Theorem 1 says of it if the null parts have mean 0: the mean of
             $\mathrm{tr} \Sigma / (N - 1)$, which estimates the variance of a mean of N samples.
         spread: mean of $\mathrm{tr} \Sigma$.
-        square_distance: mean of $|I_y - c|^2$ between HR patches and the centres of their groups. By Theorem 2 it is
+        square_distance: mean of $|I_y - c|^2$ between HR patches and the centers of their groups. By Theorem 2 it is
             that of $\mathrm{tr} \Sigma$.
         square_error: mean of $|\hat I - I_y|^2$ between the outputs and HR; None without SR.
     """
@@ -55,7 +55,7 @@ class Image(TypedDict):
         size: H x W in pixels, as measured.
         patches: how many were measured.
         spread: mean of tr Sigma.
-        score, nearer_centre, telling: of `OverSmoothing`.
+        score, nearer_center, informative: of `OverSmoothing`.
     """
 
     name: str
@@ -63,8 +63,8 @@ class Image(TypedDict):
     patches: int
     spread: float
     score: float | None
-    nearer_centre: float | None
-    telling: float | None
+    nearer_center: float | None
+    informative: float | None
 
 
 class Facts(TypedDict):
@@ -101,7 +101,7 @@ class Facts(TypedDict):
     score: float | None
 
 
-def gather(problem: CentreProblem, score: OverSmoothing | None, names: Sequence[str], notes: list[str]) -> Facts:
+def gather(problem: CenterProblem, score: OverSmoothing | None, names: Sequence[str], notes: list[str]) -> Facts:
     """Sums up.
 
     Args:
@@ -148,8 +148,8 @@ def _spreads(spread: Tensor, least: float) -> Iterator[Tensor]:
             yield torch.zeros_like(spread, dtype=torch.bool).index_fill_(0, part, True)
 
 
-def _bin(problem: CentreProblem, score: OverSmoothing | None, mask: Tensor) -> Bin:
-    size, length, spread, entropy, shrinkage, to_centre, _ = problem.groups
+def _bin(problem: CenterProblem, score: OverSmoothing | None, mask: Tensor) -> Bin:
+    size, length, spread, entropy, shrinkage, to_center, _ = problem.groups
     least, most = (value.item() for value in torch.aminmax(size[mask]))
     return {
         "sizes": str(least) if least == most else f"{least}-{most}",
@@ -161,17 +161,19 @@ def _bin(problem: CentreProblem, score: OverSmoothing | None, mask: Tensor) -> B
         "length_square": _mean(length[mask].square()),
         "expected_length_square": _finite(_mean(spread[mask] / (size[mask] - 1))),
         "spread": _mean(spread[mask]),
-        "square_distance": _mean(to_centre[mask].square().sum(1)),
+        "square_distance": _mean(to_center[mask].square().sum(1)),
         "square_error": None if score is None else _mean(score.square_error[mask]),
     }
 
 
-def _images(problem: CentreProblem, score: OverSmoothing | None, names: Sequence[str]) -> list[Image]:
+def _images(problem: CenterProblem, score: OverSmoothing | None, names: Sequence[str]) -> list[Image]:
     images: list[Image] = []
     for i, (name, (_, height, width)) in enumerate(zip(names, problem.shapes, strict=True)):
         own = problem.image == i
-        figures = (None,) * 3 if score is None else (score.image_scores[i], score.nearer_centre[i], score.telling[i])
-        of_score, nearer, telling = (None if figure is None else _finite(figure.item()) for figure in figures)
+        figures = (
+            (None,) * 3 if score is None else (score.image_scores[i], score.nearer_center[i], score.informative[i])
+        )
+        of_score, nearer, informative = (None if figure is None else _finite(figure.item()) for figure in figures)
         images.append(
             {
                 "name": name,
@@ -179,8 +181,8 @@ def _images(problem: CentreProblem, score: OverSmoothing | None, names: Sequence
                 "patches": int(own.sum()),
                 "spread": _mean(problem.groups.spread[own]),
                 "score": of_score,
-                "nearer_centre": nearer,
-                "telling": telling,
+                "nearer_center": nearer,
+                "informative": informative,
             }
         )
     return images

@@ -46,7 +46,7 @@ def read(hr: Sequence[str], sr: Sequence[str] | None, scale: int, patch_size: in
         _check_sizes(each, scale, patch_size)
     ragged = [each.hr for each in files if any(side % scale for side in image_size(each.hr))]
     if ragged:
-        notes.append(f"{some_of(ragged)}: the rows and columns that a multiple of {scale} leaves over are left out.")
+        notes.append(f"{some_of(ragged)}: HR is cropped to multiples of {scale}.")
     photos = [Photo(name, read_image(one), None if other is None else read_image(other)) for name, one, other in files]
     return photos, notes
 

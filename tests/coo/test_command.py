@@ -62,7 +62,7 @@ def test_tables_json_and_pictures_show_the_same_facts(
     assert [image["name"] for image in facts["images"]] == ["a [x]", "deep/b"]
     assert [image["size"] for image in facts["images"]] == ["120 x 160", "120 x 96"]
     assert [image["score"] for image in facts["images"]] == pytest.approx(wanted.image_scores.tolist())
-    assert [image["nearer_centre"] for image in facts["images"]] == pytest.approx(wanted.nearer_centre.tolist())
+    assert [image["nearer_center"] for image in facts["images"]] == pytest.approx(wanted.nearer_center.tolist())
     assert facts["settings"] == {
         "scale": 4, "patch_size": 8, "threshold": 30, "theta": 20, "max_patches": 100_000, "seed": 0
     }  # fmt: skip
