@@ -30,9 +30,10 @@ from torch import Tensor
 from dec_kernels.coo.groups import LEVELS, Groups, measure
 from dec_kernels.coo.linear import split
 from dec_kernels.reference import patch_rows
-from dec_kernels.spec import Spec
+from dec_kernels.spec import Spec, integer, real
 
 MAX_THRESHOLD = 100.0  # dB; far above this the rounding of float64 would decide which LR patches are alike
+MAX_SEED = 2**64 - 1  # of torch.Generator
 INFORMATIVE = 0.5 / LEVELS  # of an HR patch and the center: nearer ones are the same in 8 bits
 
 
@@ -48,9 +49,10 @@ class Settings:
         theta: $\Theta$, the number of patches from which a group is taken for a Gaussian, at least 2. The paper leaves
             it open.
         max_patches: if there are more, so many are drawn at random, and only these are measured and compared.
-        seed: of the random samples of patches and of groups.
+        seed: of the random samples of patches and of groups, 0 to 2**64 - 1.
 
     Raises:
+        TypeError: one is no number, or no int where an int is wanted.
         ValueError: one is out of its range.
     """
 
@@ -62,6 +64,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("scale", "patch_size", "theta", "max_patches", "seed"):
+            if (value := getattr(self, name)) is not None or name != "patch_size":
+                object.__setattr__(self, name, integer(name, value))
+        object.__setattr__(self, "threshold", real("threshold", self.threshold))
         if self.scale < 2:
             raise ValueError(f"scale must be at least 2, since nothing is lost otherwise, got {self.scale}")
         if self.patch_size is not None and (self.patch_size < self.scale or self.patch_size % self.scale):
@@ -72,6 +78,8 @@ class Settings:
             raise ValueError(f"theta must be at least 2, got {self.theta}")
         if self.max_patches < 1:
             raise ValueError(f"max_patches must be at least 1, got {self.max_patches}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be 0 to 2**64 - 1, got {self.seed}")
 
     @property
     def patch(self) -> int:
@@ -197,7 +205,7 @@ def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CenterProblem:
         **settings: the others of `Settings`.
 
     Raises:
-        TypeError: an image has another dtype, or there is no such setting.
+        TypeError: an image has another dtype, a setting another type, or there is no such setting.
         ValueError: a setting is out of its range, an image is smaller than a patch or holds NaN, or C differs.
     """
     chosen = Settings(scale=scale, **settings)

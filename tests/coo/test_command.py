@@ -142,6 +142,7 @@ def test_images_that_say_nothing_are_shown_without_figures(image: Tensor, capsys
         (["a.png", "--threshold", "-3"], ["threshold", "-3"]),
         (["a.png", "--theta", "1"], ["theta", "1"]),
         (["a.png", "--max-patches", "0"], ["max_patches", "0"]),
+        (["a.png", "--seed", "99999999999999999999999"], ["seed", "99999999999999999999999"]),
         (["a.png", "--out", "text.png"], ["text.png"]),
     ],
 )

@@ -1,6 +1,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -175,11 +176,32 @@ def test_over_smoothing_is_both_at_once(photographs: list[Tensor], problem: Cent
         ({"threshold": math.nan}, "threshold .*nan"),
         ({"theta": 1}, "theta .*1"),
         ({"max_patches": 0}, "max_patches .*0"),
+        ({"seed": -1}, "seed .*-1"),
+        ({"seed": 2**64}, "seed .*18446744073709551616"),
     ],
 )
 def test_settings_out_of_range_are_named(settings: dict[str, Any], wanted: str) -> None:
     with pytest.raises(ValueError, match=wanted):
         examine([torch.rand(3, 16, 16)], **({"scale": 4} | settings))
+
+
+@pytest.mark.parametrize("name", ["scale", "patch_size", "theta", "max_patches", "seed"])
+@pytest.mark.parametrize("value", [8.0, 8.5, True, "8"])
+def test_settings_that_must_be_integers_are_named(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} .*int.*{value}"):
+        examine([torch.rand(3, 16, 16)], **({"scale": 4} | {name: value}))
+
+
+def test_a_threshold_that_is_no_number_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^threshold .*34"):
+        examine([torch.rand(3, 16, 16)], 4, threshold="34")
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    settings = Settings(scale=np.int64(4), patch_size=np.int32(8), seed=2**64 - 1)
+    assert settings == Settings(scale=4, patch_size=8, seed=2**64 - 1)
+    assert type(settings.scale) is int
+    assert len(examine([torch.rand(3, 16, 16)], **vars(settings)).index) == 4
 
 
 IMAGE = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
