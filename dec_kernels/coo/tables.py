@@ -65,7 +65,7 @@ def _sizes(facts: Facts) -> Table:
         table.add_row(
             one["sizes"],
             str(one["groups"]),
-            _number(one["entropy"], ".4g"),
+            "-∞" if one["entropy"] is None and one["flat"] else _number(one["entropy"], ".4g"),
             _number(one["shrinkage"], ".2f"),
             *(_number(levels(square, facts["values"]), ".2f") for square in squares),
         )
