@@ -89,7 +89,7 @@ def _draw_length(axes: Axes, facts: Facts, problem: CenterProblem) -> None:
         axes.plot(sizes, lengths, style, color=color, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _style(axes, "Theorem 1: L = |center - D⁺Iₓ| falls as N grows", "N, patches in a group", "L, gray levels (rms)")
+    _style(axes, "Theorem 1: L = |center - D⁺Iₓ| over N", "N, patches in a group", "L, gray levels (rms)")
     _mark_theta(axes, facts)
     axes.legend(frameon=False, fontsize=8, loc="lower left")
 
@@ -132,7 +132,7 @@ def _draw_distance(axes: Axes, facts: Facts) -> None:
         axes.plot(positive, positive, "--", color="black", linewidth=1, label="E[L] = tr Σ")
         axes.set_xscale("log")
         axes.set_yscale("log")
-    _style(axes, "Theorem 2: distances grow with tr Σ", "√tr Σ, gray levels (rms)", "√E[L], gray levels (rms)")
+    _style(axes, "Theorem 2: distances over tr Σ", "√tr Σ, gray levels (rms)", "√E[L], gray levels (rms)")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
