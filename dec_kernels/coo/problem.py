@@ -152,8 +152,8 @@ class CenterProblem:
         """Scores a network's outputs.
 
         Args:
-            sr: an image for each HR image, of the kind and size that `examine` takes: the size of HR, with or without
-                the rows and columns that a multiple of the scale leaves over.
+            sr: an image for each HR image, of the kind and size that `examine` takes: the size of HR, or that
+                cropped to multiples of the scale.
 
         Raises:
             TypeError, ValueError: as `examine`, or SR does not go with HR.
@@ -249,7 +249,7 @@ def over_smoothing(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int, **set
 
 
 def _shape(name: str, image: Tensor, scale: int, patch_size: int) -> tuple[int, int, int]:
-    """(C, H, W) without what a multiple of the scale leaves over."""
+    """(C, H, W), cropped to multiples of the scale."""
     if image.dim() != 3 or not image.numel():
         raise ValueError(f"{name} must be (C, H, W) and not empty, got shape {tuple(image.shape)}")
     channels, height, width = image.shape
