@@ -23,7 +23,6 @@ the positives of row j alone. So there is nothing to extrapolate; the errors of 
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -36,7 +35,7 @@ from dec_kernels.backends import Resolved
 from dec_kernels.loss import checked, evaluate
 from dec_kernels.op import gather_weights
 from dec_kernels.reference import patch_rows, unit_rows
-from dec_kernels.spec import Constants, Spec
+from dec_kernels.spec import Constants, Spec, integer
 
 NORMAL = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 _BLOCK = 2**19  # pairs, or values of patches, at a time
@@ -183,7 +182,7 @@ class _Call(NamedTuple):
 
 def _called(sr: Tensor, hr: Tensor, spec: Spec, group: str, rows: int, seed: int) -> _Call:
     with distributed.announcing(group):
-        rows, seed = _integer("rows", rows), _integer("seed", seed)
+        rows, seed = integer("rows", rows), integer("seed", seed)
         if rows < 2:
             raise ValueError(f"rows must be at least 2, got {rows}")
         checked(sr, hr, spec)
@@ -245,12 +244,6 @@ def _gradient_error(errors: Tensor, true: _Exactly, missing: Tensor, sample: _Sa
     deviations = squares - square * true_squares + missing * through_beta
     estimate = sample.estimate(square, deviations / (total or 1))
     return Estimate(*(value if math.isnan(value) else math.sqrt(max(0.0, value)) for value in estimate))
-
-
-def _integer(name: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    return int(value)
 
 
 class _Sample(NamedTuple):

@@ -95,13 +95,13 @@ class Spec:
             # By `type`, since a subclass such as numpy.float64 would not pass through the operators as it is.
             if type(value) is not kind and not (kind is float and type(value) is int):
                 # As a dataclass sets the fields of a frozen instance itself.
-                object.__setattr__(self, name, _integer(name, value) if kind is int else _real(name, value))
+                object.__setattr__(self, name, integer(name, value) if kind is int else real(name, value))
         for name, choices in CHOICES.items():
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {getattr(self, name)!r}")
         if self.landmarks is not None:
             if type(self.landmarks) is not int:
-                object.__setattr__(self, "landmarks", _integer("landmarks", self.landmarks))
+                object.__setattr__(self, "landmarks", integer("landmarks", self.landmarks))
             if not 1 <= self.landmarks <= MAX_LANDMARKS:
                 raise ValueError(f"landmarks must be None or from 1 to {MAX_LANDMARKS}, got {self.landmarks}")
         if not isinstance(self.center, bool):
@@ -175,7 +175,7 @@ class Spec:
         return radius * math.sqrt(dim) if self.distance == "rmse" else radius
 
 
-def _real(name: str, value: Any) -> float:
+def real(name: str, value: Any) -> float:
     """A number of any library, or what holds one of them, as a float."""
     content = _content(name, value)
     if isinstance(content, bool) or not isinstance(content, numbers.Real):
@@ -187,7 +187,8 @@ def _real(name: str, value: Any) -> float:
         return math.inf
 
 
-def _integer(name: str, value: Any) -> int:
+def integer(name: str, value: Any) -> int:
+    """An int of any library, or what holds one of them, as an int."""
     content = _content(name, value)
     if isinstance(content, bool) or not isinstance(content, numbers.Integral):
         raise TypeError(f"{name} must be an int, got {value!r}")

@@ -14,11 +14,11 @@ import argparse
 from typing import Any
 
 from dec_kernels.coo import options
-from dec_kernels.coo.problem import CentreProblem, OverSmoothing, Settings, examine, over_smoothing
+from dec_kernels.coo.problem import CenterProblem, OverSmoothing, Settings, examine, over_smoothing
 from dec_kernels.extra import require_extra
 from dec_kernels.jsontext import to_json
 
-__all__ = ["CentreProblem", "OverSmoothing", "Settings", "add_parser", "examine", "over_smoothing", "run"]
+__all__ = ["CenterProblem", "OverSmoothing", "Settings", "add_parser", "examine", "over_smoothing", "run"]
 
 
 def add_parser(subparsers: Any) -> None:

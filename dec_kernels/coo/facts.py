@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 
 from dec_kernels.coo.groups import LEVELS, ROUNDING
-from dec_kernels.coo.problem import CentreProblem, OverSmoothing
+from dec_kernels.coo.problem import CenterProblem, OverSmoothing
 
 _BINS = 12  # of groups with about as many patches each, over tr Sigma
 
 
 class Bin(TypedDict):
-    r"""Groups of about the same size or spread. Squares of distances are of whole patches with pixels in [0, 1].
+    r"""Groups of about the same size or spread.
+
+    Squares of distances are of whole patches with pixels in [0, 1].
 
     Attributes:
         sizes: of the groups, "1", "2", "3-4", "5-8", ...
         groups: how many there are.
         size: mean N.
-        entropy: median, in nats; None if none of the groups was sampled.
+        entropy: median, in nats; None if none of the groups was sampled, if the median is minus infinity, or if the bin
+            has groups on both sides of $\Theta$, whose entropies cannot be compared.
         gaussian: how many of the entropies are those of a Gaussian.
+        flat: how many of these are minus infinity, since all patches of the group are equal but for rounding.
         shrinkage: median of the covariances; None if there are none.
         length_square: mean of $L^2$.
         expected_length_square: what Theorem 1 says of it if the null parts have mean 0: the mean of
             $\mathrm{tr} \Sigma / (N - 1)$, which estimates the variance of a mean of N samples.
         spread: mean of $\mathrm{tr} \Sigma$.
-        square_distance: mean of $|I_y - c|^2$ between HR patches and the centres of their groups. By Theorem 2 it is
+        square_distance: mean of $|I_y - c|^2$ between HR patches and the centers of their groups. By Theorem 2 it is
             that of $\mathrm{tr} \Sigma$.
         square_error: mean of $|\hat I - I_y|^2$ between the outputs and HR; None without SR.
     """
@@ -39,6 +44,7 @@ class Bin(TypedDict):
     size: float
     entropy: float | None
     gaussian: int
+    flat: int
     shrinkage: float | None
     length_square: float
     expected_length_square: float | None
@@ -55,7 +61,7 @@ class Image(TypedDict):
         size: H x W in pixels, as measured.
         patches: how many were measured.
         spread: mean of tr Sigma.
-        score, nearer_centre, telling: of `OverSmoothing`.
+        score, nearer_center, informative: of `OverSmoothing`.
     """
 
     name: str
@@ -63,8 +69,8 @@ class Image(TypedDict):
     patches: int
     spread: float
     score: float | None
-    nearer_centre: float | None
-    telling: float | None
+    nearer_center: float | None
+    informative: float | None
 
 
 class Facts(TypedDict):
@@ -101,7 +107,7 @@ class Facts(TypedDict):
     score: float | None
 
 
-def gather(problem: CentreProblem, score: OverSmoothing | None, names: Sequence[str], notes: list[str]) -> Facts:
+def gather(problem: CenterProblem, score: OverSmoothing | None, names: Sequence[str], notes: list[str]) -> Facts:
     """Sums up.
 
     Args:
@@ -126,19 +132,20 @@ def gather(problem: CentreProblem, score: OverSmoothing | None, names: Sequence[
         "alone": _mean(groups.size == 1),
         "gaussians": int(sampled.sum()),
         "singular": int((groups.size[sampled] <= values).sum()),
-        "by_size": [_bin(problem, score, mask) for mask in _sizes(groups.size)],
+        "by_size": [_bin(problem, score, mask) for mask in _sizes(groups.size, settings.theta)],
         "by_spread": [_bin(problem, score, mask) for mask in _spreads(groups.spread, values * ROUNDING / LEVELS**2)],
         "images": _images(problem, score, names),
         "score": None if score is None else _finite(score.score),
     }
 
 
-def _sizes(size: Tensor) -> Iterator[Tensor]:
-    low = high = 1
-    while low <= size.max():
-        if (mask := (size >= low) & (size <= high)).any():
+def _sizes(size: Tensor, theta: int) -> Iterator[Tensor]:
+    """Bins that end at the powers of 2, and at theta - 1, where the entropy changes its meaning."""
+    largest = int(size.max())
+    ends = sorted({theta - 1, *(2**k for k in range(largest.bit_length() + 1))})
+    for low, high in pairwise([0, *ends]):
+        if (mask := (size > low) & (size <= high)).any():
             yield mask
-        low, high = high + 1, 2 * high
 
 
 def _spreads(spread: Tensor, least: float) -> Iterator[Tensor]:
@@ -148,30 +155,34 @@ def _spreads(spread: Tensor, least: float) -> Iterator[Tensor]:
             yield torch.zeros_like(spread, dtype=torch.bool).index_fill_(0, part, True)
 
 
-def _bin(problem: CentreProblem, score: OverSmoothing | None, mask: Tensor) -> Bin:
-    size, length, spread, entropy, shrinkage, to_centre, _ = problem.groups
+def _bin(problem: CenterProblem, score: OverSmoothing | None, mask: Tensor) -> Bin:
+    size, length, spread, entropy, shrinkage, to_center, _ = problem.groups
+    large = size[mask] >= problem.settings.theta
     least, most = (value.item() for value in torch.aminmax(size[mask]))
     return {
         "sizes": str(least) if least == most else f"{least}-{most}",
         "groups": int(mask.sum()),
         "size": _mean(size[mask]),
-        "entropy": _finite(entropy[mask].nanmedian().item()),
+        "entropy": _finite(entropy[mask].nanmedian().item()) if large.all() or not large.any() else None,
         "gaussian": int((~shrinkage[mask].isnan()).sum()),
+        "flat": int(entropy[mask].isneginf().sum()),
         "shrinkage": _finite(shrinkage[mask].nanmedian().item()),
         "length_square": _mean(length[mask].square()),
         "expected_length_square": _finite(_mean(spread[mask] / (size[mask] - 1))),
         "spread": _mean(spread[mask]),
-        "square_distance": _mean(to_centre[mask].square().sum(1)),
+        "square_distance": _mean(to_center[mask].square().sum(1)),
         "square_error": None if score is None else _mean(score.square_error[mask]),
     }
 
 
-def _images(problem: CentreProblem, score: OverSmoothing | None, names: Sequence[str]) -> list[Image]:
+def _images(problem: CenterProblem, score: OverSmoothing | None, names: Sequence[str]) -> list[Image]:
     images: list[Image] = []
     for i, (name, (_, height, width)) in enumerate(zip(names, problem.shapes, strict=True)):
         own = problem.image == i
-        figures = (None,) * 3 if score is None else (score.image_scores[i], score.nearer_centre[i], score.telling[i])
-        of_score, nearer, telling = (None if figure is None else _finite(figure.item()) for figure in figures)
+        figures = (
+            (None,) * 3 if score is None else (score.image_scores[i], score.nearer_center[i], score.informative[i])
+        )
+        of_score, nearer, informative = (None if figure is None else _finite(figure.item()) for figure in figures)
         images.append(
             {
                 "name": name,
@@ -179,8 +190,8 @@ def _images(problem: CentreProblem, score: OverSmoothing | None, names: Sequence
                 "patches": int(own.sum()),
                 "spread": _mean(problem.groups.spread[own]),
                 "score": of_score,
-                "nearer_centre": nearer,
-                "telling": telling,
+                "nearer_center": nearer,
+                "informative": informative,
             }
         )
     return images

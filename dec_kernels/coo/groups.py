@@ -6,7 +6,7 @@ would cost less, but it is no conditional distribution: near a border between tw
 neighbours and have others that are twice as far away, and the borders would depend on the order of the patches. Groups
 that overlap cost no memory, since only sums over each group are kept.
 
-The LR patches of a group are nearly equal, not equal. So the centre of a group is taken on the hyperplane of each
+The LR patches of a group are nearly equal, not equal. So the center of a group is taken on the hyperplane of each
 patch, as in Eq. 15: $\hat I_y = D^\dagger I_x + \frac1N \sum_j v_j$, with the null parts $v_j$ of the group and the
 $I_x$ of the patch itself. Differences of brightness within the threshold then do not count as uncertainty.
 
@@ -40,13 +40,13 @@ class Groups(NamedTuple):
         length: $L = |\hat I_y - D^\dagger I_x| = |\frac1N \sum_j v_j|$ (Eqs. 16 and 17; Eq. 22 lacks the bars of the
             norm), (m,).
         spread: $\mathrm{tr} \Sigma = \frac1N \sum_j |v_j - \bar v|^2$, the mean square distance of the group to its
-            centre (Eqs. 28 to 31; Eq. 28 divides by n and means N), (m,).
+            center (Eqs. 28 to 31; Eq. 28 divides by n and means N), (m,).
         entropy: in nats, (m,): $\log N$ for N < theta (Eq. 18), otherwise that of a Gaussian (Eq. 21) with pixels in
             gray levels, 0 to 255. As far as it is wider than a level in every direction, that is the entropy of patches
             that are rounded to 8 bits, so both are entropies of discrete values. Minus infinity where all patches are
             equal but for rounding; NaN for groups with N >= theta that are not among the sample of `GAUSSIANS`.
         shrinkage: of the covariance (`shrunk_covariance`), (m,), NaN where none was computed.
-        to_centre: from each HR patch to the centre of its group on the patch's hyperplane, (m, n).
+        to_center: from each HR patch to the center of its group on the patch's hyperplane, (m, n).
         pairs: how many pairs of patches were looked at.
     """
 
@@ -55,7 +55,7 @@ class Groups(NamedTuple):
     spread: Tensor
     entropy: Tensor
     shrinkage: Tensor
-    to_centre: Tensor
+    to_center: Tensor
     pairs: int
 
 
@@ -90,7 +90,7 @@ def measure(low: Tensor, null: Tensor, *, threshold: float, theta: int, seed: in
         spread=(mean_square - length_square).clamp(min=0),
         entropy=entropy,
         shrinkage=shrinkage,
-        to_centre=mean - null,
+        to_center=mean - null,
         pairs=neighbours.pairs,
     )
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from dec_kernels.coo.problem import Settings
 
 _SETTINGS: dict[str, tuple[type, str]] = {
-    "patch_size": (int, "pixels of HR; patches are P x P (default: 2 * scale)"),
-    "threshold": (float, "PSNR in dB from which two LR patches cannot be told apart (default: %(default)s)"),
-    "theta": (int, "number of patches from which a group is taken for a Gaussian (default: %(default)s)"),
-    "max_patches": (int, "if there are more, so many are drawn at random (default: %(default)s)"),
-    "seed": (int, "of random choices (default: %(default)s)"),
+    "patch_size": (int, "side of the HR patches, in pixels (default: 2 * scale)"),
+    "threshold": (
+        float,
+        "two LR patches with at least this PSNR, in dB, are indistinguishable (default: %(default)s)",
+    ),
+    "theta": (int, "groups with at least so many patches are taken for Gaussians (default: %(default)s)"),
+    "max_patches": (int, "if there are more patches, a random sample of so many is measured (default: %(default)s)"),
+    "seed": (int, "seed of the random sample (default: %(default)s)"),
 }
 
 

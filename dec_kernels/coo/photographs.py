@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from dec_kernels.images import SKIMAGE, find_images, image_size, match_folders, printable, read_image, some_of
+from dec_kernels.images import (
+    SKIMAGE,
+    Header,
+    find_images,
+    header_notes,
+    list_images,
+    listing_notes,
+    match_folders,
+    printable,
+    read_header,
+    read_image,
+    some_of,
+)
 
 
 class Photo(NamedTuple):
@@ -26,7 +38,7 @@ class _Files(NamedTuple):
 
 
 def read(hr: Sequence[str], sr: Sequence[str] | None, scale: int, patch_size: int) -> tuple[list[Photo], list[str]]:
-    """The images, and sentences about what is left out of them.
+    """The images, and sentences about what is left out or changed.
 
     Args:
         hr: files, folders, or `skimage:NAME`.
@@ -41,19 +53,23 @@ def read(hr: Sequence[str], sr: Sequence[str] | None, scale: int, patch_size: in
         raise ValueError(f"--sr must name a file or folder for each of HR, got {len(sr)} for {len(hr)}")
     files, notes = [], list[str]()
     for i, source in enumerate(hr):
-        files += _alone(source) if sr is None else _paired(source, sr[i], notes)
+        files += _alone(source, notes) if sr is None else _paired(source, sr[i], notes)
+    pairs = [(each.sr, each.hr) for each in files if each.sr is not None]
+    headers = {path: read_header(path) for each in files for path in (each.hr, each.sr) if path is not None}
     for each in files:
-        _check_sizes(each, scale, patch_size)
-    ragged = [each.hr for each in files if any(side % scale for side in image_size(each.hr))]
+        _check_sizes(each, headers, scale, patch_size)
+    notes += header_notes(headers, pairs)
+    ragged = [each.hr for each in files if any(side % scale for side in headers[each.hr].size)]
     if ragged:
-        notes.append(f"{some_of(ragged)}: the rows and columns that a multiple of {scale} leaves over are left out.")
+        notes.append(f"{some_of(ragged)}: HR is cropped to multiples of {scale}.")
     photos = [Photo(name, read_image(one), None if other is None else read_image(other)) for name, one, other in files]
     return photos, notes
 
 
-def _alone(hr: str) -> list[_Files]:
-    folder = Path(hr)
-    return [_Files(_name(path, folder if folder.is_dir() else path.parent), path, None) for path in find_images(hr)]
+def _alone(hr: str, notes: list[str]) -> list[_Files]:
+    folder, listing = Path(hr), list_images(hr)
+    notes += listing_notes(listing)
+    return [_Files(_name(path, folder if folder.is_dir() else path.parent), path, None) for path in listing.images]
 
 
 def _paired(hr: str, sr: str, notes: list[str]) -> list[_Files]:
@@ -72,13 +88,13 @@ def _name(path: Path, folder: Path) -> str:
     return printable(path.relative_to(folder).with_suffix(""))
 
 
-def _check_sizes(files: _Files, scale: int, patch_size: int) -> None:
-    height, width = image_size(files.hr)
+def _check_sizes(files: _Files, headers: Mapping[Path, Header], scale: int, patch_size: int) -> None:
+    height, width = headers[files.hr].size
     if min(height, width) < patch_size:
         least = f"{patch_size} x {patch_size}"
         raise ValueError(f"{files.hr} must be at least as large as a patch, {least} (H x W), got {height} x {width}")
     wanted = (height, width), (height - height % scale, width - width % scale)
-    if files.sr is not None and (got := image_size(files.sr)) not in wanted:
+    if files.sr is not None and (got := headers[files.sr].size) not in wanted:
         raise ValueError(
             f"SR and HR must have the same size (SR is the network's output), got {files.sr} with {got[0]} x {got[1]} "
             f"and {files.hr} with {height} x {width} pixels (H x W)"

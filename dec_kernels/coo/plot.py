@@ -18,7 +18,7 @@ from dec_kernels.coo.facts import Facts
 from dec_kernels.coo.groups import LEVELS
 from dec_kernels.coo.linear import split
 from dec_kernels.coo.photographs import Photo
-from dec_kernels.coo.problem import CentreProblem, OverSmoothing
+from dec_kernels.coo.problem import CenterProblem, OverSmoothing
 from dec_kernels.coo.tables import levels
 
 BLUE, ORANGE = "#0072B2", "#D55E00"  # of Okabe and Ito's palette, which the colour-blind tell apart
@@ -27,7 +27,7 @@ _LEAST = 1e-3  # gray levels: what is less is shown as this, since scales are lo
 _WINDOW = 16  # patches: the side of what is shown of an image
 
 
-def draw(facts: Facts, problem: CentreProblem, score: OverSmoothing | None, photos: Sequence[Photo], out: Path) -> None:
+def draw(facts: Facts, problem: CenterProblem, score: OverSmoothing | None, photos: Sequence[Photo], out: Path) -> None:
     """Writes `coo.png` and, in `maps/`, the map of each image."""
     values = problem.groups.spread.sqrt() if score is None else score.place
     maps = [_to_levels(one, problem) if score is None else one.numpy() for one in problem.maps(values)]
@@ -43,7 +43,7 @@ def draw(facts: Facts, problem: CentreProblem, score: OverSmoothing | None, phot
 
 def _draw_figure(
     facts: Facts,
-    problem: CentreProblem,
+    problem: CenterProblem,
     score: OverSmoothing | None,
     photos: Sequence[Photo],
     maps: Sequence[np.ndarray],
@@ -74,7 +74,7 @@ def _draw_figure(
     figure.savefig(path, format="png")
 
 
-def _draw_length(axes: Axes, facts: Facts, problem: CentreProblem) -> None:
+def _draw_length(axes: Axes, facts: Facts, problem: CenterProblem) -> None:
     groups = problem.groups
     sizes_of_some, lengths_of_some = _some(groups.size.numpy(), _to_levels(groups.length, problem).clip(_LEAST))
     axes.scatter(sizes_of_some, lengths_of_some, s=3, color="#BBBBBB", linewidths=0)
@@ -89,12 +89,12 @@ def _draw_length(axes: Axes, facts: Facts, problem: CentreProblem) -> None:
         axes.plot(sizes, lengths, style, color=color, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _style(axes, "Theorem 1: L = |centre - D⁺Iₓ| falls as N grows", "N, patches in a group", "L, gray levels (rms)")
+    _style(axes, "Theorem 1: L = |center - D⁺Iₓ| over N", "N, patches in a group", "L, gray levels (rms)")
     _mark_theta(axes, facts)
     axes.legend(frameon=False, fontsize=8, loc="lower left")
 
 
-def _draw_entropy(axes: Axes, facts: Facts, problem: CentreProblem) -> None:
+def _draw_entropy(axes: Axes, facts: Facts, problem: CenterProblem) -> None:
     groups, theta = problem.groups, facts["settings"]["theta"]
     small, large = groups.size < theta, ~groups.shrinkage.isnan()
     axes.plot(groups.size[small].unique(), groups.size[small].unique().double().log(), "o-", color=BLUE, markersize=3)
@@ -114,7 +114,7 @@ def _draw_distance(axes: Axes, facts: Facts) -> None:
     bins = facts["by_spread"]
     spreads = [levels(one["spread"], facts["values"]) for one in bins]
     for key, color, label in (
-        ("square_distance", BLUE, "HR patch to centre"),
+        ("square_distance", BLUE, "HR patch to center"),
         ("square_error", ORANGE, "output to HR patch"),
     ):
         squares = [one[key] for one in bins]  # type: ignore[literal-required]
@@ -132,29 +132,29 @@ def _draw_distance(axes: Axes, facts: Facts) -> None:
         axes.plot(positive, positive, "--", color="black", linewidth=1, label="E[L] = tr Σ")
         axes.set_xscale("log")
         axes.set_yscale("log")
-    _style(axes, "Theorem 2: distances grow with tr Σ", "√tr Σ, gray levels (rms)", "√E[L], gray levels (rms)")
+    _style(axes, "Theorem 2: distances over tr Σ", "√tr Σ, gray levels (rms)", "√E[L], gray levels (rms)")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
-def _pictures(problem: CentreProblem, shown: int, photo: Photo, hr: np.ndarray) -> dict[str, np.ndarray]:
-    """Title -> picture: HR, the centres, and the output or, without one, the blurriest point."""
-    offsets = problem.maps(problem.groups.to_centre)[shown].numpy()
+def _pictures(problem: CenterProblem, shown: int, photo: Photo, hr: np.ndarray) -> dict[str, np.ndarray]:
+    """Title -> picture: HR, the centers, and the output or, without one, the blurriest point."""
+    offsets = problem.maps(problem.groups.to_center)[shown].numpy()
     rows, columns = offsets.shape[:2]
     side, channels = problem.settings.patch, problem.shapes[shown][0]
     blocks = offsets.reshape(rows, columns, channels, side, side).transpose(0, 3, 1, 4, 2)
-    centres = hr.copy()
-    centres[: rows * side, : columns * side] += np.nan_to_num(blocks.reshape(rows * side, columns * side, channels))
+    centers = hr.copy()
+    centers[: rows * side, : columns * side] += np.nan_to_num(blocks.reshape(rows * side, columns * side, channels))
     if photo.sr is not None:
         last = "output (SR)", _picture(photo.sr, problem.shapes[shown])
     else:
         blurriest = split(_cut(photo.hr, problem.shapes[shown]), problem.settings.scale).range
         last = "D⁺Iₓ, the blurriest point", blurriest.permute(1, 2, 0).numpy()
-    return {"HR": hr, "centres of the groups": centres.clip(0, 1), last[0]: last[1].clip(0, 1)}
+    return {"HR": hr, "centers of the groups": centers.clip(0, 1), last[0]: last[1].clip(0, 1)}
 
 
-def _window(problem: CentreProblem, shown: int) -> tuple[int, int, int]:
-    """Top, left and side of the square where HR and the centres differ most, in pixels."""
-    squares = problem.maps(problem.groups.to_centre.square().sum(1))[shown].nan_to_num()
+def _window(problem: CenterProblem, shown: int) -> tuple[int, int, int]:
+    """Top, left and side of the square where HR and the centers differ most, in pixels."""
+    squares = problem.maps(problem.groups.to_center.square().sum(1))[shown].nan_to_num()
     rows, columns = squares.shape
     side = min(_WINDOW, rows, columns)
     top, left = divmod(int(F.avg_pool2d(squares[None], side, stride=1).argmax()), columns - side + 1)
@@ -162,7 +162,7 @@ def _window(problem: CentreProblem, shown: int) -> tuple[int, int, int]:
     return patch * top, patch * left, patch * side
 
 
-def _draw_map(axes: Axes, hr: np.ndarray, values: np.ndarray, problem: CentreProblem, scored: bool, title: str) -> None:
+def _draw_map(axes: Axes, hr: np.ndarray, values: np.ndarray, problem: CenterProblem, scored: bool, title: str) -> None:
     """Values of the patches over the gray image, which is seen where there is no value."""
     axes.imshow(hr.mean(-1), cmap="gray", vmin=0, vmax=1)
     side = problem.settings.patch
@@ -176,7 +176,7 @@ def _draw_map(axes: Axes, hr: np.ndarray, values: np.ndarray, problem: CentrePro
         extent=extent,
         interpolation="nearest",
     )
-    label = "0: HR, 1: centre" if scored else "√tr Σ, gray levels (rms)"
+    label = "0: HR, 1: center" if scored else "√tr Σ, gray levels (rms)"
     figure = axes.get_figure()
     assert figure is not None
     figure.colorbar(picture, ax=axes, shrink=0.8, label=label, extend="both" if scored else "neither")
@@ -186,9 +186,9 @@ def _draw_map(axes: Axes, hr: np.ndarray, values: np.ndarray, problem: CentrePro
 
 def _titled(facts: Facts, i: int) -> str:
     image = facts["images"][i]
-    if image["telling"] is None:
+    if image["informative"] is None:
         return f"{image['name']}: uncertainty"
-    return f"{image['name']}: " + ("no patch tells" if image["score"] is None else f"score {image['score']:.2f}")
+    return f"{image['name']}: " + ("no informative patch" if image["score"] is None else f"score {image['score']:.2f}")
 
 
 def _most_smoothed(facts: Facts) -> int:
@@ -207,7 +207,7 @@ def _picture(image: Tensor, shape: tuple[int, int, int]) -> np.ndarray:
     return _cut(image, shape).permute(1, 2, 0).numpy()
 
 
-def _to_levels(distance: Tensor, problem: CentreProblem) -> np.ndarray:
+def _to_levels(distance: Tensor, problem: CenterProblem) -> np.ndarray:
     return (LEVELS * distance / math.sqrt(problem.hr.shape[1])).numpy()
 
 

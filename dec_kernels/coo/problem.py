@@ -1,13 +1,13 @@
-r"""The centre-oriented problem of given images, and how far a network's outputs show it (section 3 of the paper).
+r"""The center-oriented problem of given images, and how far a network's outputs show it (section 3 of the paper).
 
-The number for an output patch $\hat I$ of the HR patch $I_y$, whose group has the centre c, is its place on the line
+The number for an output patch $\hat I$ of the HR patch $I_y$, whose group has the center c, is its place on the line
 from one to the other:
 
 $$t = \frac{(\hat I - I_y) \cdot (c - I_y)}{|c - I_y|^2}$$
 
-It is 0 at the HR patch and 1 at the centre. Beyond 1 the output is past the centre, and below 0 it is sharper than the
-HR patch. The output is nearer to the centre than to its own HR patch just where $t > \frac12$. Errors that have nothing
-to do with the centre, such as noise, are orthogonal to the line on average and change nothing, unlike in a ratio of
+It is 0 at the HR patch and 1 at the center. Beyond 1 the output is past the center, and below 0 it is sharper than the
+HR patch. The output is nearer to the center than to its own HR patch just where $t > \frac12$. Errors that have nothing
+to do with the center, such as noise, are orthogonal to the line on average and change nothing, unlike in a ratio of
 distances.
 
 The score of an image is the sum of the numerators over the sum of the denominators. Patches whose group has little
@@ -30,10 +30,11 @@ from torch import Tensor
 from dec_kernels.coo.groups import LEVELS, Groups, measure
 from dec_kernels.coo.linear import split
 from dec_kernels.reference import patch_rows
-from dec_kernels.spec import Spec
+from dec_kernels.spec import Spec, integer, real
 
 MAX_THRESHOLD = 100.0  # dB; far above this the rounding of float64 would decide which LR patches are alike
-TELLING = 0.5 / LEVELS  # of an HR patch and the centre: nearer ones are the same in 8 bits
+MAX_SEED = 2**64 - 1  # of torch.Generator
+INFORMATIVE = 0.5 / LEVELS  # of an HR patch and the center: nearer ones are the same in 8 bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,10 @@ class Settings:
         theta: $\Theta$, the number of patches from which a group is taken for a Gaussian, at least 2. The paper leaves
             it open.
         max_patches: if there are more, so many are drawn at random, and only these are measured and compared.
-        seed: of random choices.
+        seed: of the random samples of patches and of groups, 0 to 2**64 - 1.
 
     Raises:
+        TypeError: one is no number, or no int where an int is wanted.
         ValueError: one is out of its range.
     """
 
@@ -62,6 +64,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("scale", "patch_size", "theta", "max_patches", "seed"):
+            if (value := getattr(self, name)) is not None or name != "patch_size":
+                object.__setattr__(self, name, integer(name, value))
+        object.__setattr__(self, "threshold", real("threshold", self.threshold))
         if self.scale < 2:
             raise ValueError(f"scale must be at least 2, since nothing is lost otherwise, got {self.scale}")
         if self.patch_size is not None and (self.patch_size < self.scale or self.patch_size % self.scale):
@@ -72,6 +78,8 @@ class Settings:
             raise ValueError(f"theta must be at least 2, got {self.theta}")
         if self.max_patches < 1:
             raise ValueError(f"max_patches must be at least 1, got {self.max_patches}")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"seed must be 0 to 2**64 - 1, got {self.seed}")
 
     @property
     def patch(self) -> int:
@@ -81,30 +89,30 @@ class Settings:
 
 @dataclass(frozen=True)
 class OverSmoothing:
-    r"""How near outputs are to the centres of their groups, compared with their HR patches: 0 at HR, 1 at the centre.
+    r"""How near outputs are to the centers of their groups, compared with their HR patches: 0 at HR, 1 at the center.
 
-    Patches that are the same as their centre in 8 bits say nothing and are left out; all patches are that are alone in
+    Patches that are the same as their center in 8 bits say nothing and are left out; all patches are that are alone in
     their group.
 
     Attributes:
         score: of all images together; NaN where all patches are left out.
         image_scores: of each image, (k,).
-        nearer_centre: of each image, the share of its patches that are nearer to the centre than to HR, (k,).
-        telling: of each image, the share of its patches that are not left out, (k,).
+        nearer_center: of each image, the share of its patches that are nearer to the center than to HR, (k,).
+        informative: of each image, the share of its patches that are not left out, (k,).
         place: t of each patch, (m,); NaN where it is left out.
         square_error: $|\hat I - I_y|^2$ of each patch, (m,).
     """
 
     score: float
     image_scores: Tensor
-    nearer_centre: Tensor
-    telling: Tensor
+    nearer_center: Tensor
+    informative: Tensor
     place: Tensor
     square_error: Tensor
 
 
 @dataclass(frozen=True)
-class CentreProblem:
+class CenterProblem:
     """The groups of the patches of HR images; `examine` makes it.
 
     Attributes:
@@ -144,8 +152,8 @@ class CentreProblem:
         """Scores a network's outputs.
 
         Args:
-            sr: an image for each HR image, of the kind and size that `examine` takes: the size of HR, with or without
-                the rows and columns that a multiple of the scale leaves over.
+            sr: an image for each HR image, of the kind and size that `examine` takes: the size of HR, or that
+                cropped to multiples of the scale.
 
         Raises:
             TypeError, ValueError: as `examine`, or SR does not go with HR.
@@ -164,26 +172,26 @@ class CentreProblem:
         return self._score(torch.cat(rows))
 
     def _score(self, sr: Tensor) -> OverSmoothing:
-        error, to_centre = sr - self.hr, self.groups.to_centre
-        along, square = (error * to_centre).sum(1), to_centre.square().sum(1)
-        telling = square >= self.hr.shape[1] * TELLING**2
-        along, square = along * telling, square * telling
+        error, to_center = sr - self.hr, self.groups.to_center
+        along, square = (error * to_center).sum(1), to_center.square().sum(1)
+        informative = square >= self.hr.shape[1] * INFORMATIVE**2
+        along, square = along * informative, square * informative
         count = torch.zeros(len(self.shapes), dtype=torch.float64)
         sums = [
             count.index_add(0, self.image, each.double())
-            for each in (along, square, along > square / 2, telling, torch.ones_like(along))
+            for each in (along, square, along > square / 2, informative, torch.ones_like(along))
         ]
         return OverSmoothing(
             score=(along.sum() / square.sum()).item(),
             image_scores=sums[0] / sums[1],
-            nearer_centre=sums[2] / sums[3],
-            telling=sums[3] / sums[4],
+            nearer_center=sums[2] / sums[3],
+            informative=sums[3] / sums[4],
             place=along / square,
             square_error=error.square().sum(1),
         )
 
 
-def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CentreProblem:
+def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CenterProblem:
     """Measures the groups of HR patches whose LR patches a model cannot tell apart (section 3).
 
     Each image is degraded as a whole (`dec_kernels.coo.linear`), then HR, null part and LR are cut into patches that do
@@ -197,7 +205,7 @@ def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CentreProblem:
         **settings: the others of `Settings`.
 
     Raises:
-        TypeError: an image has another dtype, or there is no such setting.
+        TypeError: an image has another dtype, a setting another type, or there is no such setting.
         ValueError: a setting is out of its range, an image is smaller than a patch or holds NaN, or C differs.
     """
     chosen = Settings(scale=scale, **settings)
@@ -219,7 +227,7 @@ def examine(hr: Sequence[Tensor], scale: int, **settings: Any) -> CentreProblem:
         rows.append([_patches(picture, size)[own] for picture, size in of_each])
     patches, null, low = (torch.cat(each) for each in zip(*rows, strict=True))
     groups = measure(low, null, threshold=chosen.threshold, theta=chosen.theta, seed=chosen.seed)
-    return CentreProblem(chosen, shapes, drawn, patches, groups)
+    return CenterProblem(chosen, shapes, drawn, patches, groups)
 
 
 def over_smoothing(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int, **settings: Any) -> OverSmoothing:
@@ -241,7 +249,7 @@ def over_smoothing(sr: Sequence[Tensor], hr: Sequence[Tensor], scale: int, **set
 
 
 def _shape(name: str, image: Tensor, scale: int, patch_size: int) -> tuple[int, int, int]:
-    """(C, H, W) without what a multiple of the scale leaves over."""
+    """(C, H, W), cropped to multiples of the scale."""
     if image.dim() != 3 or not image.numel():
         raise ValueError(f"{name} must be (C, H, W) and not empty, got shape {tuple(image.shape)}")
     channels, height, width = image.shape

@@ -19,7 +19,7 @@ def show(facts: Facts, out: Path) -> None:
     for table in (_patches(facts), _sizes(facts), _spreads(facts), _images(facts)):
         if table.row_count:
             console.print(table)
-    console.print("Distances (L, √tr Σ, to the centre, to HR) are root mean squares of a value, in gray levels.")
+    console.print("Distances (L, √tr Σ, to the center, to HR) are root mean squares of a value, in gray levels.")
     for note in facts["notes"]:
         console.print(f"- {note}", markup=False)
     console.print(f"\nThe figure, the maps and these figures as JSON: {out}", markup=False, soft_wrap=True)
@@ -65,7 +65,7 @@ def _sizes(facts: Facts) -> Table:
         table.add_row(
             one["sizes"],
             str(one["groups"]),
-            _number(one["entropy"], ".4g"),
+            "-∞" if one["entropy"] is None and one["flat"] else _number(one["entropy"], ".4g"),
             _number(one["shrinkage"], ".2f"),
             *(_number(levels(square, facts["values"]), ".2f") for square in squares),
         )
@@ -75,7 +75,7 @@ def _sizes(facts: Facts) -> Table:
 def _spreads(facts: Facts) -> Table:
     scored = _scored(facts)
     title = "By tr Σ, groups whose patches differ (Theorem 2)"
-    table = _grid(title, "√tr Σ", "groups", "HR to centre", *(["SR to HR"] if scored else []))
+    table = _grid(title, "√tr Σ", "groups", "HR to center", *(["SR to HR"] if scored else []))
     for one in facts["by_spread"]:
         squares = [one["spread"], one["square_distance"], *([one["square_error"]] if scored else [])]
         first, *others = (_number(levels(square, facts["values"]), ".2f") for square in squares)
@@ -86,17 +86,17 @@ def _spreads(facts: Facts) -> Table:
 def _images(facts: Facts) -> Table:
     scored = _scored(facts)
     headings = ["H x W", "patches", "√tr Σ"]
-    title = "Over-smoothing: 0 at the HR image, 1 at the centres of the groups" if scored else "Images"
+    title = "Over-smoothing: 0 at the HR image, 1 at the centers of the groups" if scored else "Images"
     table = _grid(
-        title, "image", *headings, *(["score", "nearer to the centre", "patches that tell"] if scored else [])
+        title, "image", *headings, *(["score", "nearer to the center", "informative patches"] if scored else [])
     )
     for one in facts["images"]:
         cells = [one["size"], str(one["patches"]), f"{levels(one['spread'], facts['values']):.2f}"]
         if scored:
             cells += [
                 _number(one["score"], ".3f"),
-                _number(one["nearer_centre"], ".1%"),
-                _number(one["telling"], ".1%"),
+                _number(one["nearer_center"], ".1%"),
+                _number(one["informative"], ".1%"),
             ]
         table.add_row(Text(one["name"]), *cells)  # no markup: brackets in a name are its own
     if scored and len(facts["images"]) > 1:
@@ -106,7 +106,7 @@ def _images(facts: Facts) -> Table:
 
 
 def _scored(facts: Facts) -> bool:
-    return facts["images"][0]["telling"] is not None
+    return facts["images"][0]["informative"] is not None
 
 
 def _grid(title: str, first: str, *headings: str) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +10,7 @@ import torch
 from torch import Tensor
 
 from dec_kernels.doctor.options import MAX_VALUE
-from dec_kernels.images import (
-    Header,
-    match_folders,
-    other_than_srgb,
-    printable,
-    read_header,
-    read_image,
-    some_of,
-)
+from dec_kernels.images import Header, header_notes, match_folders, printable, read_header, read_image
 from dec_kernels.loss import DTYPES, foreign_kind
 
 SAVED = (".pt", ".pth")
@@ -85,7 +77,7 @@ def find(sr: Path, hr: Path | None, max_val: float) -> Source:
         raise ValueError(f"SR and HR must be two files or two folders, got {sr} and {hr}")
     headers = {path: read_header(path) for both in paths for path in both}
     pairs = [_image_pair(*both, headers, max_val) for both in paths]
-    return Source(pairs, notes + _header_notes(paths, headers), saved=False)
+    return Source(pairs, notes + header_notes(headers, paths), saved=False)
 
 
 def _image_pair(sr: Path, hr: Path, headers: Mapping[Path, Header], max_val: float) -> Pair:
@@ -96,28 +88,6 @@ def _image_pair(sr: Path, hr: Path, headers: Mapping[Path, Header], max_val: flo
             f"and {hr} with {_times(sizes[1])} pixels (H x W)"
         )
     return Pair(printable(Path(hr.stem)), sizes[0], lambda: (max_val * _pixels(sr), max_val * _pixels(hr)))
-
-
-def _header_notes(paths: Sequence[tuple[Path, Path]], headers: Mapping[Path, Header]) -> list[str]:
-    """A sentence for each kind of change, with the number of files and the first file."""
-    profiles = {path: other_than_srgb(header.profile) for path, header in headers.items()}
-    transparent = [path for path, header in headers.items() if header.alpha]
-    turned = [path for path, header in headers.items() if header.orientation != 1]
-    named = [path for path in headers if profiles[path]]
-    differing = [hr for sr, hr in paths if profiles[sr] != profiles[hr]]
-    notes = []
-    if transparent:
-        notes.append(f"{some_of(transparent)}: the alpha channel is dropped.")
-    if turned:
-        notes.append(f"{some_of(turned)}: rotated or mirrored as EXIF or XMP says.")
-    if named:
-        what = f"the ICC profile is not sRGB ({profiles[named[0]]})"
-        notes.append(f"{some_of(named)}: {what}. It is not applied; the stored values are used.")
-    if differing:
-        notes.append(
-            f"{some_of(differing)}: the ICC profile differs from that of SR, so equal colours have different values."
-        )
-    return notes
 
 
 def _pixels(path: Path) -> Tensor:

@@ -1,7 +1,7 @@
 """Finds and reads image files, in the same way for the trainer, `predict` and the doctor.
 
 `find` lists files, `match` pairs those of two folders, `header` reads what is known of a file before its pixels are
-decoded, `read` decodes the pixels, and `icc` interprets ICC profiles.
+decoded, `read` decodes the pixels, and `icc` interprets ICC profiles. `notes` says what is left out or changed.
 """
 
 from dec_kernels.images.find import SKIMAGE, SUFFIXES, Listing, find_images, list_images, printable, some_of
@@ -16,7 +16,8 @@ from dec_kernels.images.header import (
     read_header,
 )
 from dec_kernels.images.icc import is_for_rgb, other_than_srgb
-from dec_kernels.images.match import match_folders
+from dec_kernels.images.match import by_name, match_folders
+from dec_kernels.images.notes import header_notes, listing_notes
 from dec_kernels.images.read import READER, read_image
 
 __all__ = [
@@ -27,12 +28,15 @@ __all__ = [
     "Header",
     "Listing",
     "UnreadableImageError",
+    "by_name",
     "find_images",
     "has_alpha",
+    "header_notes",
     "icc_profile",
     "image_size",
     "is_for_rgb",
     "list_images",
+    "listing_notes",
     "match_folders",
     "max_pixels",
     "other_than_srgb",

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from dec_kernels.images.find import SUFFIXES, list_images, printable, some_of
+from dec_kernels.images.find import list_images, printable
+from dec_kernels.images.notes import listing_notes
+
+
+def by_name(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Path in the folder, without the suffix -> file.
+
+    Args:
+        paths: files in the folder.
+        folder: the folder.
+
+    Raises:
+        ValueError: two files have the same path without the suffix.
+    """
+    named: dict[Path, Path] = {}
+    for path in paths:
+        name = path.relative_to(folder).with_suffix("")
+        if name in named:
+            raise ValueError(f"{named[name]} and {path} have the same name without the suffix: rename one of them")
+        named[name] = path
+    return named
 
 
 def match_folders(sr: Path, hr: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
@@ -17,8 +38,9 @@ def match_folders(sr: Path, hr: Path) -> tuple[list[tuple[Path, Path]], list[str
         FileNotFoundError: a folder holds no image.
         ValueError: no names are the same, or two files of a folder have the same name without the suffix.
     """
-    notes: list[str] = []
-    sides = [_images_in(folder, notes) for folder in (sr, hr)]
+    listings = [list_images(str(folder)) for folder in (sr, hr)]
+    notes = [note for listing in listings for note in listing_notes(listing)]
+    sides = [by_name(listing.images, folder) for listing, folder in zip(listings, (sr, hr), strict=True)]
     common = sorted(sides[0].keys() & sides[1].keys())
     if not common:
         examples = " and ".join(f"{next(iter(side.values()))}" for side in sides)
@@ -30,19 +52,3 @@ def match_folders(sr: Path, hr: Path) -> tuple[list[tuple[Path, Path]], list[str
                 f"{printable(alone[0])}."
             )
     return [(sides[0][name], sides[1][name]) for name in common], notes
-
-
-def _images_in(folder: Path, notes: list[str]) -> dict[Path, Path]:
-    """Path in the folder, without the suffix -> image file."""
-    listing = list_images(str(folder))
-    if listing.passed_over:
-        notes.append(f"Skipped {some_of(listing.passed_over)}; only {', '.join(SUFFIXES)} are read.")
-    found: dict[Path, Path] = {}
-    for path in listing.images:
-        name = path.relative_to(folder).with_suffix("")
-        if name in found:
-            raise ValueError(
-                f"{path} and {found[name]} have the same name without the suffix, so only one can be there"
-            )
-        found[name] = path
-    return found

@@ -125,12 +125,14 @@ class FrequencyEnhancement(nn.Module):
         return torch.fft.irfft2(frequencies, s=(height, width)).to(images.dtype)
 
     def _check_invertible(self, kernel: Tensor) -> None:
-        relative = kernel / kernel.max()
-        vanishing = relative <= torch.finfo(kernel.dtype).eps
+        largest = kernel.max()
+        # A tiny alpha makes all factors subnormal or 0. Their inverses are infinite, so that eps alone is no bound.
+        vanishing = kernel <= (torch.finfo(kernel.dtype).eps * largest).clamp(min=torch.finfo(kernel.dtype).tiny)
         if vanishing.any():
-            row, column = divmod(int(relative.argmin()), kernel.shape[1])
+            row, column = divmod(int(kernel.argmin()), kernel.shape[1])
             raise ValueError(
-                f"mu {self.mu} makes the kernel vanish at {int(vanishing.sum())} of {kernel.shape[0]} x "
-                f"{kernel.shape[1]} frequencies, to the precision of {kernel.dtype}: at ({row}, {column}) it is "
-                f"{relative[row, column].item():.1e} of its largest value. What was there cannot be recovered"
+                f"alpha {self.alpha} and mu {self.mu} make the kernel vanish at {int(vanishing.sum())} of "
+                f"{kernel.shape[0]} x {kernel.shape[1]} frequencies, to the precision of {kernel.dtype}: at "
+                f"({row}, {column}) it is {kernel[row, column].item():.1e}, and its largest value is "
+                f"{largest.item():.1e}. What was there cannot be recovered"
             )

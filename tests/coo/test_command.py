@@ -62,7 +62,7 @@ def test_tables_json_and_pictures_show_the_same_facts(
     assert [image["name"] for image in facts["images"]] == ["a [x]", "deep/b"]
     assert [image["size"] for image in facts["images"]] == ["120 x 160", "120 x 96"]
     assert [image["score"] for image in facts["images"]] == pytest.approx(wanted.image_scores.tolist())
-    assert [image["nearer_centre"] for image in facts["images"]] == pytest.approx(wanted.nearer_centre.tolist())
+    assert [image["nearer_center"] for image in facts["images"]] == pytest.approx(wanted.nearer_center.tolist())
     assert facts["settings"] == {
         "scale": 4, "patch_size": 8, "threshold": 30, "theta": 20, "max_patches": 100_000, "seed": 0
     }  # fmt: skip
@@ -108,6 +108,23 @@ def test_without_sr_it_says_what_the_images_do(folders: dict[str, Tensor], capsy
     assert len(list(Path("dec_coo/maps").iterdir())) == 2
 
 
+@pytest.mark.parametrize("sr", [[], ["--sr", "out"]])
+def test_what_is_dropped_from_images_is_said(sr: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    image = photograph("coffee", 41, 40)
+    save("in/a.png", image)
+    save("out/a.png", image)
+    save("out/b.png", image)
+    Image.open("in/a.png").convert("RGBA").save("in/a.png")
+    Image.open("in/a.png").convert("RGB").save("in/b.png", icc_profile=b"of nothing")
+    Path("in/c.gif").write_bytes(b"")
+    assert main(["coo", "in", *sr]) == 0
+    notes = json.loads(Path("dec_coo/coo.json").read_text())["notes"]
+    for words in (("c.gif",), ("in/a.png", "alpha"), ("in/b.png", "ICC profile is not sRGB"), ("2 files", "cropped")):
+        assert sum(all(word in note for word in words) for note in notes) == 1, (words, notes)
+    assert sum("ICC profile differs" in note for note in notes) == bool(sr)
+    assert "alpha channel" in capsys.readouterr().out
+
+
 def test_photographs_of_scikit_image_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     save("c.png", smoothed(torch.from_numpy(data.chelsea()).permute(2, 0, 1)))
     assert main(["coo", "skimage:chelsea", "--sr", "c.png", "--max-patches", "100"]) == 0
@@ -142,6 +159,7 @@ def test_images_that_say_nothing_are_shown_without_figures(image: Tensor, capsys
         (["a.png", "--threshold", "-3"], ["threshold", "-3"]),
         (["a.png", "--theta", "1"], ["theta", "1"]),
         (["a.png", "--max-patches", "0"], ["max_patches", "0"]),
+        (["a.png", "--seed", "99999999999999999999999"], ["seed", "99999999999999999999999"]),
         (["a.png", "--out", "text.png"], ["text.png"]),
     ],
 )

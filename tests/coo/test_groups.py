@@ -28,14 +28,14 @@ def measured(low: Tensor, null: Tensor, theta: int = 10**6, threshold: float = 9
 
 
 @pytest.mark.parametrize("size", [1, 2, 8, 64])
-def test_theorem_1_the_centre_comes_near_the_blurriest_point_as_n_grows(size: int) -> None:
+def test_theorem_1_the_center_comes_near_the_blurriest_point_as_n_grows(size: int) -> None:
     found = measured(*gaussians(500, size))
     assert (found.size == size).all()
     assert found.length.square().mean().item() == pytest.approx(TRACE / size, rel=0.15)
     torch.testing.assert_close(found.entropy, torch.full_like(found.entropy, math.log(size)))
 
 
-def test_the_centre_goes_to_the_mean_of_the_null_parts() -> None:
+def test_the_center_goes_to_the_mean_of_the_null_parts() -> None:
     found = measured(*gaussians(20, 1000, mean=0.05))
     torch.testing.assert_close(found.length, torch.full_like(found.length, 0.05 * math.sqrt(6)), rtol=0.03, atol=0)
 
@@ -45,7 +45,7 @@ def test_theorem_2_the_mean_square_distance_is_the_trace(size: int) -> None:
     found = measured(*gaussians(500, size, mean=0.1))
     # Of N samples the covariance about their own mean is (N - 1) / N of the true one.
     assert found.spread.mean().item() == pytest.approx(TRACE * (size - 1) / size, rel=0.1)
-    assert found.to_centre.square().sum(1).mean().item() == pytest.approx(found.spread.mean().item(), rel=1e-9)
+    assert found.to_center.square().sum(1).mean().item() == pytest.approx(found.spread.mean().item(), rel=1e-9)
 
 
 def test_the_entropy_of_a_large_group_is_that_of_its_gaussian_in_gray_levels() -> None:
@@ -79,7 +79,7 @@ def test_neighbourhoods_that_overlap_are_those_of_brute_force() -> None:
     for i in range(300):
         own = null[near[i]]
         assert found.size[i] == len(own)
-        torch.testing.assert_close(found.to_centre[i], own.mean(0) - null[i])
+        torch.testing.assert_close(found.to_center[i], own.mean(0) - null[i])
         torch.testing.assert_close(found.length[i], own.mean(0).norm())
         torch.testing.assert_close(found.spread[i], (own - own.mean(0)).square().sum(1).mean())
 

@@ -1,13 +1,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from skimage import data
 from torch import Tensor
 
-from dec_kernels.coo import CentreProblem, Settings, examine, over_smoothing
+from dec_kernels.coo import CenterProblem, Settings, examine, over_smoothing
 from dec_kernels.coo.groups import measure
 from dec_kernels.coo.linear import split
 from dec_kernels.resize import imresize
@@ -23,13 +24,13 @@ def photographs() -> list[Tensor]:
 
 
 @pytest.fixture(scope="module")
-def problem(photographs: list[Tensor]) -> CentreProblem:
+def problem(photographs: list[Tensor]) -> CenterProblem:
     return examine(photographs, 4)
 
 
-def centres(problem: CentreProblem) -> list[Tensor]:
-    """The images of the centres."""
-    rows = problem.maps(problem.hr + problem.groups.to_centre)
+def centers(problem: CenterProblem) -> list[Tensor]:
+    """The images of the centers."""
+    rows = problem.maps(problem.hr + problem.groups.to_center)
     return [
         F.fold(values.flatten(0, 1).T[None], shape[1:], problem.settings.patch, stride=problem.settings.patch)[0]
         for values, shape in zip(rows, problem.shapes, strict=True)
@@ -40,24 +41,24 @@ def smoothed(image: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(image[None], (1, 1, 1, 1), mode="reflect"), 3, stride=1)[0]
 
 
-def test_hr_scores_0_and_the_centres_1(photographs: list[Tensor], problem: CentreProblem) -> None:
+def test_hr_scores_0_and_the_centers_1(photographs: list[Tensor], problem: CenterProblem) -> None:
     same = problem.score(photographs)
     assert same.score == 0
     assert not same.image_scores.any()
-    assert not same.nearer_centre.any()
+    assert not same.nearer_center.any()
     assert not same.square_error.any()
     wanted = torch.ones(2, dtype=torch.float64)
-    at_centre = problem.score(centres(problem))
-    torch.testing.assert_close(at_centre.image_scores, wanted)
-    torch.testing.assert_close(at_centre.nearer_centre, wanted)
-    torch.testing.assert_close(at_centre.square_error, problem.groups.to_centre.square().sum(1))
-    between = problem.score([0.7 * hr + 0.3 * centre for hr, centre in zip(photographs, centres(problem), strict=True)])
+    at_center = problem.score(centers(problem))
+    torch.testing.assert_close(at_center.image_scores, wanted)
+    torch.testing.assert_close(at_center.nearer_center, wanted)
+    torch.testing.assert_close(at_center.square_error, problem.groups.to_center.square().sum(1))
+    between = problem.score([0.7 * hr + 0.3 * center for hr, center in zip(photographs, centers(problem), strict=True)])
     torch.testing.assert_close(between.image_scores, 0.3 * wanted)
     torch.testing.assert_close(between.place.nanmedian().item(), 0.3)
-    assert not between.nearer_centre.any()
+    assert not between.nearer_center.any()
 
 
-def test_smoother_outputs_score_higher(photographs: list[Tensor], problem: CentreProblem) -> None:
+def test_smoother_outputs_score_higher(photographs: list[Tensor], problem: CenterProblem) -> None:
     outputs = {
         "sharpened": [2 * image - smoothed(image) for image in photographs],
         "smoothed": [smoothed(image) for image in photographs],
@@ -69,13 +70,13 @@ def test_smoother_outputs_score_higher(photographs: list[Tensor], problem: Centr
         assert figures["sharpened"] < -0.2
         assert 0.3 < figures["smoothed"] < figures["bicubic"]
         assert 0.8 < figures["bicubic"] < 1.2
-    assert (scores["bicubic"].nearer_centre > scores["smoothed"].nearer_centre).all()
+    assert (scores["bicubic"].nearer_center > scores["smoothed"].nearer_center).all()
     assert scores["smoothed"].score == pytest.approx(
         scores["smoothed"].image_scores.mean().item(), abs=scores["smoothed"].image_scores.diff().abs().item()
     )
 
 
-def test_noise_is_not_over_smoothing(photographs: list[Tensor], problem: CentreProblem) -> None:
+def test_noise_is_not_over_smoothing(photographs: list[Tensor], problem: CenterProblem) -> None:
     generator = torch.Generator().manual_seed(0)
     noisy = [image + 0.03 * torch.randn(image.shape, generator=generator, dtype=torch.float64) for image in photographs]
     assert problem.score(noisy).score == pytest.approx(0, abs=0.02)
@@ -89,7 +90,7 @@ def test_the_true_mean_scores_1_for_groups_of_any_size(size: int) -> None:
     low = torch.linspace(0, 1, 800, dtype=torch.float64)[:, None].expand(800, 4).repeat_interleave(size, 0)
     groups = measure(low, null, threshold=90, theta=10**6, seed=0)
     settings, height = Settings(scale=2), 4 * len(null)
-    synthetic = CentreProblem(settings, [(1, height, 4)], torch.arange(len(null)), 0.5 + null, groups)
+    synthetic = CenterProblem(settings, [(1, height, 4)], torch.arange(len(null)), 0.5 + null, groups)
     output = torch.full((1, height, 4), 0.5 + 0.02, dtype=torch.float64)
     assert synthetic.score([output]).score == pytest.approx(1, abs=0.03)
 
@@ -111,8 +112,8 @@ def test_one_patch_says_nothing() -> None:
     score = found.score([image / 2])
     assert math.isnan(score.score)
     assert score.image_scores.isnan().all()
-    assert score.nearer_centre.isnan().all()
-    assert score.telling.tolist() == [0]
+    assert score.nearer_center.isnan().all()
+    assert score.informative.tolist() == [0]
     assert score.place.isnan().all()
 
 
@@ -143,7 +144,7 @@ def test_images_of_whole_values_are_scaled(photographs: list[Tensor]) -> None:
     torch.testing.assert_close(examine(sixteen, 4).groups, wanted, equal_nan=True)
 
 
-def test_of_many_patches_some_are_drawn(photographs: list[Tensor], problem: CentreProblem) -> None:
+def test_of_many_patches_some_are_drawn(photographs: list[Tensor], problem: CenterProblem) -> None:
     found = examine(photographs, 4, max_patches=200, seed=3)
     assert len(found.groups.size) == len(found.index) == 200
     assert torch.equal(found.hr, problem.hr[found.index])
@@ -158,7 +159,7 @@ def test_of_many_patches_some_are_drawn(photographs: list[Tensor], problem: Cent
     assert found.score(photographs).score == 0
 
 
-def test_over_smoothing_is_both_at_once(photographs: list[Tensor], problem: CentreProblem) -> None:
+def test_over_smoothing_is_both_at_once(photographs: list[Tensor], problem: CenterProblem) -> None:
     outputs = [smoothed(image) for image in photographs]
     assert over_smoothing(outputs, photographs, 4).score == problem.score(outputs).score
     assert over_smoothing(outputs, photographs, 4, threshold=28.0).score != problem.score(outputs).score
@@ -175,11 +176,32 @@ def test_over_smoothing_is_both_at_once(photographs: list[Tensor], problem: Cent
         ({"threshold": math.nan}, "threshold .*nan"),
         ({"theta": 1}, "theta .*1"),
         ({"max_patches": 0}, "max_patches .*0"),
+        ({"seed": -1}, "seed .*-1"),
+        ({"seed": 2**64}, "seed .*18446744073709551616"),
     ],
 )
 def test_settings_out_of_range_are_named(settings: dict[str, Any], wanted: str) -> None:
     with pytest.raises(ValueError, match=wanted):
         examine([torch.rand(3, 16, 16)], **({"scale": 4} | settings))
+
+
+@pytest.mark.parametrize("name", ["scale", "patch_size", "theta", "max_patches", "seed"])
+@pytest.mark.parametrize("value", [8.0, 8.5, True, "8"])
+def test_settings_that_must_be_integers_are_named(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{name} .*int.*{value}"):
+        examine([torch.rand(3, 16, 16)], **({"scale": 4} | {name: value}))
+
+
+def test_a_threshold_that_is_no_number_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^threshold .*34"):
+        examine([torch.rand(3, 16, 16)], 4, threshold="34")
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    settings = Settings(scale=np.int64(4), patch_size=np.int32(8), seed=2**64 - 1)
+    assert settings == Settings(scale=4, patch_size=8, seed=2**64 - 1)
+    assert type(settings.scale) is int
+    assert len(examine([torch.rand(3, 16, 16)], **vars(settings)).index) == 4
 
 
 IMAGE = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))

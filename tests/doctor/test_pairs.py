@@ -32,7 +32,7 @@ def test_max_val_scales_image_files(tmp_path: Path, photo: tuple[Tensor, Tensor]
         torch.testing.assert_close(image, 255 * photo[1][0])
 
 
-def test_16_bit_grey_keeps_its_scale(tmp_path: Path) -> None:
+def test_16_bit_gray_keeps_its_scale(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 257], [32768, 65535]], dtype=np.uint16)).save(tmp_path / "a.png")
     sr, _ = pairs.find(tmp_path / "a.png", tmp_path / "a.png", 1.0).pairs[0].load()
     expected = torch.tensor([[0, 1 / 255], [32768 / 65535, 1]]).expand(3, 2, 2)

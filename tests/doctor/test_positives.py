@@ -9,9 +9,9 @@ from dec_kernels.spec import Spec
 
 @pytest.mark.parametrize("per_image", [False, True])
 def test_counts_of_a_constructed_image(per_image: bool) -> None:
-    """Flat grey patches: rmse is the difference of the greys, 0.0315 at 30 dB; l2 is 4 sqrt(3) times that."""
-    greys = torch.tensor([[0.5, 0.53, 0.56, 0.1], [0.1, 0.5, 0.504, 0.9]])
-    hr = greys[:, None, None, :].repeat_interleave(4, 3).expand(2, 3, 4, 16)
+    """Flat gray patches: rmse is the difference of the grays, 0.0315 at 30 dB; l2 is 4 sqrt(3) times that."""
+    grays = torch.tensor([[0.5, 0.53, 0.56, 0.1], [0.1, 0.5, 0.504, 0.9]])
+    hr = grays[:, None, None, :].repeat_interleave(4, 3).expand(2, 3, 4, 16)
     spec = Spec(patch_size=4, threshold=30.0, distance="rmse", scope="image" if per_image else "batch")
     found, counts = positives.examine(hr, spec, (20.0, 40.0), 0)
     # batch: 0.1 0.1 | 0.5 0.5 0.504 0.53 | 0.53 0.56 | 0.9; image: 0.5 0.53, 0.53 0.56, and 0.5 0.504
@@ -44,8 +44,8 @@ def test_a_sample_of_rows_sees_all_columns(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_band_covers_every_tile_with_a_positive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(positives, "TILE", 2)
-    greys = torch.tensor([0.0, 0.01, 0.5, 0.51, 0.52, 0.9, 0.91])
-    hr = greys[None, None, None].repeat_interleave(2, 3).expand(1, 1, 2, 14)
+    grays = torch.tensor([0.0, 0.01, 0.5, 0.51, 0.52, 0.9, 0.91])
+    hr = grays[None, None, None].repeat_interleave(2, 3).expand(1, 1, 2, 14)
     groups = positives.groups(hr, 2, False)
     # Tiles of rows (0 0.01) (0.5 0.51) (0.52 0.9) (0.91): 1, 2, 1 + 1 + 1 and 2 tiles of columns reach them.
     assert positives.band_share(groups, 2 * 0.015) == (1 + 2 + 3 + 2) / 16

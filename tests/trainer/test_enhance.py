@@ -84,10 +84,20 @@ def test_where_the_kernel_vanishes_there_is_no_inverse() -> None:
         module.inverse(images)
     # Float64 has more digits: the smallest factor is exp(-16) of the largest.
     middle = FrequencyEnhancement(alpha=1.0, mu=1.83)
-    with pytest.raises(ValueError, match=r"at \(0, 0\) it is \d\.\de-0[78]"):
+    with pytest.raises(ValueError, match=r"at \(0, 0\) it is \d\.\de-0[78], "):
         middle.inverse(images)
     exact = images.double()
     torch.testing.assert_close(middle.inverse(middle(exact)), exact, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("alpha", [1e-20, 1e-23])  # all factors are subnormal, or 0, in float32
+def test_a_tiny_alpha_has_an_inverse_only_where_the_dtype_holds_it(alpha: float) -> None:
+    images = torch.rand(3, 32, 32)
+    module = FrequencyEnhancement(alpha=alpha)
+    with pytest.raises(ValueError, match=rf"alpha {alpha} .* 1024 of 32 x 32 .*float32"):
+        module.inverse(images)
+    exact = images.double()
+    torch.testing.assert_close(module.inverse(module(exact)), exact, rtol=1e-11, atol=1e-11)
 
 
 def test_gradients() -> None:

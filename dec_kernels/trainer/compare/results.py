@@ -9,7 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dec_kernels.images import UnreadableImageError, list_images, other_than_srgb, printable, read_header, some_of
+from dec_kernels.images import (
+    UnreadableImageError,
+    by_name,
+    list_images,
+    other_than_srgb,
+    printable,
+    read_header,
+    some_of,
+)
 from dec_kernels.trainer.data.sources import MEAN
 from dec_kernels.trainer.wording import first_few
 
@@ -115,6 +123,7 @@ def find_results(
         ComparisonError: results are missing or ambiguous, or files cannot be read or have other sizes. The message
             lists all such files of a folder that is incomplete, or else of all folders, as far as there is room.
         FileNotFoundError: a folder holds no image.
+        ValueError: two high-resolution images have the same name.
     """
     entries: list[Entry] = []
     notes: list[str] = []
@@ -122,7 +131,10 @@ def find_results(
         listing = list_images(str(folder))
         if listing.passed_over:
             notes.append(f"passed over in {folder}: {some_of(listing.passed_over)}, in formats that are not read")
-        images = _by_name(listing.images, folder)
+        images = by_name(listing.images, folder)
+        for name, path in images.items():
+            if printable(name) == MEAN:
+                raise ComparisonError(f"{path}: tables call the mean {MEAN!r}, so no image can have this name")
         results = {}
         for method, place in methods.items():
             place = place / data_set if subfolders else place
@@ -138,19 +150,6 @@ def find_results(
     if profiled:
         notes.append(f"compared without their ICC profile, which is not sRGB: {some_of(profiled)}")
     return Found([entry._replace(size=size) for entry, size in zip(entries, sizes, strict=True)], notes)
-
-
-def _by_name(paths: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Path in `folder` without suffix -> file."""
-    named: dict[Path, Path] = {}
-    for path in paths:
-        name = path.relative_to(folder).with_suffix("")
-        if name in named:
-            raise ComparisonError(f"{named[name]} and {path} have one name: remove or rename one of them")
-        if printable(name) == MEAN:
-            raise ComparisonError(f"{path}: tables call the mean {MEAN!r}, so no image can have this name")
-        named[name] = path
-    return named
 
 
 def _match(images: Mapping[Path, Path], folder: Path, subject: str, scale: int) -> tuple[dict[Path, Path], list[Path]]:
