@@ -49,5 +49,5 @@ def image_stream(hr: Tensor) -> np.random.Generator:
     They are none of `sample_stream`'s. Neither a seed nor the image's name enters: two runs are measured on the same
     degraded images, whatever their seeds and whichever other images they list.
     """
-    digest = int.from_bytes(hashlib.sha256(np.ascontiguousarray(hr.numpy())).digest()[:8], "little")
+    digest = int.from_bytes(hashlib.sha256(hr.numpy().tobytes()).digest()[:8], "little")
     return np.random.Generator(np.random.Philox(key=0, counter=[0, 0, 1, digest]))
