@@ -207,8 +207,8 @@ class SRDataModule(LightningDataModule):
             _check_names(split, usable)
         if split == "train" and self.degradation and (kept := [photo.lr for photo in usable if photo.lr is not None]):
             rank_zero_warn(
-                f"data.degradation leaves {some_of(kept)}, as they are: they lie beside the images of data.train. To "
-                "degrade those images, name their folder itself"
+                f"data.train has low-resolution files, which are used as they are: {some_of(kept)}. To apply "
+                "data.degradation instead, name the folder of the high-resolution images itself"
             )
         _say_profiles(split, [facts[photo] for photo in usable])
         sizes = [facts[photo].size for photo in usable]
