@@ -15,10 +15,10 @@ from dec_kernels.trainer.data.degradation.draws import (
     whole,
 )
 from dec_kernels.trainer.data.degradation.steps import (
+    AddCorrelatedNoise,
+    AddGaussianNoise,
     Blur,
-    CorrelatedNoise,
     Decimate,
-    GaussianNoise,
     Interpolation,
     Jpeg,
     Resize,
@@ -143,10 +143,10 @@ class BSRGAN(StepwiseDegradation):
     def _noise(self, rng: np.random.Generator) -> Step:
         kind = one_of(NOISES, rng, self.noise_prob)
         if kind != "correlated":
-            return GaussianNoise(whole(self.noise_range, rng), gray=kind == "gray")
+            return AddGaussianNoise(whole(self.noise_range, rng), gray=kind == "gray")
         axes = np.linalg.svd(rng.random((3, 3)))[0]
         covariance = self.noise_range[1] ** 2 * np.abs(axes.T * rng.random(3) @ axes)
-        return CorrelatedNoise(tuple(map(tuple, covariance.tolist())))
+        return AddCorrelatedNoise(tuple(map(tuple, covariance.tolist())))
 
     def _jpeg(self, rng: np.random.Generator) -> Step:
         return Jpeg(whole(self.jpeg_range, rng))

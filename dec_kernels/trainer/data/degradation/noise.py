@@ -38,7 +38,7 @@ class GaussianNoise(Degradation):
         """See `Degradation`; random numbers are drawn in the order sigma, if it is a range, then channels, rows and
         columns."""
         if scale != 1:
-            raise ValueError(f"data.degradation GaussianNoise needs data.scale 1, got {scale}")
+            raise ValueError(f"GaussianNoise needs scale 1, got {scale}")
         clean = hr.numpy()
         largest = np.iinfo(clean.dtype).max
         low, high = self.sigma

@@ -18,12 +18,12 @@ from dec_kernels.trainer.data.degradation.draws import (
     whole,
 )
 from dec_kernels.trainer.data.degradation.steps import (
+    AddGaussianNoise,
+    AddPoissonNoise,
     Blur,
     Filter,
-    GaussianNoise,
     Interpolation,
     Jpeg,
-    PoissonNoise,
     Resize,
     Shape,
     Sinc,
@@ -222,8 +222,8 @@ def _resize(order: _Order, rng: np.random.Generator, to_target: bool = False) ->
 def _noise(order: _Order, rng: np.random.Generator) -> Step:
     gray = happens(order.gray_noise_prob, rng)
     if happens(order.gaussian_noise_prob, rng):
-        return GaussianNoise(uniform(order.noise_range, rng), gray)
-    return PoissonNoise(uniform(order.poisson_scale_range, rng), gray)
+        return AddGaussianNoise(uniform(order.noise_range, rng), gray)
+    return AddPoissonNoise(uniform(order.poisson_scale_range, rng), gray)
 
 
 def _jpeg(order: _Order, rng: np.random.Generator) -> Step:
