@@ -84,7 +84,7 @@ def test_help_does_not_ask_for_what_has_a_default(capsys: pytest.CaptureFixture[
         (["--scale", "3"], "crop_size must be a multiple of scale 3, got 256"),
         (["--input", "nowhere"], "'nowhere'"),
         (["--degradation", "BSRGAN", "--degradation.jpeg_prob", "2"], "jpeg_prob"),
-        (["--degradation.jpeg_range", "[95, 30]"], "jpeg_range must be two numbers in ascending order"),
+        (["--degradation.jpeg_range", "[95, 30]"], "jpeg_range must be two integers in ascending order"),
         (["--degradation", "Bicubic"], "Bicubic"),
         (["--examples", "0"], "examples"),
         (["--degradation", "GaussianNoise"], "GaussianNoise needs scale 1, got 4"),

@@ -12,6 +12,7 @@ from dec_kernels.trainer.data.degradation.draws import (
     check_interval,
     check_kernel_sizes,
     check_mix,
+    check_whole,
     happens,
     one_of,
     uniform,
@@ -142,7 +143,7 @@ class RealESRGAN(StepwiseDegradation):
                 _check_around_one(name + suffix, given[name + suffix])
             check_interval(f"resize_range{suffix}", given[f"resize_range{suffix}"], 0.01)
             _check_around_one(f"resize_range{suffix}", given[f"resize_range{suffix}"])
-            check_interval(f"jpeg_range{suffix}", given[f"jpeg_range{suffix}"], 1, 100)
+            check_whole(f"jpeg_range{suffix}", given[f"jpeg_range{suffix}"], 1, 100)
         self._first = _Order(
             kernel_prob,
             sinc_prob,

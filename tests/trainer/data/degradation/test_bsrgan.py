@@ -225,6 +225,14 @@ def test_settings_reach_the_steps() -> None:
         ("jpeg_prob", 2),
         ("jpeg_range", (30, 200)),
         ("context", -1),
+        ("blur_kernel_size", (7.0, 25.0)),
+        ("aniso_variance", (1.0,)),
+        ("decimation_sigma", 0.6),
+        ("decimation_kernel_size", 25.0),
+        ("noise_prob", 0.5),
+        ("noise_range", (2.5, 25)),
+        ("jpeg_range", (30.5, 95)),
+        ("jpeg_range", 30),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: object) -> None:

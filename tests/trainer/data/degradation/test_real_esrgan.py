@@ -247,6 +247,12 @@ def test_settings_reach_the_steps() -> None:
         ("second_blur_prob", 1.01),
         ("final_sinc_prob", math.nan),
         ("context", -1),
+        ("kernel_prob", 0.5),
+        ("blur_kernel_size", (7.0, 21.0)),
+        ("blur_sigma", (0.2, 1.0, 3.0)),
+        ("noise_range2", 25.0),
+        ("jpeg_range", (30.5, 95)),
+        ("jpeg_range2", ("30", "95")),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: object) -> None:
