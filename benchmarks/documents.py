@@ -270,7 +270,7 @@ def restoration() -> str:
     weights = " and ".join(name.split(" + ")[1].split()[0] for name in results["pull_of_dec"])
     return (
         f"Means over chelsea and coffee, every pixel measured;\n{_source(results)};\n"
-        "`python -m benchmarks.restoration`.\n\n" + _table(("", *metrics.values()), rows) + "\n"
+        "the commands above.\n\n" + _table(("", *metrics.values()), rows) + "\n"
         f"At weight {weights}, DECLoss pulled at the output {pulls} times as hard as the PSNR loss.\n"
     )
 

@@ -3,7 +3,10 @@
     dec-train fit --config denoise_small
     dec-train fit --config denoise_small --out runs/denoise_small_dec \\
         --model.dec dec_kernels.DECLoss --model.dec.patch_size 8 --model.dec_weight 3
-    python -m benchmarks.restoration runs/denoise_small runs/denoise_small_dec
+    dec-train fit --config denoise_small --out runs/denoise_small_dec30 \\
+        --model.dec dec_kernels.DECLoss --model.dec.patch_size 8 --model.dec_weight 30
+    python -m benchmarks.restoration runs/denoise_small runs/denoise_small_dec runs/denoise_small_dec30 \\
+        --lpips alexnet-owt-7be5be79.pth
 
 prints a table, and writes restoration.json and restoration.png to benchmarks/results/.
 """

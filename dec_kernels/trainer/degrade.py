@@ -156,8 +156,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = SuggestingParser(
         prog="dec-train degrade", description="Draw crops of photographs beside degraded examples of them."
     )
-    parser.add_function_arguments(degrade, as_group=False)
-    parser.set_defaults({"degradation": {"class_path": "dec_kernels.trainer.data.degradation.RealESRGAN"}})
+    parser.add_function_arguments(degrade, as_group=False, skip={"degradation"})
+    parser.add_subclass_arguments(
+        Degradation,
+        "degradation",
+        as_group=False,
+        required=False,
+        default={"class_path": "dec_kernels.trainer.data.degradation.RealESRGAN"},
+        help="what makes the examples, as in a config's `data.degradation`: a class's name, or its path.",
+    )
     settings = parser.parse_args(argv)
     try:
         degrade(**vars(parser.instantiate_classes(settings)))

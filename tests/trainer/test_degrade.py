@@ -44,8 +44,14 @@ class Nearest(Degradation):
 
 
 def test_degradations_without_steps_are_shown_too(photographs: Path, tmp_path: Path) -> None:
+    row = degrade.degraded(pairs(photographs, Nearest()), 0, 8, 0, [0])
+    (example,) = row.examples
+    assert example.steps == []
+    middle = read_image(photographs / "a.png")[:, 8:40, 16:48]  # as above
+    assert torch.equal(example.image, middle[:, ::4, ::4].repeat_interleave(4, 1).repeat_interleave(4, 2))
     degrade.degrade(str(photographs), tmp_path / "sheet.png", Nearest(), crop_size=32, examples=1, images=1)
-    assert Image.open(tmp_path / "sheet.png").size[0] > 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.format == "PNG"
 
 
 def test_the_command_writes_a_sheet(photographs: Path, tmp_path: Path) -> None:
@@ -66,15 +72,22 @@ def test_the_command_writes_a_sheet(photographs: Path, tmp_path: Path) -> None:
     assert lower < height
 
 
+def test_help_does_not_ask_for_what_has_a_default(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["degrade", "--help"]) == 0
+    usage = " ".join(capsys.readouterr().out.partition("\n\n")[0].split())
+    assert "[--degradation" in usage
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
         (["--scale", "3"], "crop_size must be a multiple of scale 3, got 256"),
         (["--input", "nowhere"], "'nowhere'"),
         (["--degradation", "BSRGAN", "--degradation.jpeg_prob", "2"], "jpeg_prob"),
-        (["--degradation.jpeg_range", "[95, 30]"], "jpeg_range must be two numbers in ascending order"),
+        (["--degradation.jpeg_range", "[95, 30]"], "jpeg_range must be two integers in ascending order"),
         (["--degradation", "Bicubic"], "Bicubic"),
         (["--examples", "0"], "examples"),
+        (["--degradation", "GaussianNoise"], "GaussianNoise needs scale 1, got 4"),
     ],
 )
 def test_errors_say_what_is_wrong(

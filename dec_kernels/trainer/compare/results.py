@@ -211,7 +211,7 @@ def _inspect(
             problems.append(f"{entry.hr} has {height} x {width} pixels, too few: at least {smallest} are needed a side")
         cropped = f", or {size[0]} x {size[1]} for scale {scale}" if size != (height, width) else ""
         problems += [
-            f"{path} has {given[0]} x {given[1]} pixels, and {entry.hr} {height} x {width}{cropped}"
+            f"{path} has {given[0]} x {given[1]} pixels, but must have the {height} x {width} of {entry.hr}{cropped}"
             for path, given in found.items()
             if given not in ((height, width), size)
         ]

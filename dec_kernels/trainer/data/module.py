@@ -80,7 +80,8 @@ class SRDataModule(LightningDataModule):
         crop_size: height and width of a high-resolution training crop, in pixels; a multiple of `scale`.
         batch_size: training crops in a batch of one process.
         batches_per_epoch: how many batches make an epoch; crops are random, so the data has no end of its own.
-        seed: of the crops and degradations, at least 0. Another stage of a training should take another seed.
+        seed: of the training crops and their degradations, at least 0. Another stage of a training should take another
+            seed.
         num_workers: processes that read training crops ahead; with `cache: memory` few are needed.
         bad_files: what to do about files that cannot be read, are too small, or have no partner or one of another size.
             "refuse" raises an error that names them, before the training if the header tells and at the first crop if
@@ -92,7 +93,7 @@ class SRDataModule(LightningDataModule):
         cache_dir: folder of the "disk" cache, made if need be; it may be deleted between runs.
         degradation: how the low-resolution images that have no file are made; None for MATLAB's bicubic. That of a
             training crop is a function of `seed` and the crop's number, that of an image to validate or test on a
-            function of `seed` and the image's name.
+            function of the image's pixels alone.
 
     Raises:
         TypeError: `train`, `val` or `test` is not a list of sources, or `degradation` not a `Degradation`.
@@ -206,12 +207,12 @@ class SRDataModule(LightningDataModule):
             _check_names(split, usable)
         if split == "train" and self.degradation and (kept := [photo.lr for photo in usable if photo.lr is not None]):
             rank_zero_warn(
-                f"data.degradation leaves {some_of(kept)}, as they are: they lie beside the images of data.train. To "
-                "degrade those images, name their folder itself"
+                f"data.train has low-resolution files, which are used as they are: {some_of(kept)}. To apply "
+                "data.degradation instead, name the folder of the high-resolution images itself"
             )
         _say_profiles(split, [facts[photo] for photo in usable])
         sizes = [facts[photo].size for photo in usable]
-        return ImagePairs(usable, sizes, self.scale, self._read, self.degradation, self.seed)
+        return ImagePairs(usable, sizes, self.scale, self._read, self.degradation)
 
     def _report(self, split: str, problems: Sequence[str], count: int) -> None:
         listed = "".join(f"\n  {problem}" for problem in problems[:_LISTED])

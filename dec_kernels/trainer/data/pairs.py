@@ -94,7 +94,6 @@ class ImagePairs(Sequence[Pair]):
         scale: high-resolution size / low-resolution size.
         read: how files are read.
         degradation: how low-resolution images are made; None for MATLAB's bicubic.
-        seed: of the degradation of whole images. That of an image is a function of the seed and the image's name.
     """
 
     def __init__(
@@ -104,30 +103,29 @@ class ImagePairs(Sequence[Pair]):
         scale: int,
         read: Reader,
         degradation: Degradation | None = None,
-        seed: int = 0,
     ) -> None:
         self.photos = photos
         self.sizes = sizes
         self.scale = scale
         self.read = read
         self.degradation = degradation
-        self.seed = seed
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> Pair:  # type: ignore[override]
         name = self.photos[index].name
-        hr, lr = self.crop(index, 0, 0, *self.sizes[index], image_stream(self.seed, name))
+        hr, lr = self.crop(index, 0, 0, *self.sizes[index])
         return Pair(name, hr, lr)
 
     def crop(
-        self, index: int, top: int, left: int, height: int, width: int, rng: np.random.Generator
+        self, index: int, top: int, left: int, height: int, width: int, rng: np.random.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """A crop of a photograph at both resolutions: hr and lr. Its place and size are given in LR pixels.
 
         Args:
-            rng: the random numbers of the degradation, if there is one.
+            rng: the random numbers of the degradation, if there is one; None for those of the crop's pixels, see
+                `image_stream`.
 
         Raises:
             UnreadableImageError: a file cannot be read, all of it, or has another size than it had; the message names
@@ -147,7 +145,8 @@ class ImagePairs(Sequence[Pair]):
         )
         around = image[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
         above, before = top - rows.start, left - columns.start
-        return hr, self._degrade(around, rng)[:, above : above + height, before : before + width]
+        lr = self._degrade(around, image_stream(hr) if rng is None else rng)
+        return hr, lr[:, above : above + height, before : before + width]
 
     def _degrade(self, hr: Tensor, rng: np.random.Generator) -> Tensor:
         assert self.degradation is not None

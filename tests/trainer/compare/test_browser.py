@@ -10,7 +10,7 @@ from dec_kernels.trainer.cli import main as dec_train
 from dec_kernels.trainer.compare.blind import key_of
 from tests.trainer.compare.browser import CHROMIUM, Browser
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path starts, in which to try the page")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no working Chromium on the path")
 
 
 def test_a_participant_ranks_all_groups(arguments: list[str], tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_every_file_is_looked_at_before_the_comparison(tmp_path: Path) -> None:
         f"cannot read {tmp_path}/sr/a.png",
         f"{tmp_path}/sr/b.png has 36 x 44 pixels",
         f"{tmp_path}/hr/c.png has 18 x 44 pixels",
-        f"{tmp_path}/sr/c.png has 40 x 44 pixels, and",
+        f"{tmp_path}/sr/c.png has 40 x 44 pixels, but must have",
         f"cannot read {tmp_path}/hr/d.png",
     ):
         assert words in str(error.value)
@@ -88,7 +88,7 @@ def test_images_are_cropped_to_multiples_of_the_scale(tmp_path: Path) -> None:
         save(tmp_path / "sr" / "a.png", GRAY[: size[0], : size[1]])
         assert find(tmp_path, [], [])[0][0].size == (36, 40)
     save(tmp_path / "sr" / "a.png", GRAY[:36, :43])
-    with pytest.raises(ComparisonError, match=r"36 x 43 pixels, and .* 38 x 43, or 36 x 40 for scale 4"):
+    with pytest.raises(ComparisonError, match=r"36 x 43 pixels, .*38 x 43 of .*, or 36 x 40 for scale 4"):
         find(tmp_path, [], [])
 
 

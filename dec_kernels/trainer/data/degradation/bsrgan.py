@@ -6,19 +6,21 @@ import numpy as np
 
 from dec_kernels.trainer.data.degradation.draws import (
     Whole,
+    are_finite,
     check_interval,
     check_kernel_sizes,
     check_mix,
+    check_whole,
     happens,
     one_of,
     uniform,
     whole,
 )
 from dec_kernels.trainer.data.degradation.steps import (
+    AddCorrelatedNoise,
+    AddGaussianNoise,
     Blur,
-    CorrelatedNoise,
     Decimate,
-    GaussianNoise,
     Interpolation,
     Jpeg,
     Resize,
@@ -92,8 +94,8 @@ class BSRGAN(StepwiseDegradation):
         check_interval("resize_most", (1, resize_most), 1)
         check_interval("decimation_sigma", decimation_sigma, 0)
         check_mix("noise_prob", noise_prob, NOISES)
-        check_interval("noise_range", noise_range, 0)
-        check_interval("jpeg_range", jpeg_range, 1, 100)
+        check_whole("noise_range", noise_range, 0)
+        check_whole("jpeg_range", jpeg_range, 1, 100)
         self.halve_prob = halve_prob
         self.blur_kernel_size = blur_kernel_size
         self.aniso_prob = aniso_prob
@@ -143,10 +145,10 @@ class BSRGAN(StepwiseDegradation):
     def _noise(self, rng: np.random.Generator) -> Step:
         kind = one_of(NOISES, rng, self.noise_prob)
         if kind != "correlated":
-            return GaussianNoise(whole(self.noise_range, rng), gray=kind == "gray")
+            return AddGaussianNoise(whole(self.noise_range, rng), gray=kind == "gray")
         axes = np.linalg.svd(rng.random((3, 3)))[0]
         covariance = self.noise_range[1] ** 2 * np.abs(axes.T * rng.random(3) @ axes)
-        return CorrelatedNoise(tuple(map(tuple, covariance.tolist())))
+        return AddCorrelatedNoise(tuple(map(tuple, covariance.tolist())))
 
     def _jpeg(self, rng: np.random.Generator) -> Step:
         return Jpeg(whole(self.jpeg_range, rng))
@@ -159,5 +161,5 @@ def limit(linear: Linear, scale: int) -> float:
 
 def check_linear(name: str, linear: Linear) -> None:
     """Raises ValueError unless `linear` is two finite numbers of at least 0."""
-    if len(linear) != 2 or not all(0 <= number < np.inf for number in linear):
-        raise ValueError(f"{name} must be two numbers of at least 0, a and b of a + b * scale, got {list(linear)}")
+    if not are_finite(linear, 2) or min(linear) < 0:
+        raise ValueError(f"{name} must be two numbers of at least 0, a and b of a + b * scale, got {linear!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import TypeVar
 
 import numpy as np
@@ -17,26 +18,42 @@ Whole = tuple[int, int]
 T = TypeVar("T")
 
 
-def check_interval(name: str, interval: Sequence[float], least: float, most: float = math.inf) -> None:
+def are_finite(values: object, count: int, kind: type[Real] | type[Integral] = Real) -> bool:
+    """Whether `values` is a tuple or list of `count` finite numbers of `kind`."""
+    if not isinstance(values, (tuple, list)) or len(values) != count:
+        return False
+    return all(isinstance(n, kind) and not isinstance(n, bool) and math.isfinite(n) for n in values)
+
+
+def check_interval(name: str, interval: Interval, least: float, most: float = math.inf) -> None:
     """Raises ValueError unless `interval` is two finite numbers in order, between `least` and `most`."""
-    if len(interval) != 2 or not all(map(math.isfinite, interval)) or not least <= interval[0] <= interval[1] <= most:
-        limit = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
-        raise ValueError(f"{name} must be two numbers in ascending order, {limit}, got {list(interval)}")
+    if not are_finite(interval, 2) or not least <= interval[0] <= interval[1] <= most:
+        raise ValueError(f"{name} must be two numbers in ascending order, {_limits(least, most)}, got {interval!r}")
+
+
+def check_whole(name: str, interval: Whole, least: int, most: float = math.inf) -> None:
+    """Raises ValueError unless `interval` is two integers in order, between `least` and `most`."""
+    if not are_finite(interval, 2, Integral) or not least <= interval[0] <= interval[1] <= most:
+        raise ValueError(f"{name} must be two integers in ascending order, {_limits(least, most)}, got {interval!r}")
+
+
+def _limits(least: float, most: float) -> str:
+    return f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
 
 
 def check_mix(name: str, probabilities: Sequence[float], kinds: Sequence[str]) -> None:
     """Raises ValueError unless `probabilities` has one for each of `kinds`, and they sum to 1."""
-    if len(probabilities) != len(kinds) or min(probabilities) < 0 or not math.isclose(sum(probabilities), 1):
+    if not are_finite(probabilities, len(kinds)) or min(probabilities) < 0 or not math.isclose(sum(probabilities), 1):
         raise ValueError(
-            f"{name} must be the probabilities of {', '.join(kinds)}, which sum to 1, got {list(probabilities)}"
+            f"{name} must be the probabilities of {', '.join(kinds)}, which sum to 1, got {probabilities!r}"
         )
 
 
 def check_kernel_sizes(name: str, sizes: Whole) -> None:
-    """Raises ValueError unless `sizes` is two odd whole numbers in order."""
-    check_interval(name, sizes, 1)
+    """Raises ValueError unless `sizes` is two odd positive integers in order."""
+    check_whole(name, sizes, 1)
     if not all(size % 2 for size in sizes):
-        raise ValueError(f"{name} must be odd, so that kernels have a middle, got {list(sizes)}")
+        raise ValueError(f"{name} must be odd, so that kernels have a middle, got {sizes!r}")
 
 
 def happens(probability: float, rng: np.random.Generator) -> bool:

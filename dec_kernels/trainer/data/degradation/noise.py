@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dec_kernels.trainer.data.degradation.base import Degradation
+from dec_kernels.trainer.data.degradation.draws import are_finite
 
 
 class GaussianNoise(Degradation):
@@ -27,18 +28,18 @@ class GaussianNoise(Degradation):
     """
 
     def __init__(self, sigma: float | tuple[float, float] = 25.0) -> None:
-        low, high = (sigma, sigma) if isinstance(sigma, (int, float)) else sigma
-        if not 0 <= low <= high < float("inf"):
+        interval = sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma)
+        if not are_finite(interval, 2) or not 0 <= interval[0] <= interval[1]:
             raise ValueError(
-                f"sigma must be a finite number of at least 0, or a range [low, high] of such, got {sigma}"
+                f"sigma must be a finite number of at least 0, or a range [low, high] of such, got {sigma!r}"
             )
-        self.sigma = (float(low), float(high))
+        self.sigma = (float(interval[0]), float(interval[1]))
 
     def __call__(self, hr: Tensor, scale: int, rng: np.random.Generator) -> Tensor:
         """See `Degradation`; random numbers are drawn in the order sigma, if it is a range, then channels, rows and
         columns."""
         if scale != 1:
-            raise ValueError(f"data.degradation GaussianNoise needs data.scale 1, got {scale}")
+            raise ValueError(f"GaussianNoise needs scale 1, got {scale}")
         clean = hr.numpy()
         largest = np.iinfo(clean.dtype).max
         low, high = self.sigma

@@ -12,18 +12,19 @@ from dec_kernels.trainer.data.degradation.draws import (
     check_interval,
     check_kernel_sizes,
     check_mix,
+    check_whole,
     happens,
     one_of,
     uniform,
     whole,
 )
 from dec_kernels.trainer.data.degradation.steps import (
+    AddGaussianNoise,
+    AddPoissonNoise,
     Blur,
     Filter,
-    GaussianNoise,
     Interpolation,
     Jpeg,
-    PoissonNoise,
     Resize,
     Shape,
     Sinc,
@@ -142,7 +143,7 @@ class RealESRGAN(StepwiseDegradation):
                 _check_around_one(name + suffix, given[name + suffix])
             check_interval(f"resize_range{suffix}", given[f"resize_range{suffix}"], 0.01)
             _check_around_one(f"resize_range{suffix}", given[f"resize_range{suffix}"])
-            check_interval(f"jpeg_range{suffix}", given[f"jpeg_range{suffix}"], 1, 100)
+            check_whole(f"jpeg_range{suffix}", given[f"jpeg_range{suffix}"], 1, 100)
         self._first = _Order(
             kernel_prob,
             sinc_prob,
@@ -222,8 +223,8 @@ def _resize(order: _Order, rng: np.random.Generator, to_target: bool = False) ->
 def _noise(order: _Order, rng: np.random.Generator) -> Step:
     gray = happens(order.gray_noise_prob, rng)
     if happens(order.gaussian_noise_prob, rng):
-        return GaussianNoise(uniform(order.noise_range, rng), gray)
-    return PoissonNoise(uniform(order.poisson_scale_range, rng), gray)
+        return AddGaussianNoise(uniform(order.noise_range, rng), gray)
+    return AddPoissonNoise(uniform(order.poisson_scale_range, rng), gray)
 
 
 def _jpeg(order: _Order, rng: np.random.Generator) -> Step:

@@ -198,7 +198,7 @@ class Decimate(Step):
 
 
 @dataclass(frozen=True)
-class GaussianNoise(Step):
+class AddGaussianNoise(Step):
     """Adds Gaussian noise.
 
     Attributes:
@@ -218,7 +218,7 @@ class GaussianNoise(Step):
 
 
 @dataclass(frozen=True)
-class CorrelatedNoise(Step):
+class AddCorrelatedNoise(Step):
     """Adds Gaussian noise that differs between the channels, and is correlated between them.
 
     Attributes:
@@ -237,10 +237,10 @@ class CorrelatedNoise(Step):
 
 
 @dataclass(frozen=True)
-class PoissonNoise(Step):
+class AddPoissonNoise(Step):
     """Adds the noise of counted photons: its variance grows with the brightness.
 
-    A white pixel is as many photons as the image has different values of 8 bits, raised to a power of two.
+    A white pixel is as many photons as the image has different values of 8 bits, rounded up to a power of two.
 
     Attributes:
         strength: what the noise is multiplied by.

@@ -10,10 +10,10 @@ import torch
 from dec_kernels.trainer.data.degradation import BSRGAN
 from dec_kernels.trainer.data.degradation.base import sample_stream
 from dec_kernels.trainer.data.degradation.steps import (
+    AddCorrelatedNoise,
+    AddGaussianNoise,
     Blur,
-    CorrelatedNoise,
     Decimate,
-    GaussianNoise,
     Jpeg,
     Resize,
     Step,
@@ -44,7 +44,7 @@ class Drawn:
             return "shifted" if step.shift else "blur"
         if isinstance(step, Resize):
             return "to_size" if step.to_target else "down"
-        return {Decimate: "down", GaussianNoise: "noise", CorrelatedNoise: "noise", Jpeg: "jpeg"}[type(step)]
+        return {Decimate: "down", AddGaussianNoise: "noise", AddCorrelatedNoise: "noise", Jpeg: "jpeg"}[type(step)]
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +98,15 @@ def test_downsampling(drawn: list[Drawn], scale: int) -> None:
 
 def test_noise(drawn: list[Drawn]) -> None:
     noises = [each.noise for each in drawn]
-    gaussian = [noise for noise in noises if isinstance(noise, GaussianNoise)]
-    assert_probability([isinstance(noise, CorrelatedNoise) for noise in noises], 0.2)
-    assert_probability([isinstance(noise, GaussianNoise) and noise.gray for noise in noises], 0.4)
+    gaussian = [noise for noise in noises if isinstance(noise, AddGaussianNoise)]
+    assert_probability([isinstance(noise, AddCorrelatedNoise) for noise in noises], 0.2)
+    assert_probability([isinstance(noise, AddGaussianNoise) and noise.gray for noise in noises], 0.4)
     assert_whole([noise.sigma for noise in gaussian if noise.gray], range(2, 26))
     assert_whole([noise.sigma for noise in gaussian if not noise.gray], range(2, 26))
 
 
 def test_covariances(drawn: list[Drawn]) -> None:
-    matrices = [np.array(each.noise.covariance) for each in drawn if isinstance(each.noise, CorrelatedNoise)]
+    matrices = [np.array(each.noise.covariance) for each in drawn if isinstance(each.noise, AddCorrelatedNoise)]
     for matrix in matrices:
         np.testing.assert_allclose(matrix, matrix.T)
         assert matrix.min() >= 0
@@ -204,7 +204,7 @@ def test_settings_reach_the_steps() -> None:
         (shifted,) = (step for step in steps if isinstance(step, Blur) and step.shift)
         assert shifted.size == 7
         assert 0.5 <= shifted.sigma[0] <= 2
-        assert GaussianNoise(3, gray=False) in steps
+        assert AddGaussianNoise(3, gray=False) in steps
         assert len(steps) == 6
 
 
@@ -225,6 +225,14 @@ def test_settings_reach_the_steps() -> None:
         ("jpeg_prob", 2),
         ("jpeg_range", (30, 200)),
         ("context", -1),
+        ("blur_kernel_size", (7.0, 25.0)),
+        ("aniso_variance", (1.0,)),
+        ("decimation_sigma", 0.6),
+        ("decimation_kernel_size", 25.0),
+        ("noise_prob", 0.5),
+        ("noise_range", (2.5, 25)),
+        ("jpeg_range", (30.5, 95)),
+        ("jpeg_range", 30),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: object) -> None:

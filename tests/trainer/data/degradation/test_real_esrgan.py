@@ -10,11 +10,11 @@ import torch
 from dec_kernels.trainer.data.degradation import RealESRGAN
 from dec_kernels.trainer.data.degradation.base import sample_stream
 from dec_kernels.trainer.data.degradation.steps import (
+    AddGaussianNoise,
+    AddPoissonNoise,
     Blur,
     Filter,
-    GaussianNoise,
     Jpeg,
-    PoissonNoise,
     Resize,
     Sinc,
     Step,
@@ -124,10 +124,10 @@ def test_resizing(drawn: list[Drawn], which: str, up: float, down: float, least:
 @pytest.mark.parametrize(("which", "sigma", "strength"), [("first", 30, 3.0), ("second", 25, 2.5)])
 def test_noise(drawn: list[Drawn], which: str, sigma: float, strength: float) -> None:
     noises = [getattr(each, f"{which}_noise") for each in drawn]
-    gaussian = [noise for noise in noises if isinstance(noise, GaussianNoise)]
-    poisson = [noise for noise in noises if isinstance(noise, PoissonNoise)]
+    gaussian = [noise for noise in noises if isinstance(noise, AddGaussianNoise)]
+    poisson = [noise for noise in noises if isinstance(noise, AddPoissonNoise)]
     assert len(gaussian) + len(poisson) == DRAWS
-    assert_probability([isinstance(noise, GaussianNoise) for noise in noises], 0.5)
+    assert_probability([isinstance(noise, AddGaussianNoise) for noise in noises], 0.5)
     assert_uniform([noise.sigma for noise in gaussian], 1, sigma)
     assert_uniform([noise.strength for noise in poisson], 0.05, strength)
     assert_probability([noise.gray for noise in gaussian], 0.4)
@@ -215,11 +215,11 @@ def test_settings_reach_the_steps() -> None:
         assert blur == Blur("gaussian", 9, (0.7, 0.7))
         assert isinstance(resize, Resize)
         assert (resize.factor, resize.to_target) == (1, False)
-        assert noise == GaussianNoise(4, gray=False)
+        assert noise == AddGaussianNoise(4, gray=False)
         assert jpeg == Jpeg(77)
         assert isinstance(second, Resize)
         assert 0.5 <= second.factor < 1
-        assert photons == PoissonNoise(2, gray=True)
+        assert photons == AddPoissonNoise(2, gray=True)
         assert Counter(map(type, last)) == {Resize: 1, Jpeg: 1}
         assert Jpeg(44) in last
 
@@ -247,6 +247,12 @@ def test_settings_reach_the_steps() -> None:
         ("second_blur_prob", 1.01),
         ("final_sinc_prob", math.nan),
         ("context", -1),
+        ("kernel_prob", 0.5),
+        ("blur_kernel_size", (7.0, 21.0)),
+        ("blur_sigma", (0.2, 1.0, 3.0)),
+        ("noise_range2", 25.0),
+        ("jpeg_range", (30.5, 95)),
+        ("jpeg_range2", ("30", "95")),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: object) -> None:

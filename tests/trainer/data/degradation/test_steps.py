@@ -10,14 +10,14 @@ from scipy.special import j1
 
 from dec_kernels.resize import downscale
 from dec_kernels.trainer.data.degradation.steps import (
+    AddCorrelatedNoise,
+    AddGaussianNoise,
+    AddPoissonNoise,
     Blur,
-    CorrelatedNoise,
     Decimate,
     Filter,
-    GaussianNoise,
     Interpolation,
     Jpeg,
-    PoissonNoise,
     Resize,
     Shape,
     Sinc,
@@ -144,7 +144,7 @@ def test_matlab_s_bicubic_is_the_trainer_s() -> None:
 
 @pytest.mark.parametrize("gray", [False, True])
 def test_gaussian_noise_has_its_strength(gray: bool) -> None:
-    noise = 255 * (GaussianNoise(12.0, gray)(flat(0.5), SIZE, generator()) - 0.5)
+    noise = 255 * (AddGaussianNoise(12.0, gray)(flat(0.5), SIZE, generator()) - 0.5)
     assert noise.mean() == pytest.approx(0, abs=5 * 12 / 200)
     assert noise.std() == pytest.approx(12, rel=0.03)
     across = np.corrcoef(noise.reshape(-1, 3).T)
@@ -153,7 +153,7 @@ def test_gaussian_noise_has_its_strength(gray: bool) -> None:
 
 def test_correlated_noise_has_its_covariance() -> None:
     wanted = np.array([[100.0, 60.0, 10.0], [60.0, 80.0, 20.0], [10.0, 20.0, 50.0]])
-    step = CorrelatedNoise(tuple(map(tuple, wanted.tolist())))
+    step = AddCorrelatedNoise(tuple(map(tuple, wanted.tolist())))
     noise = 255 * (step(flat(0.5), SIZE, generator()) - 0.5)
     np.testing.assert_allclose(np.cov(noise.reshape(-1, 3).T), wanted, atol=4)
 
@@ -162,7 +162,7 @@ def test_poisson_noise_grows_with_the_brightness() -> None:
     # Two values: 2 photons are white. The variance of a mean of n photons of 2 is n / 4, times the strength squared.
     image = flat(1.0)
     image[:100] = 128 / 255
-    noise = PoissonNoise(0.5, gray=False)(image, SIZE, generator()) - image
+    noise = AddPoissonNoise(0.5, gray=False)(image, SIZE, generator()) - image
     assert noise[100:].var() == pytest.approx(0.25 * 2 / 4, rel=0.05)
     assert noise[:100].var() == pytest.approx(0.25 * 2 * 128 / 255 / 4, rel=0.05)
     assert np.abs(noise.mean((0, 1))).max() < 0.02
@@ -171,11 +171,13 @@ def test_poisson_noise_grows_with_the_brightness() -> None:
 def test_photons_are_counted_by_the_values_of_8_bits() -> None:
     # 200 different values: white is 256 photons, so that the relative error is a sixteenth.
     image = np.broadcast_to(np.linspace(56, 255, 200, dtype=np.float32)[None, :, None] / 255, (200, 200, 3)).copy()
-    noise = PoissonNoise(1.0, gray=False)(image, SIZE, generator()) - image
+    noise = AddPoissonNoise(1.0, gray=False)(image, SIZE, generator()) - image
     assert noise[:, -20:].std() == pytest.approx(1 / 16, rel=0.1)
 
 
-@pytest.mark.parametrize("step", [GaussianNoise(20.0, gray=True), PoissonNoise(2.0, gray=True), Jpeg(30)], ids=str)
+@pytest.mark.parametrize(
+    "step", [AddGaussianNoise(20.0, gray=True), AddPoissonNoise(2.0, gray=True), Jpeg(30)], ids=str
+)
 def test_gray_stays_gray(step: Step) -> None:
     image = np.repeat(generator().random((40, 56, 1), np.float32), 3, axis=2)
     result = step(image, SIZE, generator())
@@ -195,7 +197,7 @@ def test_jpeg_is_as_coarse_as_its_quality() -> None:
 
 @pytest.mark.parametrize(
     "step",
-    [*FILTERS, Resize(0.6, "area"), GaussianNoise(9, gray=False), PoissonNoise(1, gray=False), Jpeg(50)],
+    [*FILTERS, Resize(0.6, "area"), AddGaussianNoise(9, gray=False), AddPoissonNoise(1, gray=False), Jpeg(50)],
     ids=str,
 )
 def test_steps_leave_their_input_alone(step: Step) -> None:
