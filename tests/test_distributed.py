@@ -170,7 +170,7 @@ def test_equals_one_process_with_the_whole_batch(pool: Pool, size: int, float64_
         {"temperature": "inside"},
         {"loss_weight": 1e-2, "max_val": 2.0},
         {"patch_size": 5},
-        {"norm_floor": 0.3, "center": True},
+        {"norm_floor": 0.3},
         {"landmarks": 20},
         {"landmarks": 9, "temperature": "inside", "backend": "torch"},
     ],
@@ -620,7 +620,9 @@ def sums_and_gradient(backend: str, part: Batch, patch_size: int) -> tuple[Tenso
     """Qpos, Qneg and dL/dsr of the rows of a batch, for alpha and beta of all columns."""
     module = BACKENDS[backend]
     dtype = torch.float64 if backend == "reference" else torch.float32
-    spec = Spec(patch_size=patch_size, threshold=20.0, t_pos=0.4, t_neg=1.3, temperature="inside")
+    spec = Spec(
+        patch_size=patch_size, threshold=20.0, t_pos=0.4, t_neg=1.3, temperature="inside", norm_floor=0.2, center=True
+    )
     constants = spec.constants(3 * patch_size**2, "ieee")
     weights = torch.randn(2, 3 * 35, generator=torch.Generator().manual_seed(0)).to(part.sr.device, dtype)
     rows = module.prepare(part, patch_size, False, constants, dtype)

@@ -119,6 +119,7 @@ def backend_of(scripts: Path) -> str:
 
 
 @pytest.mark.skipif(CXX is None, reason="there is no C++ compiler")
+@pytest.mark.timeout(900)  # compilers take as long as other work on the machine makes them
 def test_a_wheel_with_the_extension(sources: Path, tmp_path: Path) -> None:
     wheel, _ = call("build_wheel", sources, tmp_path, {})
     names, fields = contents(wheel)
