@@ -44,6 +44,8 @@ KERNELS = {
     "sums": prepare.sums_kernel,
     "weights": prepare.weights_kernel,
     "images": prepare.images_kernel,
+    "rows_centered": prepare.rows_kernel,
+    "images_centered": prepare.images_kernel,
     "forward_plain": forward_plain,
     "forward_band": forward_band,
     "backward_plain": backward_plain,
@@ -142,8 +144,11 @@ def table_for(version: str) -> dict[tuple[str, int, str], tiles.Tiles]:
 def builds(table: dict[tuple[str, int, str], tiles.Tiles]) -> Iterator[Build]:
     for (architecture, width, precision), row in table.items():
         if precision in ("tf32", "bf16"):  # the other presets' rows differ in nothing but their rounding
-            for kernel in ("rows",) if precision == "bf16" else ("means", "rows", "images"):
-                tile = tiles.Tile(*host.block_of(width if kernel == "rows" else DIMS[width]), 4, 3)
+            around: tuple[str, ...] = ("rows",)
+            if precision == "tf32":
+                around = ("means", "rows", "images", "rows_centered", "images_centered")
+            for kernel in around:
+                tile = tiles.Tile(*host.block_of(width if kernel.startswith("rows") else DIMS[width]), 4, 3)
                 yield Build(architecture, width, precision, kernel, tile, tile)
             if (width, precision) == (tiles.WIDTHS[0], "tf32"):
                 for kernel in ("sums", "weights"):
@@ -224,11 +229,12 @@ def compile_ahead(build: Build) -> Any:
         "ROWS": build.plain.rows, "COLUMNS": build.plain.columns,
         "BAND_ROWS": build.tile.rows, "STRIP": build.tile.columns, "POLYNOMIAL": build.tile.polynomial,
         "P": PATCH_SIZES[build.width], "PADDED": build.width, "BLOCK": host.LONG_BLOCK,
+        "CENTER": build.kernel.endswith("centered"),
     }  # fmt: skip
     operand = "*bf16" if build.precision == "bf16" else "*fp32"
     types = dict.fromkeys(("z", "h", "row_z", "row_h"), operand)
     types |= {"first": "*i32", "last": "*i32", "column_of_row": "*i64", "order": "*i64", "position": "*i64"}
-    types |= dict.fromkeys(("limit_bits", "c_bits"), "i64")
+    types |= dict.fromkeys(("limit_bits", "c_bits", "floor_bits"), "i64")
     types |= dict.fromkeys(("positive_ratio", "scale", "band", "t_pos", "t_neg"), "fp32")
     types |= dict.fromkeys(("n", "r", "m", "blocks", "splits", "height", "width", "start", "highest", "columns"), "i32")
     types |= {name: "i32" for name in kernel.arg_names if "stride" in name}
