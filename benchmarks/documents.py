@@ -254,6 +254,27 @@ def enhancement() -> str:
     )
 
 
+def restoration() -> str:
+    """What small networks make of noisy photographs."""
+    results = _results("restoration")
+    figures = {method: rows["mean"] for method, rows in results["figures"].items()}
+    metrics = {"psnr_y": "PSNR Y", "psnr_rgb": "PSNR RGB", "ssim_y": "SSIM Y", "ssim_rgb": "SSIM RGB", "lpips": "LPIPS"}
+    rows = [
+        (
+            method.replace("Input", "noisy input").replace(", tiles", f", in tiles of {results['tile']['side']}"),
+            *(f"{row[name]:.{2 if name.startswith('psnr') else 4}f}" for name in metrics),
+        )
+        for method, row in figures.items()
+    ]
+    pulls = " and ".join(f"{pull:.2f}" for pull in results["pull_of_dec"].values())
+    weights = " and ".join(name.split(" + ")[1].split()[0] for name in results["pull_of_dec"])
+    return (
+        f"Means over chelsea and coffee, every pixel measured;\n{_source(results)};\n"
+        "`python -m benchmarks.restoration`.\n\n" + _table(("", *metrics.values()), rows) + "\n"
+        f"At weight {weights}, DECLoss pulled at the output {pulls} times as hard as the PSNR loss.\n"
+    )
+
+
 def scaling() -> str:
     """Several processes on a CPU, beside the model."""
     results = _results("scaling")["measured"]
@@ -377,6 +398,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "landmarks_cost": landmarks_cost,
     "landmarks_errors": landmarks_errors,
     "enhancement": enhancement,
+    "restoration": restoration,
     "scaling": scaling,
     "scaling_predicted": scaling_predicted,
     "cycles": cycles,

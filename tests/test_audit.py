@@ -35,6 +35,7 @@ def criterion(**arguments: Any) -> DECLoss:
         {"landmarks": 16, "temperature": "inside", "reduction": "none"},
         {"precision": "bf16", "distance": "rmse", "threshold": threshold("rmse", 3, 4)},
         {"precision": "bf16", "scope": "image", "patch_size": 5},
+        {"landmarks": 16, "norm_floor": 0.3, "center": True},
     ],
     ids=lambda arguments: "-".join(map(str, arguments)) or "default",
 )

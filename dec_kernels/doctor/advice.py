@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dec_kernels.doctor.examine import STRONGEST, Gradients, Sweep, Terms, Weight
+from dec_kernels.doctor.examine import FLOOR, STRONGEST, Gradients, Sweep, Terms, Weight
 from dec_kernels.doctor.landmarks import COUNTS, Landmarks
 from dec_kernels.doctor.positives import Positives
 from dec_kernels.spec import Spec
@@ -81,11 +81,13 @@ def _on_few_patches(gradients: Gradients) -> list[str]:
     strongest, median = gradients["strongest"], gradients["dec_over_l1_median"]
     if strongest is None or median is None or strongest < 0.5:
         return []
+    floored = gradients["strongest_with_floor"]
+    remedy = "" if floored is None else f" With norm_floor={FLOOR:g} they would hold {floored:.1%}."
     return [
         f"But {STRONGEST:.0%} of the patches hold {strongest:.1%} of the squared norm of DECLoss's gradient, so they "
         f"determine the suggested weight. The gradient of a patch has the factor 1 / |q|, so near-black SR patches "
         f"have the largest gradients. DEC / L1 is {median:.3g} in the median patch and {gradients['dec_over_l1']:.3g} "
-        "over the whole batch."
+        f"over the whole batch.{remedy}"
     ]
 
 

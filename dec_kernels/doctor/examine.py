@@ -20,6 +20,7 @@ from dec_kernels.spec import Spec
 
 THRESHOLDS = tuple(float(db) for db in range(20, 51, 3))
 STRONGEST = 0.01  # share of the patches
+FLOOR = 0.1  # the `norm_floor` that is tried
 MAX_SWEEP_PATCHES = 4096  # whose loss and gradient the sweep computes at each threshold
 
 
@@ -53,6 +54,7 @@ class Gradients(TypedDict):
             gradient.
         strongest: share of the squared norm of DECLoss's gradient in those `STRONGEST` of the patches that have the
             largest gradients; None if the gradient is zero.
+        strongest_with_floor: the same share with `norm_floor=FLOOR`.
     """
 
     dec: float
@@ -62,6 +64,7 @@ class Gradients(TypedDict):
     dec_over_mse: float | None
     dec_over_l1_median: float | None
     strongest: float | None
+    strongest_with_floor: float | None
 
 
 class Weight(TypedDict):
@@ -128,14 +131,19 @@ def terms(sr: Tensor, hr: Tensor, spec: Spec) -> Terms:
 
 def gradients(sr: Tensor, hr: Tensor, spec: Spec) -> Gradients:
     """The gradients at SR images, with HR images as the target: (B, C, H, W) float32 each."""
-    losses = (lambda x: loss(x, hr, spec), lambda x: F.l1_loss(x, hr), lambda x: F.mse_loss(x, hr))
+    floored = replace(spec, norm_floor=FLOOR)
+    losses = (
+        lambda x: loss(x, hr, spec),
+        lambda x: F.l1_loss(x, hr),
+        lambda x: F.mse_loss(x, hr),
+        lambda x: loss(x, hr, floored),
+    )
     all_of_them = [value_and_gradient(of, sr)[1] for of in losses]
-    dec, l1, mse = (gradient.norm().item() for gradient in all_of_them)
-    dec_patches, l1_patches = (
-        patch_rows(gradient, spec.patch_size).flatten(0, 1).norm(dim=1) for gradient in all_of_them[:2]
+    dec, l1, mse, _ = (gradient.norm().item() for gradient in all_of_them)
+    dec_patches, l1_patches, _, floored_patches = (
+        patch_rows(gradient, spec.patch_size).flatten(0, 1).norm(dim=1) for gradient in all_of_them
     )
     within = (dec_patches / l1_patches)[l1_patches > 0]
-    squares = dec_patches.square().sort(descending=True).values
     return {
         "dec": dec,
         "l1": l1,
@@ -143,8 +151,14 @@ def gradients(sr: Tensor, hr: Tensor, spec: Spec) -> Gradients:
         "dec_over_l1": _ratio(dec, l1),
         "dec_over_mse": _ratio(dec, mse),
         "dec_over_l1_median": within.median().item() if len(within) else None,
-        "strongest": _ratio(squares[: math.ceil(STRONGEST * len(squares))].sum().item(), squares.sum().item()),
+        "strongest": _strongest(dec_patches),
+        "strongest_with_floor": _strongest(floored_patches),
     }
+
+
+def _strongest(norms: Tensor) -> float | None:
+    squares = norms.square().sort(descending=True).values
+    return _ratio(squares[: math.ceil(STRONGEST * len(squares))].sum().item(), squares.sum().item())
 
 
 def weight(found: Gradients, share: float, l1_weight: float) -> Weight:

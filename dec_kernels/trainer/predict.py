@@ -68,7 +68,9 @@ def predict(
     precision: Literal["32", "bf16", "fp16"] = "32",
     overwrite: bool = False,
 ) -> dict[Path, str]:
-    """Upscales image files into PNG files: 16 bits a channel where the input has 16, otherwise 8; progress is shown.
+    """Upscales image files into PNG files, or restores them by a network of scale 1; progress is shown.
+
+    Results have 16 bits a channel where the input has 16, otherwise 8.
 
     Gray images become RGB. An ICC profile for RGB goes into the result. One for gray or CMYK pixels, which PNG does not
     allow beside RGB, is dropped, as alpha channels are. What was carried over and what was dropped is said.

@@ -25,7 +25,7 @@ def sentences(**changed: Any) -> str:
             facts(rows=84, rows_without_negatives=0),
             facts(alone={"l2": 0.25, "rmse": 0.125}),
             facts(thresholds=[20.0, 23.0, 26.0], curves=curves),
-            facts(strongest=0.1, dec_over_l1=2.5, dec_over_l1_median=0.75),
+            facts(strongest=0.1, strongest_with_floor=0.03, dec_over_l1=2.5, dec_over_l1_median=0.75),
             facts(share=0.5, l1_weight=0.01, weight=0.002),
             facts(columns=84, tried=TRIED, bf16_error=2e-3, exact_seconds=0.5, suggested=64),
         )
@@ -53,7 +53,10 @@ def test_the_weight_is_suggested_if_there_is_one() -> None:
 
 @pytest.mark.parametrize(("strongest", "warned"), [(0.5, True), (0.49, False), (None, False)])
 def test_a_gradient_of_few_patches_is_a_warning(strongest: float | None, warned: bool) -> None:
-    assert all((figure in sentences(strongest=strongest)) == warned for figure in ("50.0%", "0.75", "2.5 "))
+    assert all(
+        (figure in sentences(strongest=strongest)) == warned
+        for figure in ("50.0%", "0.75", "2.5 ", "norm_floor=0.1", "3.0%")
+    )
 
 
 @pytest.mark.parametrize(

@@ -64,12 +64,13 @@ def test_tables_json_and_plot_show_the_same_facts(
 
 def test_json_to_stdout_is_json_alone(photo: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(photo, "batch.pt")
-    given = ["doctor", "batch.pt", "--patch-size", "12", "--landmarks", "9"]
+    given = ["doctor", "batch.pt", "--patch-size", "12", "--landmarks", "9", "--norm-floor", "0.2", "--center"]
     assert main([*given, "--json", "-", "--plot", "p.png"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["plot"] == "p.png"
     assert facts["input"]["patches"] == 8
     assert facts["settings"]["landmarks"] == facts["landmarks"]["configured"]["landmarks"] == 9
+    assert (facts["settings"]["norm_floor"], facts["settings"]["center"]) == (0.2, True)
     assert facts["landmarks"]["configured"]["qneg_error"] > 1e-6  # which the exact loss does not have
 
 

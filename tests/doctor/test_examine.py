@@ -1,5 +1,7 @@
 """The figures against ones that were computed by hand or from the dense equations."""
 
+from dataclasses import replace
+
 import pytest
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,6 +59,9 @@ def test_gradients_beside_l1_and_mse(photo: tuple[Tensor, Tensor]) -> None:
     ratios = (dec_patches / l1_patches)[l1_patches > 0]
     assert found["dec_over_l1_median"] == pytest.approx(ratios.median().item(), rel=1e-5)
     assert found["strongest"] == pytest.approx((dec_patches.max() / gradient.norm()).square().item(), rel=1e-5)
+    floored = truth(sr, hr, replace(SPEC, norm_floor=0.1)).gradient
+    patches = reference.patch_rows(floored, 4).flatten(0, 1).norm(dim=1)
+    assert found["strongest_with_floor"] == pytest.approx((patches.max() / floored.norm()).square().item(), rel=1e-5)
 
 
 def test_identical_images_have_no_ratio_and_no_weight(photo: tuple[Tensor, Tensor]) -> None:

@@ -135,6 +135,29 @@ def test_real_world_settings_are_the_published_ones(name: str, rates: tuple[floa
     assert data["degradation"] == {"class_path": f"dec_kernels.trainer.data.degradation.{degradation}"}
 
 
+@pytest.mark.parametrize(
+    ("name", "network", "pixel"),
+    [
+        ("hinet_sidd", {"wf": 32, "hin_position_left": 0, "hin_position_right": 4}, ("l1", 1.0)),
+        ("hinet_gopro", {"wf": 64, "hin_position_left": 3, "hin_position_right": 4}, ("psnr_loss", 0.5)),
+    ],
+)
+def test_restoration_is_hinets_with_and_without_dec(
+    name: str, network: dict[str, int], pixel: tuple[str, float]
+) -> None:
+    plain, with_dec = read(name), read(f"{name}_dec")
+    assert (plain.pop("out"), with_dec.pop("out")) == (f"runs/{name}", f"runs/{name}_dec")
+    assert with_dec["model"].pop("dec")["init_args"] == {"patch_size": 8, "threshold": 34.0, "t_pos": 0.5, "t_neg": 1.5}
+    assert with_dec["model"].pop("dec_weight") > 0
+    assert plain == with_dec
+    model, data, trainer = plain["model"], plain["data"], plain["trainer"]
+    assert model["generator"]["init_args"] == network
+    assert (model["pixel"], model["pixel_weight"]) == pixel
+    assert (model["learning_rate"], model["warmup_steps"], trainer["gradient_clip_val"]) == (2e-4, 0, 0.01)
+    assert (data["scale"], data["crop_size"], data["batch_size"] * trainer["devices"]) == (1, 256, 64)
+    assert trainer["max_epochs"] * data["batches_per_epoch"] == 400_000
+
+
 @pytest.mark.parametrize("name", names_in(TRAININGS))
 def test_the_trainer_knows_every_key(name: str, cli: TrainerCLI) -> None:
     cli.parser.parse_args(["--config", str(CONFIGS / f"{name}.yaml")])

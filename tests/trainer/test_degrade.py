@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -33,6 +34,18 @@ def test_shows_the_middle_as_a_training_sees_it(photographs: Path, degradation: 
 def test_small_photographs_are_taken_whole(photographs: Path) -> None:
     row = degrade.degraded(pairs(photographs, RealESRGAN()), 1, 100, 0, [0])
     assert row.hr.shape == row.examples[0].image.shape == (3, 40, 40)
+
+
+class Nearest(Degradation):
+    """A degradation without steps."""
+
+    def __call__(self, hr: torch.Tensor, scale: int, rng: np.random.Generator) -> torch.Tensor:
+        return hr[:, ::scale, ::scale]
+
+
+def test_degradations_without_steps_are_shown_too(photographs: Path, tmp_path: Path) -> None:
+    degrade.degrade(str(photographs), tmp_path / "sheet.png", Nearest(), crop_size=32, examples=1, images=1)
+    assert Image.open(tmp_path / "sheet.png").size[0] > 0
 
 
 def test_the_command_writes_a_sheet(photographs: Path, tmp_path: Path) -> None:

@@ -42,7 +42,11 @@ class Parsed(TrainerCLI):
 @pytest.mark.parametrize("command", [line for line in commands() if line.startswith(("fit", "test"))])
 def test_trainings_and_tests(command: str) -> None:
     args = shlex.split(command, comments=True)
-    shipped = {"runs/second/config.yaml": "demo_stage2", "runs/paper_l1_lp_dec/config.yaml": "paper_l1_lp_dec"}
+    shipped = {
+        "runs/second/config.yaml": "demo_stage2",
+        "runs/paper_l1_lp_dec/config.yaml": "paper_l1_lp_dec",
+        "runs/denoise_small/config.yaml": "denoise_small",
+    }
     Parsed([shipped.get(arg, arg) for arg in args])
 
 

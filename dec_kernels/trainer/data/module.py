@@ -204,6 +204,11 @@ class SRDataModule(LightningDataModule):
             raise ValueError(f"data.{split} has no image to use: give files, folders or skimage:NAME")
         if split != "train":
             _check_names(split, usable)
+        if split == "train" and self.degradation and (kept := [photo.lr for photo in usable if photo.lr is not None]):
+            rank_zero_warn(
+                f"data.degradation leaves {some_of(kept)}, as they are: they lie beside the images of data.train. To "
+                "degrade those images, name their folder itself"
+            )
         _say_profiles(split, [facts[photo] for photo in usable])
         sizes = [facts[photo].size for photo in usable]
         return ImagePairs(usable, sizes, self.scale, self._read, self.degradation, self.seed)

@@ -15,6 +15,8 @@ from dec_kernels.trainer.data.cache import Reader
 from dec_kernels.trainer.data.degradation.base import Degradation, image_stream
 from dec_kernels.trainer.data.sources import Photo
 
+_BLOCK = 8  # pixels of a side of a block of JPEG
+
 
 class Pair(NamedTuple):
     """A photograph at both resolutions: hr (3, scale * h, scale * w) and lr (3, h, w), each uint8 or uint16."""
@@ -139,11 +141,12 @@ class ImagePairs(Sequence[Pair]):
         if self.degradation is None:
             return hr, downscale(image, scale, range(top, top + height), range(left, left + width))
         margin = -(-self.degradation.context // scale)
-        above, before = min(margin, top), min(margin, left)
-        bottom, right = (
-            min(end + margin, size) for end, size in zip((top + height, left + width), self.sizes[index], strict=True)
+        rows, columns = (
+            _around(start, start + length, margin, size)
+            for start, length, size in zip((top, left), (height, width), self.sizes[index], strict=True)
         )
-        around = image[:, (top - above) * scale : bottom * scale, (left - before) * scale : right * scale]
+        around = image[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
+        above, before = top - rows.start, left - columns.start
         return hr, self._degrade(around, rng)[:, above : above + height, before : before + width]
 
     def _degrade(self, hr: Tensor, rng: np.random.Generator) -> Tensor:
@@ -166,3 +169,14 @@ class ImagePairs(Sequence[Pair]):
                 f"{height * scale} x {width * scale} (multiples of the scale) when the files were listed"
             )
         return image
+
+
+def _around(start: int, stop: int, margin: int, size: int) -> range:
+    """From `start` to `stop` and `margin` more at each side, of 0 to `size`.
+
+    With a margin, it begins at a multiple of 8, where a block of the whole image's JPEG would: so JPEG's blocks lie
+    anywhere in a crop.
+    """
+    if not margin:
+        return range(start, stop)
+    return range(max(0, start - margin) // _BLOCK * _BLOCK, min(size, stop + margin))

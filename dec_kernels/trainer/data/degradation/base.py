@@ -16,8 +16,9 @@ class Degradation(ABC):
     loader, the processes of a training and a resumed run make the same images.
 
     Attributes:
-        context: the high-resolution pixels at each side of a training crop that are degraded with it and then cut off,
-            where the photograph has them. Blur and JPEG carry what lies there into the crop.
+        context: how many high-resolution pixels at each side of a training crop are degraded with it and then cut off,
+            where the photograph has them; there may be up to 8 low-resolution ones more. Blur and JPEG carry what lies
+            there into the crop.
     """
 
     context: int = 0

@@ -18,9 +18,9 @@ import torch
 from scipy.special import j1
 from torch import Tensor
 
+from dec_kernels.resize import imresize
 from dec_kernels.trainer.data.degradation.base import Degradation
 from dec_kernels.trainer.pixels import quantize, to_float
-from dec_kernels.trainer.resize import imresize
 
 Size = tuple[int, int]
 """Height and width."""

@@ -1,15 +1,19 @@
 """Where a degradation is used, and which random numbers it gets."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dec_kernels.trainer.cli import TrainerCLI
 from dec_kernels.trainer.data import CropSampler, Degradation, ImagePairs, Photo, RandomCrops, SRDataModule
+from dec_kernels.trainer.data.degradation import BSRGAN
 from dec_kernels.trainer.data.degradation.base import image_stream, sample_stream
 from dec_kernels.trainer.pixels import to_float
 
@@ -127,18 +131,24 @@ def test_low_resolution_files_are_kept(images: tuple[Tensor, ...]) -> None:
 
 
 def test_a_crop_is_degraded_with_what_lies_around_it() -> None:
-    image = noise(51, 66)
+    image = noise(102, 133)
     places = Places(context=6)
     pairs = pairs_of(image, degradation=places)
-    height, width = 12, 16
-    for top, left in ((0, 0), (4, 5), (12 - 7, 16 - 7), (3, 1)):
+    height, width = 25, 33
+    for top, left in ((0, 0), (4, 5), (9, 10), (17, 18), (25 - 7, 33 - 7), (3, 1)):
         hr, lr = pairs.crop(0, top, left, 7, 7, np.random.default_rng(0))
         assert torch.equal(lr, hr[:, ::4, ::4])
         assert torch.equal(hr, image[:, 4 * top : 4 * (top + 7), 4 * left : 4 * (left + 7)])
-        # 6 pixels are 2 of the low-resolution ones, and beyond the border there is nothing.
-        rows = min(top + 9, height) - max(top - 2, 0)
-        columns = min(left + 9, width) - max(left - 2, 0)
+        # 6 pixels are 2 of the low-resolution ones, beyond the border there is nothing, and blocks of JPEG are of 8.
+        rows = min(top + 9, height) - max(top - 2, 0) // 8 * 8
+        columns = min(left + 9, width) - max(left - 2, 0) // 8 * 8
         assert places.seen[-1] == (3, 4 * rows, 4 * columns)
+
+
+def test_without_context_the_crop_alone_is_degraded() -> None:
+    places = Places(context=0)
+    pairs_of(noise(102, 133), degradation=places).crop(0, 11, 13, 7, 5, np.random.default_rng(0))
+    assert places.seen == [(3, 28, 20)]
 
 
 def test_whole_images_are_degraded_as_they_are_cropped_to_the_scale() -> None:
@@ -171,6 +181,46 @@ def test_the_data_module_uses_it_everywhere(photographs: Path) -> None:
             torch.equal(batch["lr"], to_float(pair.lr)[None])  # type: ignore[arg-type]
             for batch, pair in zip(loader, whole, strict=True)
         )
+
+
+def test_low_resolution_files_of_the_training_that_are_kept_are_told(tmp_path: Path) -> None:
+    for name, side in (("HR/a.png", 32), ("LR_bicubic/X4/ax4.png", 8)):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"data\.degradation leaves 1 file.*ax4\.png"):
+        SRDataModule([str(tmp_path)], [str(tmp_path)], crop_size=32, degradation=Noise()).setup("fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SRDataModule([], [], [str(tmp_path)], degradation=Noise()).setup("test")
+        SRDataModule([str(tmp_path / "HR")], [str(tmp_path)], crop_size=32, degradation=Noise()).setup("fit")
+
+
+def test_a_config_names_it(tiny_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def named(*settings: str) -> Degradation | None:
+        out = f"--out={tmp_path / 'out'}"
+        return TrainerCLI(["--config", str(tiny_config), out, *settings], run=False).datamodule.degradation
+
+    assert named() is None
+    degradation = named("--data.degradation=BSRGAN", "--data.degradation.jpeg_range=[5, 9]")
+    assert isinstance(degradation, BSRGAN)
+    assert degradation.jpeg_range == (5, 9)
+    (tmp_path / "own.yaml").write_text(f"""
+data:
+  degradation:
+    class_path: {__name__}.Noise
+    init_args: {{context: 3}}
+""")
+    degradation = named("--config", str(tmp_path / "own.yaml"))
+    assert isinstance(degradation, Noise)
+    assert degradation.context == 3
+    for wrong, message in (
+        ("jpeg_range=[9, 5]", "ascending"),
+        ("jpeg_rnge=[5, 9]", "jpeg_range"),
+        ("context=-1", "-1"),
+    ):
+        with pytest.raises((SystemExit, ValueError)) as raised:
+            named("--data.degradation=BSRGAN", f"--data.degradation.{wrong}")
+        assert message in capsys.readouterr().err + str(raised.value)
 
 
 def test_what_is_no_degradation_is_refused(photographs: Path) -> None:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from dec_kernels.trainer.resize import downscale
 from scipy.special import j1
 
+from dec_kernels.resize import downscale
 from dec_kernels.trainer.data.degradation.steps import (
     Blur,
     CorrelatedNoise,
