@@ -77,7 +77,7 @@ def _run(given: argparse.Namespace, console: Console) -> int:
     }
     report.write(given.out, results)
     report.draw_crops(plan, records, heldout, given.out / "evidence_crops.png")
-    console.print(report.table(results))
+    Console(width=report.WIDTH).print(report.table(results))
     console.print(f"The report is in {given.out}.")
     return 0
 

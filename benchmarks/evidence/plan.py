@@ -69,7 +69,7 @@ class Plan:
         seeds: of the rows of Table 1 and the controls.
         switch_seeds: of all other settings.
         amounts: of the unsharp masks; with 0, which is L1, the nodes of the control's curve.
-        every: whether all settings are trained, or one of each group.
+        every: whether all settings are trained, or few.
         coo_patches: how many patches the over-smoothing figure is computed from at most.
     """
 
@@ -102,9 +102,9 @@ class Plan:
         ]
         if self.every:
             return found
-        groups = {setting.group: setting for setting in found}
-        groups.pop("batch")  # needs a base of its own
-        return [s for s in found if s.group in ("Table 1", "unsharp mask") or groups.get(s.group) is s]
+        last = {setting.group: setting for setting in found}
+        whole, one = ("Table 1", "unsharp mask"), ("plain cosine", "together", "with Lp")
+        return [s for s in found if s.group in whole or (s.group in one and s is last[s.group])]
 
     def runs(self) -> Iterator[Run]:
         """Runs of all settings: the first seed of every setting of a part before the second of any."""

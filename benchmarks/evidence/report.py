@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.evidence.heldout import METRICS, HeldOut
@@ -34,6 +35,7 @@ COLOURS = {  # Okabe and Ito's palette, which colour-blind people can tell apart
 OTHER_COLOUR, CURVE_COLOUR = "#0072B2", "#000000"
 SHEET = (L1, "L1, unsharp mask 0.6", "L1 + DEC", "L1 + Lp", "L1 + Lp + DEC", "L1 + Lp + RaGAN", "L1 + Lp + DEC + RaGAN")
 CROPS, CROP_SIZE = 4, 96
+WIDTH = 200  # characters of the table
 
 
 def summarize(plan: Plan, records: Records) -> Results:
@@ -218,7 +220,7 @@ def _bars(each: Mapping[str, float]) -> list[list[float]]:
 
 
 def draw_crops(plan: Plan, records: Records, heldout: HeldOut, path: Path) -> None:
-    """The settings of `SHEET` that are recorded, each photograph where they differ most; those with the largest difference."""
+    """The settings of `SHEET` that are recorded, on the photographs where they differ most."""
     runs = {s.name: Run(s, 0) for s in plan.settings()}
     shown = [name for name in SHEET if name in runs and records.read(runs[name].folder) is not None]
     if len(shown) < 2:
@@ -235,7 +237,9 @@ def draw_crops(plan: Plan, records: Records, heldout: HeldOut, path: Path) -> No
 
 
 def write(out: Path, results: Results) -> None:
-    """evidence.json, evidence.csv and evidence.png in `out`."""
+    """evidence.json, evidence.csv, evidence.txt and evidence.png in `out`."""
     write_file(out / "evidence.json", to_json(results).encode())
     write_lines(out / "evidence.csv", lines(results))
     draw(results, out / "evidence.png")
+    with (out / "evidence.txt").open("w", encoding="utf-8") as file:
+        Console(file=file, width=WIDTH).print(table(results))
