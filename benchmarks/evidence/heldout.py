@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from skimage.filters import unsharp_mask
 from torch import Tensor, nn
 
+from benchmarks.evidence.figures import METRICS
 from dec_kernels.coo import CentreProblem, examine
 from dec_kernels.trainer.data import ImagePairs, SRDataModule
 from dec_kernels.trainer.lpips import LPIPS
@@ -20,24 +20,6 @@ from dec_kernels.trainer.pixels import to_float, to_uint8
 RADIUS = 1.0  # pixels: the standard deviation of the unsharp mask's Gaussian
 
 Figures = dict[str, float]
-
-
-class Metric(NamedTuple):
-    """How a figure is shown."""
-
-    heading: str
-    digits: int
-
-
-METRICS: dict[str, Metric] = {
-    "psnr_y": Metric("PSNR Y, dB", 2),
-    "psnr_rgb": Metric("PSNR RGB, dB", 2),
-    "ssim_y": Metric("SSIM Y", 4),
-    "lpips": Metric("LPIPS", 4),
-    "gradient_energy": Metric("gradient energy", 3),
-    "colour_bias": Metric("colour bias", 2),
-    "over_smoothing": Metric("over-smoothing", 3),
-}
 
 
 class HeldOut:
@@ -55,7 +37,8 @@ class HeldOut:
     """
 
     def __init__(self, folder: Path, scale: int, lpips: Path, coo_patches: int) -> None:
-        self.lpips = LPIPS(lpips).to("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.lpips = LPIPS(lpips).to(self.device)
         data = SRDataModule(train=[], val=[str(folder)], scale=scale)
         data.setup("validate")
         self.pairs: ImagePairs = data.pairs["val"]
@@ -83,17 +66,14 @@ class HeldOut:
         return {pair.name: self._of_one(images[pair.name], pair.hr, place[i]) for i, pair in enumerate(self.pairs)}
 
     def _of_one(self, sr: Tensor, hr: Tensor, over_smoothing: float) -> Figures:
-        measured = measure(sr, hr, border_of(self.problem.settings.scale), self._distance)
+        sr, hr = sr.to(self.device), hr.to(self.device)
+        measured = measure(sr, hr, border_of(self.problem.settings.scale), self.lpips)
         own = {
             "gradient_energy": gradient_energy(sr) / gradient_energy(to_uint8(hr)),
             "colour_bias": colour_bias(sr, to_uint8(hr)),
             "over_smoothing": over_smoothing,
         }
         return {name: (measured | own)[name] for name in METRICS}
-
-    def _distance(self, sr: Tensor, hr: Tensor) -> Tensor:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return self.lpips(sr.to(device), hr.to(device))
 
 
 def sharpened(image: Tensor, amount: float) -> Tensor:

@@ -12,10 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.evidence.heldout import METRICS, HeldOut
+from benchmarks.evidence.figures import METRICS, shown, signed
+from benchmarks.evidence.heldout import HeldOut
 from benchmarks.evidence.plan import BICUBIC, L1, STAGE_1, STAGE_1_FOLDER, Plan, Run, Setting
 from benchmarks.evidence.records import Record, Records
-from benchmarks.evidence.statistics import Array, Interval, against_control, difference, interval, means, resample
+from benchmarks.evidence.statistics import Array, against_control, difference, interval, means, resample
 from benchmarks.evidence.study import outputs
 from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.compare.crops import most_different
@@ -128,29 +129,19 @@ def _row(
 def table(results: Results) -> Table:
     """Means for the terminal, and the difference in LPIPS from L1 and from the control."""
     title = f"Means over {len(results['images'])} held-out photographs and the seeds, 95 % intervals"
-    shown = Table(title=title, box=box.SIMPLE_HEAD)
-    shown.add_column("")
+    made = Table(title=title, box=box.SIMPLE_HEAD)
+    made.add_column("")
     for heading in ("seeds", *(metric.heading for metric in METRICS.values()), "LPIPS - L1", "LPIPS - unsharp mask"):
-        shown.add_column(heading, justify="right")
+        made.add_column(heading, justify="right")
     group = None
     for row in results["rows"]:
         if group not in (None, row["group"]):
-            shown.add_section()
+            made.add_section()
         group = row["group"]
-        cells = [f"{row['means'][name]['mean']:.{metric.digits}f}" for name, metric in METRICS.items()]
-        to_l1 = row["differences"].get(L1)
-        shown.add_row(
-            row["name"], str(row["seeds"]), *cells, signed(to_l1), signed(row.get("control", {}).get("differences"))
-        )
-    return shown
-
-
-def signed(differences: Mapping[str, Mapping[str, float]] | None, metric: str = "lpips") -> str:
-    """A difference with its interval, "" for None."""
-    if differences is None:
-        return ""
-    each, digits = Interval(**differences[metric]), METRICS[metric].digits
-    return f"{each.mean:+.{digits}f} ({each.low:+.{digits}f} to {each.high:+.{digits}f})"
+        cells = [shown(metric, row["means"][metric]["mean"]) for metric in METRICS]
+        to_control = signed(row.get("control", {}).get("differences"))
+        made.add_row(row["name"], str(row["seeds"]), *cells, signed(row["differences"].get(L1)), to_control)
+    return made
 
 
 def lines(results: Results) -> list[dict[str, Any]]:
@@ -222,18 +213,22 @@ def _bars(each: Mapping[str, float]) -> list[list[float]]:
 def draw_crops(plan: Plan, records: Records, heldout: HeldOut, path: Path) -> None:
     """The settings of `SHEET` that are recorded, on the photographs where they differ most."""
     runs = {s.name: Run(s, 0) for s in plan.settings()}
-    shown = [name for name in SHEET if name in runs and records.read(runs[name].folder) is not None]
-    if len(shown) < 2:
+    names = [name for name in SHEET if name in runs and records.read(runs[name].folder) is not None]
+    if len(names) < 2:
         return
-    images = {name: outputs(plan, runs[name], heldout, records) for name in shown}
+    images = {name: outputs(plan, runs[name], heldout, records) for name in names}
     samples = []
     for pair in heldout.pairs:
-        methods = {name: images[name][pair.name] for name in shown}
+        methods = {name: images[name][pair.name] for name in names}
         size = min(CROP_SIZE, *(side - 2 * pair.scale for side in pair.hr.shape[-2:]))
         (place,) = most_different(list(methods.values()), size, pair.scale, 1)
         samples.append((place.difference, cut_sample(pair, methods, place.top, place.left, size)))
     samples.sort(key=lambda each: -each[0])
-    draw_samples(path, [sample for _, sample in samples[:CROPS]], heldout.lpips)
+    draw_samples(
+        path,
+        [sample for _, sample in samples[:CROPS]],
+        lambda sr, hr: heldout.lpips(sr.to(heldout.device), hr.to(heldout.device)),
+    )
 
 
 def write(out: Path, results: Results) -> None:
