@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -14,9 +15,10 @@ from torch import Tensor
 from benchmarks.evidence import training
 from benchmarks.evidence.heldout import HeldOut, sharpened
 from benchmarks.evidence.plan import BICUBIC, L1, STAGE_1, STAGE_1_FOLDER, Plan, Run
-from benchmarks.evidence.records import Record, Records
+from benchmarks.evidence.records import OtherStudyError, Record, Records
 from benchmarks.evidence.training import Sources
 from dec_kernels.images import find_images
+from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.samples import bicubic
 
 Say = Callable[[str], None]
@@ -50,8 +52,29 @@ def _images(option: str, folder: Path) -> list[Path]:
 
 
 def missing(plan: Plan, records: Records) -> list[Run]:
-    """The runs that have no record yet, in the order in which they are made."""
-    return [run for run in plan.runs() if records.read(run.folder) is None]
+    """The runs that have no record yet, in the order in which they are made.
+
+    Raises:
+        OtherStudyError: a record is that of a run with other settings.
+    """
+    left = []
+    for run in plan.runs():
+        record = records.read(run.folder)
+        if record is None:
+            left.append(run)
+        elif record["settings"] != (now := _settings(run)):
+            raise OtherStudyError(
+                f"{records.folder(run.folder)} was made with {record['settings']}, and {run.setting.name} has {now} "
+                "now: remove the folder, or name another --out"
+            )
+    return left
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What a run sets, as a record holds it."""
+    setting = run.setting
+    found = {"model": setting.model, "data": setting.data, "amount": setting.amount}
+    return json.loads(to_json(found))
 
 
 def carry_out(plan: Plan, sources: Sources, heldout: HeldOut, records: Records, say: Say) -> None:
@@ -84,6 +107,7 @@ def _made(plan: Plan, run: Run, sources: Sources, heldout: HeldOut, records: Rec
         "name": run.setting.name,
         "group": run.setting.group,
         "seed": run.seed,
+        "settings": _settings(run),
         "figures": heldout.figures(outputs(plan, run, heldout, records)),
         **_conditions(started),
     }

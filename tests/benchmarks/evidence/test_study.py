@@ -165,6 +165,15 @@ def test_a_folder_of_another_study(tmp_path: Path, sources: Sources, photographs
         Records(tmp_path, study.describe(PLAN, swapped))
 
 
+def test_a_record_of_other_settings(uninterrupted: dict[str, Any], tmp_path: Path, sources: Sources) -> None:
+    records = Records(tmp_path, study.describe(PLAN, sources))
+    records.write("l1-0", uninterrupted["l1-0"])
+    assert len(study.missing(PLAN, records)) == len(list(PLAN.runs())) - 1
+    records.write("l1-0", uninterrupted["l1-0"] | {"settings": {"model": {"dec_weight": 0.5}}})
+    with pytest.raises(OtherStudyError, match=r"l1-0 .*0\.5"):
+        study.missing(PLAN, records)
+
+
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_damaged_record(content: str, tmp_path: Path, sources: Sources) -> None:
     records = Records(tmp_path, study.describe(PLAN, sources))
