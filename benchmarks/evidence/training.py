@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import logging
 import time
 import warnings
@@ -83,6 +84,7 @@ def train(
     Raises:
         RuntimeError: the training ended before its last step.
     """
+    gc.collect()  # the last training's objects refer to each other, and hold its photographs
     steps = settings["data"]["batches_per_epoch"]
     sizes = {"num_feat": plan.features, "num_block": plan.blocks, "num_grow_ch": plan.growth}
     config = {
