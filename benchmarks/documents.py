@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.competitors import LANDMARKS
+from benchmarks.evidence.figures import METRICS, PAPER, shown, signed
 from benchmarks.landmarks import KINDS, PATCH_SIZE, PATCH_SIZES, T_NEGS, Case, of_cases
 from benchmarks.results import FLOOR, MIB, OURS, SMALL_DIM, curve, extrapolate, three_digits
 
@@ -275,6 +276,37 @@ def restoration() -> str:
     )
 
 
+def evidence() -> str:
+    """The study's table, plot and crops; where there are none yet, a sentence that says so."""
+    if not (RESULTS / "evidence.json").exists():
+        return "The study has not been run yet, so this page has no results.\n"
+    results = _results("evidence")
+    rows = []
+    for row in results["rows"]:
+        theirs = PAPER.get(row["name"])
+        rows.append(
+            (
+                row["name"],
+                str(row["seeds"]),
+                *(shown(metric, row["means"][metric]["mean"]) for metric in METRICS),
+                signed(row["differences"].get("L1")),
+                signed(row.get("control", {}).get("differences")),
+                f"{theirs[0]:.2f}, {theirs[1]:.3f}" if theirs else "",
+            )
+        )
+    headings = (
+        "", "seeds", *(metric.heading for metric in METRICS.values()), "LPIPS less L1's", "LPIPS less the mask's",
+        "the paper's PSNR and LPIPS",
+    )  # fmt: skip
+    return (
+        f"Means over {len(results['images'])} held-out photographs and the seeds, with 95 % intervals of the "
+        f"differences;\nplan `{results['plan']}`; {_source(results)}.\n\n" + _table(headings, rows) + "\n"
+        "![PSNR against LPIPS of all settings, with the curve of the unsharp masks]"
+        "(../benchmarks/results/evidence.png)\n\n"
+        "![The same places of held-out photographs by each method](../benchmarks/results/evidence_crops.png)\n"
+    )
+
+
 def scaling() -> str:
     """Several processes on a CPU, beside the model."""
     results = _results("scaling")["measured"]
@@ -398,6 +430,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "landmarks_cost": landmarks_cost,
     "landmarks_errors": landmarks_errors,
     "enhancement": enhancement,
+    "evidence": evidence,
     "restoration": restoration,
     "scaling": scaling,
     "scaling_predicted": scaling_predicted,

@@ -1,4 +1,4 @@
-"""The perceptual loss of ESRGAN (Wang et al., 2018, section 3.3): VGG-19's features before their activations."""
+"""The perceptual loss of ESRGAN (Wang et al., 2018, section 3.3): VGG's features before their activations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dec_kernels.trainer.models.pretrained import Frozen, check_images
-from dec_kernels.trainer.models.vgg import VGG19
+from dec_kernels.trainer.models.vgg import VGG, NetworkName
 from dec_kernels.trainer.ranges import check_arguments
 
 _PRESETS: dict[str, dict[str, float]] = {
@@ -29,24 +29,25 @@ _DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l
 
 
 class PerceptualLoss(nn.Module):
-    """The weighted sum, over layers of VGG-19, of the distance of two images' features.
+    """The weighted sum, over layers of VGG-19 or VGG-16, of the distance of two images' features.
 
-    VGG-19 is no part of what is trained and saved: see `Frozen`. Under
+    The network is no part of what is trained and saved: see `Frozen`. Under
     autocast it computes in the reduced precision, the differences in float32.
 
     Args:
-        layers: each layer's weight, at least 0, by its name: `convN_M` is convolution M of VGG-19's block N. Or a
-            paper's choice: `esrgan` is conv5_4 at 1; `real-esrgan` (Wang et al., 2021) is conv1_2 and conv2_2 at
+        layers: each layer's weight, at least 0, by its name: `convN_M` is convolution M of block N. Or a paper's
+            choice for VGG-19: `esrgan` is conv5_4 at 1; `real-esrgan` (Wang et al., 2021) is conv1_2 and conv2_2 at
             0.1 and conv3_4, conv4_4 and conv5_4 at 1.
-        weights: file of VGG-19's weights with torchvision's key names. None takes vgg19-dcbb9e9d.pth from PyTorch Hub's
-            cache, or downloads it into that.
+        weights: file of the network's weights with torchvision's key names. None takes vgg19-dcbb9e9d.pth or
+            vgg16-397923af.pth from PyTorch Hub's cache, or downloads it into that.
         distance: `l1` is ESRGAN's, the mean absolute difference. `l2` is the 2-norm of the difference, as Eq. 44 of the
             DECLoss paper prints it, in the mean over a batch; it grows with the root of the number of features.
+        network: `vgg19`, as in the papers; or `vgg16`, whose last layer is conv5_3.
 
     Raises:
         FileNotFoundError: there is no such file, or it cannot be downloaded.
-        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; the distance is unknown;
-            or the file holds the weights of another network.
+        ValueError: a layer is unknown, its weight is negative or not finite, or there is none; the distance or the
+            network is unknown; or the file holds the weights of another network.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class PerceptualLoss(nn.Module):
         layers: Mapping[str, float] | Literal["esrgan", "real-esrgan"] = "esrgan",
         weights: str | Path | None = None,
         distance: Literal["l1", "l2"] = "l1",
+        network: NetworkName = "vgg19",
     ) -> None:
         super().__init__()
         check_arguments(PerceptualLoss.__init__, locals())
@@ -64,7 +66,7 @@ class PerceptualLoss(nn.Module):
         for name, weight in layers.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"layers must have finite weights of at least 0, got {weight} for {name}")
-        vgg = VGG19(layers, weights)
+        vgg = VGG(layers, weights, network)
         self.layers = dict(layers)
         self.distance = _DISTANCES[distance]
         self.smallest = vgg.smallest

@@ -1,4 +1,4 @@
-"""The perceptual loss, and what it is made of: VGG-19 in `models/vgg.py`, and `models/pretrained.py`."""
+"""The perceptual loss, and what it is made of: VGG in `models/vgg.py`, and `models/pretrained.py`."""
 
 import copy
 import math
@@ -12,14 +12,19 @@ from jsonargparse import ArgumentParser
 from torch import Tensor, nn
 
 from dec_kernels.trainer.losses import PerceptualLoss
-from dec_kernels.trainer.models.vgg import VGG19
+from dec_kernels.trainer.models.vgg import VGG
 
-# Where torchvision's vgg19 has its convolutions and poolings, by index in `features`; the convolutions' channels.
+# Where torchvision's networks have their convolutions and poolings, by index in `features`; the convolutions' channels.
 CONVOLUTIONS = {
     **{0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 16: 256},
     **{19: 512, 21: 512, 23: 512, 25: 512, 28: 512, 30: 512, 32: 512, 34: 512},
 }
 POOLINGS = (4, 9, 18, 27)
+CONVOLUTIONS_16 = {
+    **{0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256},
+    **{17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512},
+}
+POOLINGS_16 = (4, 9, 16, 23)
 MEAN_AND_STD = ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))
 
 
@@ -29,9 +34,19 @@ def state() -> dict[str, Tensor]:
 
     All nine weights of a kernel are equal, which makes it a file of 9 MB rather than 80 MB.
     """
+    return random_weights(CONVOLUTIONS)
+
+
+@pytest.fixture(scope="module")
+def state_16() -> dict[str, Tensor]:
+    """The same of VGG-16, in float16."""
+    return {key: value.half() for key, value in random_weights(CONVOLUTIONS_16).items()}
+
+
+def random_weights(convolutions: dict[int, int]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     state, before = {"classifier.0.weight": torch.zeros(1)}, 3
-    for index, channels in CONVOLUTIONS.items():
+    for index, channels in convolutions.items():
         weight = torch.randn(channels, before, 1, 1) * (2 / (9 * before)) ** 0.5
         state[f"features.{index}.weight"] = weight.expand(-1, -1, 3, 3)
         state[f"features.{index}.bias"] = torch.randn(channels) * 0.1
@@ -56,15 +71,16 @@ def images(size: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def by_hand(state: dict[str, Tensor], image: Tensor, last: int) -> dict[int, Tensor]:
-    """What VGG-19's convolutions put out, by their index in torchvision's `features`, up to `last`."""
+    """What the convolutions put out, by their index in torchvision's `features`, up to `last`."""
+    poolings = POOLINGS_16 if "features.17.weight" in state else POOLINGS
     x = torch.stack([(image[:, channel] - mean) / std for channel, (mean, std) in enumerate(MEAN_AND_STD)], dim=1)
     features = {}
     for index in range(last + 1):
-        if index in CONVOLUTIONS:
+        if f"features.{index}.weight" in state:
             x = F.conv2d(x, state[f"features.{index}.weight"], state[f"features.{index}.bias"], padding=1)
             features[index] = x
         else:
-            x = F.max_pool2d(x, 2) if index in POOLINGS else x.clamp(min=0)
+            x = F.max_pool2d(x, 2) if index in poolings else x.clamp(min=0)
     return features
 
 
@@ -89,6 +105,37 @@ def test_is_the_papers_distance(state: dict[str, Tensor], weights: Path, layers:
     torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-3 * gradients[1].abs().max().item())
 
 
+def test_vgg16_in_16_bits(state: dict[str, Tensor], state_16: dict[str, Tensor], tmp_path: Path) -> None:
+    """Its features against VGG-16 written out, and the loss on them by config; VGG-19's file is none of its."""
+    file = tmp_path / "vgg16.pth"
+    torch.save(state_16, file)
+    sr, hr = images()
+    wanted = by_hand({key: value.float() for key, value in state_16.items()}, sr, 28)
+    found = VGG(["conv3_3", "conv4_1", "conv5_3"], file, "vgg16")(sr)
+    for name, index in (("conv3_3", 14), ("conv4_1", 17), ("conv5_3", 28)):
+        assert found[name].dtype == torch.float32
+        scale = wanted[index].abs().max().item()  # what float32 is off by is relative to the largest
+        torch.testing.assert_close(found[name], wanted[index], rtol=0, atol=1e-5 * scale)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(PerceptualLoss, "perceptual")
+    settings = f"{{network: vgg16, layers: {{conv5_3: 1.0}}, weights: {file}}}"
+    config = parser.parse_args(
+        [f"--perceptual={{class_path: dec_kernels.trainer.losses.PerceptualLoss, init_args: {settings}}}"]
+    )
+    other = by_hand({key: value.float() for key, value in state_16.items()}, hr, 28)
+    loss = parser.instantiate(config).perceptual(sr, hr)
+    assert loss.item() == pytest.approx((wanted[28] - other[28]).abs().mean().item(), rel=1e-4)
+    with pytest.raises(ValueError, match=r"layers of vgg16.*conv5_3, got conv5_4"):
+        PerceptualLoss(weights=file, network="vgg16")
+    with pytest.raises(ValueError, match="another network, not vgg19"):
+        PerceptualLoss({"conv1_2": 1.0}, file)
+    torch.save(state, file)
+    with pytest.raises(ValueError, match="another network, not vgg16"):
+        PerceptualLoss({"conv1_2": 1.0}, file, network="vgg16")
+    with pytest.raises(ValueError, match="'vgg16', 'vgg19', got 'vgg11'"):
+        PerceptualLoss({"conv1_2": 1.0}, file, network="vgg11")  # type: ignore[arg-type]
+
+
 def test_the_2_norm_of_eq_44(state: dict[str, Tensor], weights: Path) -> None:
     sr, hr = images()
     sr.requires_grad_()
@@ -106,7 +153,7 @@ def test_the_2_norm_of_eq_44(state: dict[str, Tensor], weights: Path) -> None:
 
 def test_esrgans_layer_unless_told_and_no_deeper_than_asked(weights: Path) -> None:
     assert PerceptualLoss(weights=weights).layers == {"conv5_4": 1.0}
-    assert list(VGG19(["conv2_1", "conv1_2"], weights).layers) == [
+    assert list(VGG(["conv2_1", "conv1_2"], weights).layers) == [
         *("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"),
         "conv2_1",
     ]

@@ -1,0 +1,102 @@
+"""Outputs of networks on the held-out photographs, and their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from skimage.filters import unsharp_mask
+from torch import Tensor, nn
+
+from benchmarks.evidence.figures import METRICS
+from dec_kernels.coo import CentreProblem, examine
+from dec_kernels.trainer.data import ImagePairs, SRDataModule
+from dec_kernels.trainer.lpips import LPIPS
+from dec_kernels.trainer.metrics import border_of, measure, rgb_to_y
+from dec_kernels.trainer.pixels import to_float, to_uint8
+
+RADIUS = 1.0  # pixels: the standard deviation of the unsharp mask's Gaussian
+
+Figures = dict[str, float]
+
+
+class HeldOut:
+    """The held-out photographs, and what is computed from them once.
+
+    Args:
+        folder: of the photographs.
+        scale: of the networks.
+        lpips: file of AlexNet's weights.
+        coo_patches: how many patches the over-smoothing figure is computed from at most.
+
+    Raises:
+        FileNotFoundError: there is no such folder, no image in it, or no file of weights.
+        ValueError: an image cannot be used, or the file holds the weights of another network.
+    """
+
+    def __init__(self, folder: Path, scale: int, lpips: Path, coo_patches: int) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.lpips = LPIPS(lpips).to(self.device)
+        data = SRDataModule(train=[], val=[str(folder)], scale=scale)
+        data.setup("validate")
+        self.pairs: ImagePairs = data.pairs["val"]
+        self.problem: CentreProblem = examine(
+            [to_uint8(pair.hr) for pair in self.pairs], scale, max_patches=coo_patches
+        )
+
+    def upscaled(self, generator: nn.Module) -> dict[str, Tensor]:
+        """What a network makes of each photograph, by name: (3, H, W) uint8 on the CPU."""
+        device = next(generator.parameters()).device
+        with torch.inference_mode():
+            return {pair.name: to_uint8(generator(to_float(pair.lr)[None].to(device)))[0].cpu() for pair in self.pairs}
+
+    def figures(self, images: Mapping[str, Tensor]) -> dict[str, Figures]:
+        """The figures of `METRICS` of a network's outputs, photograph by photograph.
+
+        PSNR, SSIM and LPIPS are those of `dec_kernels.trainer.metrics.measure`, over-smoothing that of
+        `dec_kernels.coo`: 0 at HR, 1 at the centre of all HR patches with the same LR patch, NaN where there is
+        nothing to smooth.
+
+        Args:
+            images: name -> (3, H, W) uint8, for every photograph.
+        """
+        place = self.problem.score([images[pair.name] for pair in self.pairs]).image_scores.tolist()
+        return {pair.name: self._of_one(images[pair.name], pair.hr, place[i]) for i, pair in enumerate(self.pairs)}
+
+    def _of_one(self, sr: Tensor, hr: Tensor, over_smoothing: float) -> Figures:
+        sr, hr = sr.to(self.device), hr.to(self.device)
+        measured = measure(sr, hr, border_of(self.problem.settings.scale), self.lpips)
+        own = {
+            "gradient_energy": gradient_energy(sr) / gradient_energy(to_uint8(hr)),
+            "colour_bias": colour_bias(sr, to_uint8(hr)),
+            "over_smoothing": over_smoothing,
+        }
+        return {name: (measured | own)[name] for name in METRICS}
+
+
+def sharpened(image: Tensor, amount: float) -> Tensor:
+    """(3, H, W) uint8 through scikit-image's unsharp mask: x + amount * (x - blur(x))."""
+    pixels = to_float(image).numpy()
+    return to_uint8(torch.from_numpy(np.asarray(unsharp_mask(pixels, RADIUS, amount, channel_axis=0))))  # type: ignore[no-untyped-call]
+
+
+def gradient_energy(image: Tensor) -> float:
+    """The sum of the squared differences between neighbours in luma (MATLAB's Y), rows and columns.
+
+    Args:
+        image: (3, H, W) uint8.
+    """
+    luma = rgb_to_y(image)
+    return sum(luma.diff(dim=dim).square().sum().item() for dim in (-2, -1))
+
+
+def colour_bias(sr: Tensor, hr: Tensor) -> float:
+    """The 2-norm, in grey levels of 255, of the difference between the mean red, green and blue of two images.
+
+    Args:
+        sr: (3, H, W) uint8.
+        hr: as `sr`.
+    """
+    return (sr.double() - hr.double()).mean((1, 2)).norm().item()

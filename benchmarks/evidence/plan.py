@@ -1,0 +1,278 @@
+"""What the study trains, and what each training is compared with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+L1 = "L1"
+STAGE_1, STAGE_1_FOLDER = "stage 1", "stage_1"
+BICUBIC = "bicubic"
+SCALE = 4
+# The paper's weights (section 5.1). Adam does not see the scale of the sum, so that L1 and DECLoss are 1 : 1 here.
+PAPER_PIXEL, PAPER_DEC, PAPER_GAN = 0.01, 0.01, 0.005
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table.
+
+    Attributes:
+        name: unique; what the table calls it.
+        group: which question it belongs to.
+        model: what it sets of `SuperResolution`, beside what all runs share.
+        data: what it sets of `SRDataModule`.
+        base: the setting that differs from this one in the loss term in question alone; None if that is L1.
+        amount: of the unsharp mask through which L1's outputs go; None for a training of its own.
+    """
+
+    name: str
+    group: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+    amount: float | None = None
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Settings of one kind take the same time a step."""
+        dec = self.model.get("dec")
+        costs = {"patch_size", "scope", "landmarks"}
+        of_dec = dec and (dec["class_path"], *sorted((k, v) for k, v in dec["init_args"].items() if k in costs))
+        return (of_dec, "perceptual" in self.model, "discriminator" in self.model, *sorted(self.data.items()))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A setting with a seed, of crops and of whatever else is random."""
+
+    setting: Setting
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"{re.sub(r'[^a-z0-9.]+', '_', self.setting.name.lower()).strip('_')}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes and lengths.
+
+    Attributes:
+        blocks, features, growth: of RRDBNet.
+        stage_1_steps, stage_1_batch, stage_1_rate: steps, crops a step and learning rate of the shared stage 1.
+        steps, batch, rate: of each stage 2.
+        layer: of VGG-16, for the perceptual loss.
+        discriminator_features: of `VGGDiscriminator`.
+        seeds: of the rows of Table 1 and the controls.
+        switch_seeds: of all other settings.
+        amounts: of the unsharp masks; with 0, which is L1, the nodes of the control's curve.
+        every: whether all settings are trained, or few.
+        coo_patches: how many patches the over-smoothing figure is computed from at most.
+    """
+
+    blocks: int
+    features: int
+    growth: int
+    stage_1_steps: int
+    stage_1_batch: int
+    stage_1_rate: float
+    steps: int
+    batch: int
+    rate: float
+    layer: str
+    discriminator_features: int
+    seeds: int
+    switch_seeds: int
+    amounts: tuple[float, ...]
+    every: bool
+    coo_patches: int
+
+    def settings(self) -> list[Setting]:
+        """All settings, in the order in which they are trained and shown."""
+        found = [
+            *self._table_1(),
+            *(Setting(f"L1, unsharp mask {amount:g}", "unsharp mask", amount=amount) for amount in self.amounts),
+            *_cosines(),
+            *_switches(),
+            *self._with_perceptual(),
+            *self._with_gan(),
+        ]
+        if self.every:
+            return found
+        last = {setting.group: setting for setting in found}
+        whole, one = ("Table 1", "unsharp mask"), ("plain cosine", "together", "with Lp")
+        return [s for s in found if s.group in whole or (s.group in one and s is last[s.group])]
+
+    def runs(self) -> Iterator[Run]:
+        """Runs of all settings: the first seed of every setting of a part before the second of any."""
+        settings = self.settings()
+        first = [setting for setting in settings if setting.group in ("Table 1", "unsharp mask", "plain cosine")]
+        for part, seeds in ((first, self.seeds), ([s for s in settings if s not in first], self.switch_seeds)):
+            for seed in range(seeds):
+                yield from (Run(setting, seed) for setting in part)
+
+    def _table_1(self) -> list[Setting]:
+        perceptual, gan, dec = self._perceptual(), self._gan(), _dec(PAPER_DEC)
+        pixel = {"pixel_weight": PAPER_PIXEL}
+        group = "Table 1"
+        return [
+            Setting(L1, group),
+            Setting("L1 + DEC", group, pixel | dec),
+            Setting("L1 + Lp", group, pixel | perceptual),
+            Setting("L1 + Lp + DEC", group, pixel | perceptual | dec, base="L1 + Lp"),
+            Setting("L1 + Lp + RaGAN", group, pixel | perceptual | gan),
+            Setting("L1 + Lp + DEC + RaGAN", group, pixel | perceptual | gan | dec, base="L1 + Lp + RaGAN"),
+        ]
+
+    def _with_perceptual(self) -> list[Setting]:
+        shared = {"pixel_weight": PAPER_PIXEL} | self._perceptual()
+        return [
+            Setting(f"L1 + Lp + DEC, {name}", "with Lp", shared | dec, base="L1 + Lp")
+            for name, dec in _candidates(PAPER_DEC).items()
+        ]
+
+    def _with_gan(self) -> list[Setting]:
+        shared = {"pixel_weight": PAPER_PIXEL} | self._perceptual() | self._gan()
+        return [
+            Setting(f"L1 + Lp + DEC + RaGAN, {name}", "with RaGAN", shared | dec, base="L1 + Lp + RaGAN")
+            for name, dec in _candidates(PAPER_DEC).items()
+        ]
+
+    def _perceptual(self) -> dict[str, Any]:
+        loss = {"layers": {self.layer: 1.0}, "network": "vgg16"}
+        return {
+            "perceptual": {"class_path": "dec_kernels.trainer.losses.PerceptualLoss", "init_args": loss},
+            "perceptual_weight": 1.0,
+        }
+
+    def _gan(self) -> dict[str, Any]:
+        network = {"input_size": 128, "num_feat": self.discriminator_features}
+        return {
+            "discriminator": {"class_path": "dec_kernels.trainer.models.VGGDiscriminator", "init_args": network},
+            "gan_weight": PAPER_GAN,
+        }
+
+
+def _dec(weight: float, class_path: str = "dec_kernels.DECLoss", **arguments: Any) -> dict[str, Any]:
+    # Exact products on every device, so that autocast does not decide on the loss's precision.
+    return {
+        "dec": {"class_path": class_path, "init_args": {"precision": "ieee", **arguments}},
+        "dec_weight": weight,
+    }
+
+
+def _cosines() -> list[Setting]:
+    return [
+        Setting(
+            f"L1 + {weight:g} cosine{note}",
+            "plain cosine",
+            _dec(weight, "benchmarks.evidence.cosine.MatchedCosine", **arguments),
+        )
+        for weight, note, arguments in (
+            (0.1, "", {}),
+            (0.3, "", {}),
+            (0.3, ", centred, floor 0.02", {"center": True, "norm_floor": 0.02}),
+        )
+    ]
+
+
+def _switches() -> list[Setting]:
+    """One switch at a time from L1 + 0.3 DEC with the paper's other values; then switches together."""
+
+    def setting(group: str, name: str, weight: float = 0.3, **arguments: Any) -> Setting:
+        return Setting(f"L1 + {weight:g} DEC{name}", group, _dec(weight, **arguments))
+
+    mean_free: dict[str, Any] = {"center": True, "norm_floor": 0.02}
+    rmse_inside: dict[str, Any] = {"distance": "rmse", "temperature": "inside"}
+    large = {"batch_size": 32}
+    return [
+        *(setting("weight", "", weight) for weight in (0.03, 0.1, 0.3, 1.0)),
+        setting("distance and temperature", ", rmse", distance="rmse"),
+        setting("distance and temperature", ", inside", temperature="inside"),
+        setting("distance and temperature", ", rmse, inside", **rmse_inside),
+        *(setting("threshold", f", {eta} dB", threshold=float(eta)) for eta in (30, 32, 36, 38, 40)),
+        *(setting("patch", f", patches of {side}", patch_size=side) for side in (4, 16)),
+        setting("scope", ", scope image", scope="image"),
+        *(setting("norm_floor", f", floor {floor:g}", norm_floor=floor) for floor in (0.02, 0.05, 0.1, 0.2)),
+        setting("center", ", centred", center=True),
+        *(setting("center", ", centred, floor 0.02", weight, **mean_free) for weight in (0.1, 0.3, 1.0)),
+        setting("together", ", rmse, inside, floor 0.1", 1.0, norm_floor=0.1, **rmse_inside),
+        *(setting("together", ", rmse, inside, centred, floor 0.02", w, **mean_free, **rmse_inside) for w in (0.3, 1)),
+        Setting("L1, batch of 32", "batch", data=large),
+        Setting("L1 + 0.3 DEC, batch of 32", "batch", _dec(0.3), large, base="L1, batch of 32"),
+        Setting(
+            "L1 + 0.3 DEC, batch of 32, landmarks", "batch", _dec(0.3, landmarks=128), large, base="L1, batch of 32"
+        ),
+    ]
+
+
+def _candidates(weight: float) -> dict[str, dict[str, Any]]:
+    """Beside a perceptual loss: ten times the paper's weight, and what tames the gradient of dark patches."""
+    return {
+        "weight 0.1": _dec(10 * weight),
+        "floor 0.1": _dec(weight, norm_floor=0.1),
+        "centred, floor 0.02": _dec(weight, center=True, norm_floor=0.02),
+        "weight 0.1, centred, floor 0.02": _dec(10 * weight, center=True, norm_floor=0.02),
+    }
+
+
+PLANS: dict[str, Plan] = {
+    # Does everything work? Its figures say nothing.
+    "quick": Plan(
+        blocks=1,
+        features=4,
+        growth=2,
+        stage_1_steps=2,
+        stage_1_batch=1,
+        stage_1_rate=1e-3,
+        steps=2,
+        batch=1,
+        rate=1e-4,
+        layer="conv1_2",
+        discriminator_features=2,
+        seeds=1,
+        switch_seeds=1,
+        amounts=(0.5, 1.0),
+        every=False,
+        coo_patches=500,
+    ),
+    "small": Plan(
+        blocks=4,
+        features=32,
+        growth=16,
+        stage_1_steps=12_000,
+        stage_1_batch=8,
+        stage_1_rate=5e-4,
+        steps=600,
+        batch=8,
+        rate=1e-4,
+        layer="conv5_3",
+        discriminator_features=32,
+        seeds=3,
+        switch_seeds=2,
+        amounts=(0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.0),
+        every=True,
+        coo_patches=20_000,
+    ),
+    "full": Plan(
+        blocks=16,
+        features=64,
+        growth=32,
+        stage_1_steps=50_000,
+        stage_1_batch=32,
+        stage_1_rate=2e-4,
+        steps=5_000,
+        batch=32,
+        rate=4e-5,
+        layer="conv5_3",
+        discriminator_features=64,
+        seeds=3,
+        switch_seeds=3,
+        amounts=(0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.5, 2.0),
+        every=True,
+        coo_patches=50_000,
+    ),
+}

@@ -1,0 +1,86 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage import data
+from skimage.filters import unsharp_mask
+
+from benchmarks.evidence.figures import METRICS, PAPER, shown, signed
+from benchmarks.evidence.heldout import RADIUS, HeldOut, colour_bias, gradient_energy, sharpened
+from benchmarks.evidence.plan import PLANS
+from dec_kernels.trainer.metrics import rgb_to_y
+from dec_kernels.trainer.samples import bicubic
+
+
+@pytest.mark.parametrize("amount", [0.3, 1.0, 2.0])
+def test_the_mask_is_scikit_images_and_a_gaussian_written_out(amount: float) -> None:
+    photo = data.chelsea()[:60, :80]
+    found = sharpened(torch.from_numpy(photo).permute(2, 0, 1), amount).permute(1, 2, 0).numpy()
+    theirs = unsharp_mask(photo, RADIUS, amount, channel_axis=2)  # scikit-image 0.26 fills few rows if it is -1
+    assert np.abs(found - 255 * theirs).max() <= 0.5001
+    x = photo / 255
+    blurred = np.stack([gaussian_filter(x[..., c], RADIUS, mode="reflect") for c in range(3)], axis=-1)
+    by_hand = 255 * (x + amount * (x - blurred)).clip(0, 1)
+    assert np.abs(found - by_hand).max() <= 0.501
+    assert (found != photo).any()
+
+
+def test_the_gradient_energy_of_a_ramp() -> None:
+    """A grey step of 2 in each row and of 3 in each column is 2 and 3 times luma's 219 / 255."""
+    rows, columns = torch.meshgrid(torch.arange(5), torch.arange(7), indexing="ij")
+    ramp = (2 * rows + 3 * columns).to(torch.uint8).expand(3, 5, 7)
+    step = (rgb_to_y(torch.full((3, 1, 1), 255)) - rgb_to_y(torch.zeros(3, 1, 1))).item() / 255
+    assert step == pytest.approx(219 / 255)
+    assert gradient_energy(ramp) == pytest.approx(step**2 * (4 * 4 * 7 + 9 * 5 * 6))
+
+
+def test_the_colour_bias_of_a_shift() -> None:
+    hr = torch.randint(10, 200, (3, 6, 5), dtype=torch.uint8)
+    shift = torch.tensor([3, 0, 4], dtype=torch.uint8)[:, None, None]
+    assert colour_bias(hr + shift, hr) == pytest.approx(5)
+    assert colour_bias(hr, hr) == 0
+    checked = hr.clone()
+    checked[0, 0, 0] += 7
+    checked[0, 1, 0] -= 7
+    assert colour_bias(checked, hr) == pytest.approx(0, abs=1e-12)
+
+
+def test_figures_of_hr_itself_and_of_bicubic(photographs: Path, alexnet: Path) -> None:
+    heldout = HeldOut(photographs / "heldout", 4, alexnet, 500)
+    (pair,) = heldout.pairs
+    own = heldout.figures({"chelsea": pair.hr})["chelsea"]
+    assert list(own) == list(METRICS)
+    assert own == {
+        **{"psnr_y": math.inf, "psnr_rgb": math.inf, "ssim_y": 1, "lpips": 0},
+        **{"gradient_energy": 1, "colour_bias": 0, "over_smoothing": 0},
+    }
+    smooth = heldout.figures({"chelsea": bicubic(pair)})["chelsea"]
+    assert 0 < smooth["gradient_energy"] < 0.8
+    assert smooth["over_smoothing"] > 0.5
+    assert smooth["lpips"] > 0
+
+
+def test_what_cannot_be_measured(photographs: Path, alexnet: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        HeldOut(photographs / "nothing", 4, alexnet, 500)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        HeldOut(photographs / "heldout", 4, tmp_path / "none.pth", 500)
+
+
+def test_figures_as_text() -> None:
+    difference = {"lpips": {"mean": -0.00126, "low": -0.002, "high": 0.001}}
+    assert signed(difference) == "-0.0013 (-0.0020 to +0.0010)"
+    assert signed(None) == ""
+    assert signed({"lpips": {"mean": None, "low": None, "high": None}}) == ""
+    assert (shown("psnr_y", 29.126), shown("lpips", math.nan)) == ("29.13", "")
+
+
+def test_the_papers_figures_are_those_of_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs/paper.md").read_text(encoding="utf-8")
+    assert list(PAPER) == [s.name for s in PLANS["small"].settings() if s.group == "Table 1"]
+    for name, (psnr, lpips) in PAPER.items():
+        config = "paper_" + name.lower().replace(" + ", "_")
+        assert f"| `{config}` | {psnr:.2f} | {lpips:.3f} |" in page
