@@ -11,7 +11,7 @@ from skimage.filters import unsharp_mask
 from torch import Tensor, nn
 
 from benchmarks.evidence.figures import METRICS
-from dec_kernels.coo import CentreProblem, examine
+from dec_kernels.coo import CenterProblem, examine
 from dec_kernels.trainer.data import ImagePairs, SRDataModule
 from dec_kernels.trainer.lpips import LPIPS
 from dec_kernels.trainer.metrics import border_of, measure, rgb_to_y
@@ -42,7 +42,7 @@ class HeldOut:
         data = SRDataModule(train=[], val=[str(folder)], scale=scale)
         data.setup("validate")
         self.pairs: ImagePairs = data.pairs["val"]
-        self.problem: CentreProblem = examine(
+        self.problem: CenterProblem = examine(
             [to_uint8(pair.hr) for pair in self.pairs], scale, max_patches=coo_patches
         )
 

@@ -163,12 +163,11 @@ def _pixels(patch, d, height, width, stride_b, stride_c, stride_h, stride_w, P: 
 @triton.jit
 def _centered(rows, d, D: tl.constexpr, P: tl.constexpr):
     """Rows of D values, and zeros behind them, less the mean of each channel."""
-    means = tl.zeros_like(rows)
     for channel in range(D // (P * P)):
         within = (d // (P * P) == channel)[None, :]
-        mean = tl.sum(tl.where(within, rows, 0.0), 1) / (P * P)
-        means = tl.where(within, mean[:, None], means)
-    return rows - means
+        mean = tl.sum(tl.where(within, rows, 0.0), 1) * (1 / (P * P))
+        rows -= tl.where(within, mean[:, None], 0.0)
+    return rows
 
 
 @triton.jit
