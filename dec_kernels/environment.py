@@ -57,6 +57,14 @@ def report() -> str:
     return "\n".join(lines)
 
 
+def cpu_convolves_bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16, with which mixed precision trains faster than float32.
+
+    For matrix products alone, which lose on some of these CPUs, see `precision.cpu_gains_by_bf16`.
+    """
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  no public name says it
+
+
 def versions() -> Facts:
     facts = {
         "dec_kernels": dec_kernels.__version__,

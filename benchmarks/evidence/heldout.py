@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-from skimage.filters import unsharp_mask
 from torch import Tensor, nn
 
 from benchmarks.evidence.figures import METRICS
 from dec_kernels.coo import CenterProblem, examine
 from dec_kernels.trainer.data import ImagePairs, SRDataModule
 from dec_kernels.trainer.lpips import LPIPS
-from dec_kernels.trainer.metrics import border_of, measure, rgb_to_y
+from dec_kernels.trainer.metrics import border_of, measure
 from dec_kernels.trainer.pixels import to_float, to_uint8
-
-RADIUS = 1.0  # pixels: the standard deviation of the unsharp mask's Gaussian
+from dec_kernels.trainer.sharpness import gradient_energy
 
 Figures = dict[str, float]
 
@@ -76,24 +73,8 @@ class HeldOut:
         return {name: (measured | own)[name] for name in METRICS}
 
 
-def sharpened(image: Tensor, amount: float) -> Tensor:
-    """(3, H, W) uint8 through scikit-image's unsharp mask: x + amount * (x - blur(x))."""
-    pixels = to_float(image).numpy()
-    return to_uint8(torch.from_numpy(np.asarray(unsharp_mask(pixels, RADIUS, amount, channel_axis=0))))  # type: ignore[no-untyped-call]
-
-
-def gradient_energy(image: Tensor) -> float:
-    """The sum of the squared differences between neighbours in luma (MATLAB's Y), rows and columns.
-
-    Args:
-        image: (3, H, W) uint8.
-    """
-    luma = rgb_to_y(image)
-    return sum(luma.diff(dim=dim).square().sum().item() for dim in (-2, -1))
-
-
 def colour_bias(sr: Tensor, hr: Tensor) -> float:
-    """The 2-norm, in grey levels of 255, of the difference between the mean red, green and blue of two images.
+    """The 2-norm, in gray levels of 255, of the difference between the mean red, green and blue of two images.
 
     Args:
         sr: (3, H, W) uint8.

@@ -27,7 +27,7 @@ HELDOUT = (
     *("Grey", "Kite", "OneStandsOut", "Path", "summer_1am", "Volna"),
 )
 LARGE = 2400  # pixels of the short side
-TEXTURED = 2.0  # grey levels between neighbours in a row, on average: smoother photographs teach a network little
+TEXTURED = 2.0  # gray levels between neighbours in a row, on average: smoother photographs teach a network little
 
 
 def reduced(image: Image.Image) -> Image.Image:
@@ -39,9 +39,9 @@ def reduced(image: Image.Image) -> Image.Image:
 
 
 def is_textured(image: Image.Image) -> bool:
-    """Whether neighbours in a row differ by `TEXTURED` grey levels or more, on average."""
-    grey = np.asarray(image.convert("L"), dtype=float)
-    return bool(np.abs(np.diff(grey)).mean() >= TEXTURED)
+    """Whether neighbours in a row differ by `TEXTURED` gray levels or more, on average."""
+    gray = np.asarray(image.convert("L"), dtype=float)
+    return bool(np.abs(np.diff(gray)).mean() >= TEXTURED)
 
 
 def prepare(unpacked: Path, out: Path) -> dict[str, int]:

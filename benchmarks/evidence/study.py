@@ -13,13 +13,14 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.evidence import training
-from benchmarks.evidence.heldout import HeldOut, sharpened
+from benchmarks.evidence.heldout import HeldOut
 from benchmarks.evidence.plan import BICUBIC, L1, STAGE_1, STAGE_1_FOLDER, Plan, Run
 from benchmarks.evidence.records import OtherStudyError, Record, Records
 from benchmarks.evidence.training import Sources
 from dec_kernels.images import find_images
 from dec_kernels.jsontext import to_json
 from dec_kernels.trainer.samples import bicubic
+from dec_kernels.trainer.sharpness import unsharp_mask
 
 Say = Callable[[str], None]
 
@@ -119,7 +120,7 @@ def outputs(plan: Plan, run: Run, heldout: HeldOut, records: Records) -> dict[st
     trained = run if amount is None else Run(plan.settings()[0], run.seed)
     assert amount is None or trained.setting.name == L1
     images = heldout.upscaled(training.load(plan, records.folder(trained.folder) / "generator.pth"))
-    return images if amount is None else {name: sharpened(image, amount) for name, image in images.items()}
+    return images if amount is None else {name: unsharp_mask(image, amount) for name, image in images.items()}
 
 
 def _conditions(started: float) -> Mapping[str, Any]:

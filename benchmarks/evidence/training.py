@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from benchmarks.evidence.plan import SCALE, Plan, Run
+from dec_kernels.environment import cpu_convolves_bf16
 from dec_kernels.trainer import cli as dec_train
 from dec_kernels.trainer.files import write_json
 from dec_kernels.trainer.models import RRDBNet, load_weights, save_weights
@@ -45,9 +46,7 @@ def network(plan: Plan) -> RRDBNet:
 
 def precision() -> str:
     """Mixed precision where it is faster; evaluation and DECLoss are in float32 in any case."""
-    cpu = torch.cpu
-    fast = torch.cuda.is_available() or cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()  # noqa: SLF001
-    return "bf16-mixed" if fast else "32-true"
+    return "bf16-mixed" if torch.cuda.is_available() or cpu_convolves_bf16() else "32-true"
 
 
 def stage_1(plan: Plan) -> dict[str, Any]:
@@ -119,6 +118,7 @@ def train(
     cli = dec_train.TrainerCLI(["--config", str(file)], run=False)
     cli.trainer.callbacks += list(callbacks)  # type: ignore[attr-defined]
     assert isinstance(cli.trainer, dec_train.Trainer)
+    cli.model.to(memory_format=torch.channels_last)  # a tenth faster in bfloat16 on a CPU
     cli.trainer.fit(cli.model, cli.datamodule, resume="auto")
     if cli.trainer.global_step < steps:
         raise RuntimeError(f"{out}: the training ended after {cli.trainer.global_step} of {steps} steps")
@@ -131,7 +131,8 @@ def load(plan: Plan, weights: Path) -> RRDBNet:
     """A trained generator, on the GPU where there is one."""
     generator = network(plan)
     load_weights(generator, weights)
-    return generator.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return generator.eval().to(device, memory_format=torch.channels_last)
 
 
 def validations(out: Path) -> list[dict[str, float]]:

@@ -92,14 +92,21 @@ def measure(
             f"border must be at least 0 and leave 11 x 11 pixels, got border {border} "
             f"for an image of {hr.shape[-2]} x {hr.shape[-1]}"
         )
-    height, width = hr.shape[-2:]
-    window = (..., slice(border, height - border), slice(border, width - border))
-    rgb = to_uint8(sr[window]).double()[None], to_uint8(hr[window]).double()[None]
+    rgb = _cut(to_uint8(sr), border).double()[None], _cut(to_uint8(hr), border).double()[None]
     y = rgb_to_y(rgb[0]), rgb_to_y(rgb[1])
     figures = {"psnr_y": _psnr(*y), "psnr_rgb": _psnr(*rgb), "ssim_y": _ssim(*y), "ssim_rgb": _ssim(*rgb)}
     if lpips is not None:
         figures["lpips"] = lpips(to_float(to_uint8(sr))[None], to_float(to_uint8(hr))[None]).item()
     return figures
+
+
+def psnr_y(sr: Tensor, hr: Tensor, border: int) -> float:
+    """`measure`'s PSNR on Y alone, in dB, of (3, H, W) uint8."""
+    return _psnr(rgb_to_y(_cut(sr, border)), rgb_to_y(_cut(hr, border)))
+
+
+def _cut(image: Tensor, border: int) -> Tensor:
+    return image[..., border : image.shape[-2] - border, border : image.shape[-1] - border]
 
 
 def _psnr(sr: Tensor, hr: Tensor) -> float:

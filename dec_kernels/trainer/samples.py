@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
@@ -34,10 +35,17 @@ class Crop(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A row of the sample grid: one place of an image in several versions."""
+    """A row of the sample grid: one place of an image in several versions.
+
+    Attributes:
+        name: of the image.
+        tiles: heading -> (3, H, W) uint8, the ground truth last.
+        maps: heading -> (3, H, W) uint8, what is shown of that place beside its versions.
+    """
 
     name: str
-    tiles: dict[str, Tensor]  # heading -> (3, H, W) uint8, the ground truth last
+    tiles: dict[str, Tensor]
+    maps: Mapping[str, Tensor] = MappingProxyType({})
 
 
 def baseline(pair: Pair) -> tuple[str, Tensor]:
@@ -56,46 +64,49 @@ def repeat_pixels(pair: Pair) -> Tensor:
     return F.interpolate(to_uint8(pair.lr)[None], size=pair.hr.shape[-2:], mode="nearest")[0]
 
 
-def cut_sample(pair: Pair, outputs: Mapping[str, Tensor], top: int, left: int, size: int) -> Sample:
-    """A square of HR pixels from LR | each of `outputs` (method -> (3, H, W) uint8) | HR.
+def cut_sample(
+    pair: Pair, outputs: Mapping[str, Tensor], top: int, left: int, size: int, maps: Mapping[str, Tensor] | None = None
+) -> Sample:
+    """A square of HR pixels from LR | each of `outputs` (method -> (3, H, W) uint8) | HR, and from `maps`, alike.
 
     At scale 1, these are the input and the target; an output that is the input by name is not shown twice.
     """
+
+    def cut(images: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        # A copy, so that the sample does not keep the whole images in memory.
+        return {title: image[:, top : top + size, left : left + size].clone() for title, image in images.items()}
+
     start, end = (INPUT, "Target") if pair.scale == 1 else ("LR (nearest)", "HR")
     images = {start: repeat_pixels(pair), **outputs, end: to_uint8(pair.hr)}
-    # A copy, so that the sample does not keep the whole images in memory.
-    return Sample(
-        pair.name, {title: image[:, top : top + size, left : left + size].clone() for title, image in images.items()}
-    )
+    return Sample(pair.name, cut(images), cut(maps or {}))
 
 
 def draw_samples(
     path: Path, samples: Sequence[Sample], lpips: Callable[[Tensor, Tensor], Tensor] | None = None
 ) -> None:
-    """Draws samples with the same headings one below the other, with the Y-PSNR of each tile under it.
+    """Draws samples with the same headings one below the other, with the Y-PSNR of each tile under it; maps come last.
 
     Args:
         path: the PNG to write.
         samples: at least one.
         lpips: as in `measure`; with it, the LPIPS of each tile stands beside its PSNR.
     """
-    titles = list(samples[0].tiles)
+    titles = [*samples[0].tiles, *samples[0].maps]
     captions = {"psnr_y": "{} dB"} | ({} if lpips is None else {"lpips": "LPIPS {}"})
     height = 2.35 + 0.2 * len(captions)
     figure = Figure(figsize=(2.3 * len(titles), height * len(samples) + 0.5), dpi=160)
     axes = figure.subplots(len(samples), len(titles), squeeze=False)
-    for row, (name, tiles) in zip(axes, samples, strict=True):
+    for row, (name, tiles, maps) in zip(axes, samples, strict=True):
         *shown, truth = tiles.values()
         figures = [measure(tile, truth, border=0, lpips=lpips) for tile in shown]
         best = {metric: METRICS[metric].best(tile[metric] for tile in figures) for metric in captions}
-        for axis, tile, found in zip(row, tiles.values(), [*figures, None], strict=True):
+        for axis, tile in zip(row, [*tiles.values(), *maps.values()], strict=True):
             axis.imshow(tile.permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_xticks([])
             axis.set_yticks([])
             axis.spines[:].set_visible(False)
-            if found is None:
-                axis.set_xlabel("ground truth", fontsize=11, labelpad=4)
-                continue
+        row[len(shown)].set_xlabel("ground truth", fontsize=11, labelpad=4)
+        for axis, found in zip(row, figures, strict=False):
             for line, (metric, caption) in enumerate(captions.items()):
                 text = caption.format(METRICS[metric].text(found[metric]))
                 weight = "bold" if found[metric] == best[metric] else "normal"

@@ -27,7 +27,8 @@ def test_pairs_of_16_bits() -> None:
 
 
 def test_samples_are_cut_at_one_place(pair: Pair) -> None:
-    name, tiles = cut_sample(pair, {"one": 255 - pair.hr}, top=8, left=20, size=12)
+    name, tiles, maps = cut_sample(pair, {"one": 255 - pair.hr}, top=8, left=20, size=12)
+    assert not maps
     assert name == "x"
     assert list(tiles) == ["LR (nearest)", "one", "HR"]
     assert torch.equal(tiles["HR"], pair.hr[:, 8:20, 20:32])
@@ -90,3 +91,17 @@ def test_the_figures_of_each_tile_with_the_best_in_bold(
         best = wanted["psnr_y"] == max(tile["psnr_y"] for tile in tiles)
         assert psnr.get_weight() == ("bold" if best else "normal")
     assert [truth.get_xlabel(), *truth.texts] == ["ground truth"]
+
+
+def test_maps_come_behind_the_ground_truth_without_figures(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(samples, "save_figure", lambda path, figure: figures.append(figure))
+    sample = cut_sample(pair, {"one": 255 - pair.hr}, 8, 20, 16, maps={"map": pair.hr // 2})
+    assert torch.equal(sample.maps["map"], pair.hr[:, 8:24, 20:36] // 2)
+    draw_samples(tmp_path / "a.png", [sample])
+    axes = figures[0].axes
+    assert [axis.get_title() for axis in axes] == ["LR (nearest)", "one", "HR", "map"]
+    assert [axis.get_xlabel() for axis in axes[2:]] == ["ground truth", ""]
+    assert torch.equal(torch.from_numpy(axes[3].images[0].get_array()).permute(2, 0, 1), sample.maps["map"])

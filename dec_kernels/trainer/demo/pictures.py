@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from matplotlib import colormaps
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from dec_kernels.trainer.data import Pair
+from dec_kernels.trainer.pixels import to_float
 from dec_kernels.trainer.samples import BICUBIC, Crop, cut_sample, draw_samples, save_figure
 
+_BRIGHTEST = 99.0
 _COLORS = ("#4c566a", "#5e81ac", "#d08770")
 
 
@@ -23,13 +27,40 @@ def draw_grid(
     pairs: Sequence[Pair],
     results: Mapping[str, Mapping[str, Tensor]],
     titles: Sequence[str],
+    maps: Mapping[str, Mapping[str, Tensor]],
+    lpips: Callable[[Tensor, Tensor], Tensor] | None,
 ) -> None:
-    """Draws crops of LR | each method named in `titles` | HR, with the crop's Y-PSNR under each tile."""
+    """Draws crops of LR | each method named in `titles` | HR | `maps`, with the crop's figures under each tile."""
     by_name = {pair.name: pair for pair in pairs}
     samples = []
-    for image, *place in crops:
-        samples.append(cut_sample(by_name[image], {title: results[title][image] for title in titles}, *place))
-    draw_samples(path, samples)
+    for image, top, left, size in crops:
+        shown = {title: results[title][image] for title in titles}
+        beside = {title: of_each[image] for title, of_each in maps.items()}
+        samples.append(cut_sample(by_name[image], shown, top, left, size, beside))
+    draw_samples(path, samples, lpips)
+
+
+def pull_maps(dec: nn.Module, images: Mapping[str, Tensor], pairs: Sequence[Pair]) -> dict[str, Tensor]:
+    """Where DECLoss would change images: the norm of its gradient at each pixel, as a color, black for none.
+
+    White is the `_BRIGHTEST` percentile of all images.
+
+    Args:
+        dec: the loss of a batch (B, 3, H, W) and its ground truth.
+        images: name -> (3, H, W) uint8.
+        pairs: with the ground truth of each, by name.
+
+    Returns:
+        name -> (3, H, W) uint8.
+    """
+    norms = {}
+    for pair in pairs:
+        sr = to_float(images[pair.name])[None].requires_grad_()
+        (gradient,) = torch.autograd.grad(dec(sr, to_float(pair.hr)[None]), sr)
+        norms[pair.name] = gradient[0].norm(dim=0).numpy()
+    white = np.percentile(np.concatenate([norm.ravel() for norm in norms.values()]), _BRIGHTEST)
+    colored = {name: colormaps["magma"](norm / (white or 1.0), bytes=True)[..., :3] for name, norm in norms.items()}
+    return {name: torch.from_numpy(image).permute(2, 0, 1) for name, image in colored.items()}
 
 
 def read_curve(log: Path, key: str) -> tuple[list[int], list[float]]:

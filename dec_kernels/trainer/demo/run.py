@@ -1,60 +1,30 @@
-"""Running the demo: its trainings, and the report on them."""
+"""Running the demo: its trainings one after another, and the command line."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import platform
 import signal
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.text import Text
-from torch import Tensor
 
 from dec_kernels.console import INTERRUPTED, command_line
+from dec_kernels.environment import cpu_convolves_bf16
 from dec_kernels.trainer.cli import TrainerCLI, fail
-from dec_kernels.trainer.data import Pair
-from dec_kernels.trainer.demo.pictures import draw_curves, draw_grid, pull_ratio
 from dec_kernels.trainer.demo.progress import LiveProgress
-from dec_kernels.trainer.files import write_json
-from dec_kernels.trainer.metrics import measure
+from dec_kernels.trainer.demo.report import report
+from dec_kernels.trainer.demo.stages import PRETRAIN, QUICK_STEPS, STAGES, Stage
+from dec_kernels.trainer.lpips import LPIPS, URL
 from dec_kernels.trainer.models import save_weights
-from dec_kernels.trainer.samples import BICUBIC, Crop, bicubic
-from dec_kernels.trainer.tables import Summary, metrics_table, summarize
-
-QUICK_STEPS = 6
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One training of the demo: its name in the report, its folder in the run's, and what `dec-train` would get."""
-
-    name: str
-    folder: str
-    args: tuple[str, ...]
-
-
-PRETRAIN = Stage("L1, stage 1", "stage1_l1", ("--config", "demo_stage1"))
-WITHOUT_DEC = Stage("L1", "stage2_l1", ("--config", "demo_stage2", "--model.dec_weight=0"))
-WITH_DEC = Stage("L1 + DECLoss", "stage2_l1_dec", ("--config", "demo_stage2"))
-STAGES = (PRETRAIN, WITHOUT_DEC, WITH_DEC)
-
-CROPS = (
-    Crop("chelsea", top=68, left=116, size=96),
-    Crop("chelsea", top=196, left=204, size=96),
-    Crop("coffee", top=236, left=316, size=96),
-    Crop("coffee", top=60, left=340, size=96),
-)
+from dec_kernels.trainer.models.pretrained import cached
 
 
 class StopRequest(Callback):
@@ -84,7 +54,7 @@ class StopRequest(Callback):
             trainer.should_stop = True
 
 
-def run(out: Path, quick: bool, console: Console) -> int:
+def run(out: Path, quick: bool, lpips: LPIPS | None, console: Console) -> int:
     """Train, report into the new folder `out`, and return the exit code."""
     started = time.monotonic()
     with StopRequest() as stop:
@@ -92,7 +62,7 @@ def run(out: Path, quick: bool, console: Console) -> int:
         if stop.made:
             console.print("Stopped by Ctrl+C. Reporting on what was trained so far; Ctrl+C again leaves at once.")
         if trained:
-            report(out, trained, stop.made, started, console)
+            report(out, trained, stop.made, started, lpips, console)
         else:
             console.print("Nothing was trained.")
     return INTERRUPTED if stop.made else 0
@@ -125,61 +95,11 @@ def _prepare(stage: Stage, out: Path, quick: bool) -> TrainerCLI:
     ]
     if stage is not PRETRAIN:
         args.append(f"--model.weights={out / PRETRAIN.folder / 'generator.pth'}")
-    if not _multiplies_bf16():
-        args.append("--trainer.precision=32-true")  # bfloat16 without instructions for it is slower than float32
+    if not cpu_convolves_bf16():
+        args.append("--trainer.precision=32-true")
     if quick:
         args += [f"--data.batches_per_epoch={QUICK_STEPS}", f"--trainer.val_check_interval={QUICK_STEPS}"]
     return TrainerCLI(args, run=False)
-
-
-def _multiplies_bf16() -> bool:
-    cpu = torch.cpu
-    return cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()  # noqa: SLF001  no public name says it
-
-
-def report(out: Path, trained: dict[Stage, TrainerCLI], interrupted: bool, started: float, console: Console) -> None:
-    """Measures the trained networks on the held-out photographs; prints the table, writes the JSON and the pictures."""
-    pairs = trained[PRETRAIN].datamodule.pairs["val"]
-    results = {BICUBIC: {pair.name: bicubic(pair) for pair in pairs}}
-    for stage, cli in trained.items():
-        results[stage.name] = {pair.name: cli.model.upscale_image(pair.lr) for pair in pairs}
-    figures, left_out, notes = compute_figures(pairs, results)
-    logs = {stage.name: (out / stage.folder / "metrics.csv", _first_step(stage, trained)) for stage in trained}
-
-    branches = [stage.name for stage in (WITHOUT_DEC, WITH_DEC) if stage in trained] or [PRETRAIN.name]
-    draw_grid(out / "samples.png", CROPS, pairs, results, [BICUBIC, *branches])
-    draw_curves(out / "curves.png", logs, figures[BICUBIC]["mean"]["psnr_y"])
-    content = {
-        "interrupted": interrupted,
-        "steps": {stage.name: cli.trainer.global_step for stage, cli in trained.items()},
-        "figures": figures,
-        "left_out": left_out,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-    }
-    console.print(metrics_table(figures, notes=notes))
-    if WITH_DEC in trained:
-        content["dec_pull"] = pull_ratio(out / WITH_DEC.folder / "metrics.csv")
-        console.print(f"DECLoss pulled at the output {content['dec_pull']:.2f} times as hard as L1.", highlight=False)
-    content["seconds"] = round(time.monotonic() - started, 1)
-    write_json(out / "metrics.json", content)
-    # As text, since the folder's name may hold brackets.
-    console.print(Text(f"{content['seconds']:.0f} s. Pictures, figures, logs and weights are in {out}:"))
-    for path in sorted(out.iterdir()):
-        console.print(Text(f"  {path.name}{'/' if path.is_dir() else ''}"))
-
-
-def compute_figures(pairs: Sequence[Pair], results: Mapping[str, Mapping[str, Tensor]]) -> Summary:
-    """Measures each method's images: method -> image -> (3, H, W) uint8."""
-    return summarize(
-        {
-            method: {pair.name: measure(images[pair.name], pair.hr, border=pair.scale) for pair in pairs}
-            for method, images in results.items()
-        }
-    )
-
-
-def _first_step(stage: Stage, trained: dict[Stage, TrainerCLI]) -> int:
-    return 0 if stage is PRETRAIN else trained[PRETRAIN].trainer.global_step
 
 
 def _quieten() -> None:
@@ -187,6 +107,11 @@ def _quieten() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+
+
+def _lpips(file: Path | None) -> LPIPS | None:
+    """LPIPS by the weights in `file`, or by PyTorch Hub's if they have been downloaded."""
+    return LPIPS(file) if file is not None or cached(URL).exists() else None
 
 
 @command_line
@@ -198,7 +123,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="folder to make for this run; runs/demo-YYYYmmdd-HHMMSS if not given")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_STEPS} steps a stage: does everything work?")
+    parser.add_argument(
+        "--lpips",
+        type=Path,
+        metavar="FILE",
+        help="AlexNet's weights, to measure LPIPS; torch.hub's file if that is on this machine",
+    )
     args = parser.parse_args(argv)
+    try:
+        lpips = _lpips(args.lpips)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(f"--lpips: {error}")
     out: Path = args.out or Path("runs") / datetime.now().strftime("demo-%Y%m%d-%H%M%S")
     try:
         out.mkdir(parents=True)
@@ -208,6 +143,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--out: {error}")
     _quieten()
     try:
-        return run(out, args.quick, Console())
+        return run(out, args.quick, lpips, Console())
     except Exception as error:
         return fail(parser.prog, error)

@@ -35,6 +35,11 @@ class Frozen(nn.Module):
         return self._network[0](*inputs)
 
 
+def cached(url: str) -> Path:
+    """Where PyTorch Hub keeps the file of `url`, if it has been downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+
+
 def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, option: str) -> None:
     """Fills `layers`, which may be on the meta device, with the `features.*` of a weight file of torchvision's.
 
@@ -51,19 +56,19 @@ def load_features(layers: nn.Sequential, weights: str | Path | None, url: str, o
     if weights is not None:
         state = read_tensors(weights)
     else:
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+        file = cached(url)
         # Processes that get here together each download into a file of their own, which takes its place when complete.
         try:
             state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
         except Exception as error:  # a damaged file can raise almost anything
-            if isinstance(error, OSError) and not cached.exists():
+            if isinstance(error, OSError) and not file.exists():
                 raise FileNotFoundError(
                     f"the pretrained weights {Path(url).name} are not on this machine and cannot be "
-                    f"downloaded ({error}): get them from {url} and put the file into {cached.parent}, or give its "
+                    f"downloaded ({error}): get them from {url} and put the file into {file.parent}, or give its "
                     f"path as {option}"
                 ) from error
             raise ValueError(
-                f"the pretrained weights {cached} are damaged: remove the file, so that it is downloaded again"
+                f"the pretrained weights {file} are damaged: remove the file, so that it is downloaded again"
             ) from error
     if not isinstance(state, Mapping):
         raise ValueError(f"{weights or url} holds no weights but a {type(state).__name__}")

@@ -1,40 +1,13 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
-from skimage import data
-from skimage.filters import unsharp_mask
 
 from benchmarks.evidence.figures import METRICS, PAPER, shown, signed
-from benchmarks.evidence.heldout import RADIUS, HeldOut, colour_bias, gradient_energy, sharpened
+from benchmarks.evidence.heldout import HeldOut, colour_bias
 from benchmarks.evidence.plan import PLANS
-from dec_kernels.trainer.metrics import rgb_to_y
 from dec_kernels.trainer.samples import bicubic
-
-
-@pytest.mark.parametrize("amount", [0.3, 1.0, 2.0])
-def test_the_mask_is_scikit_images_and_a_gaussian_written_out(amount: float) -> None:
-    photo = data.chelsea()[:60, :80]
-    found = sharpened(torch.from_numpy(photo).permute(2, 0, 1), amount).permute(1, 2, 0).numpy()
-    theirs = unsharp_mask(photo, RADIUS, amount, channel_axis=2)  # scikit-image 0.26 fills few rows if it is -1
-    assert np.abs(found - 255 * theirs).max() <= 0.5001
-    x = photo / 255
-    blurred = np.stack([gaussian_filter(x[..., c], RADIUS, mode="reflect") for c in range(3)], axis=-1)
-    by_hand = 255 * (x + amount * (x - blurred)).clip(0, 1)
-    assert np.abs(found - by_hand).max() <= 0.501
-    assert (found != photo).any()
-
-
-def test_the_gradient_energy_of_a_ramp() -> None:
-    """A grey step of 2 in each row and of 3 in each column is 2 and 3 times luma's 219 / 255."""
-    rows, columns = torch.meshgrid(torch.arange(5), torch.arange(7), indexing="ij")
-    ramp = (2 * rows + 3 * columns).to(torch.uint8).expand(3, 5, 7)
-    step = (rgb_to_y(torch.full((3, 1, 1), 255)) - rgb_to_y(torch.zeros(3, 1, 1))).item() / 255
-    assert step == pytest.approx(219 / 255)
-    assert gradient_energy(ramp) == pytest.approx(step**2 * (4 * 4 * 7 + 9 * 5 * 6))
 
 
 def test_the_colour_bias_of_a_shift() -> None:

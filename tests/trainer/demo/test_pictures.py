@@ -5,8 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from dec_kernels import DECLoss
 from dec_kernels.trainer.data import make_pair
-from dec_kernels.trainer.demo.pictures import draw_curves, draw_grid, pull_ratio, read_curve, smooth
+from dec_kernels.trainer.demo.pictures import draw_curves, draw_grid, pull_maps, pull_ratio, read_curve, smooth
 from dec_kernels.trainer.samples import BICUBIC, Crop, bicubic
 
 
@@ -22,10 +23,40 @@ def log(tmp_path: Path) -> Path:
 def test_grid(tmp_path: Path) -> None:
     pair = make_pair("x", torch.randint(0, 256, (3, 48, 64), dtype=torch.uint8), scale=4)
     crops = (Crop("x", 0, 0, 24), Crop("x", 24, 40, 24))
-    draw_grid(tmp_path / "grid.png", crops, [pair], {BICUBIC: {"x": bicubic(pair)}}, [BICUBIC])
+    maps = {"map": {"x": 255 - pair.hr}}
+    draw_grid(tmp_path / "grid.png", crops, [pair], {BICUBIC: {"x": bicubic(pair)}}, [BICUBIC], maps, None)
     with Image.open(tmp_path / "grid.png") as image:
-        assert image.width > 900
+        assert image.width > 1200
         assert len(image.convert("RGB").getcolors(1 << 24)) > 200
+
+
+def test_pull_maps() -> None:
+    """Black where nothing pulls, and brighter where the gradient is larger."""
+    pair = make_pair("x", torch.randint(0, 256, (3, 32, 48), dtype=torch.uint8), scale=4)
+
+    class OfTheLeft(torch.nn.Module):
+        def forward(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+            assert torch.equal(hr[0], pair.hr / 255)
+            return (sr[..., :16] - 2).square().sum() + 50 * sr[..., :4].sum()
+
+    image = pull_maps(OfTheLeft(), {"x": pair.hr}, [pair])["x"]
+    assert image.dtype == torch.uint8
+    assert image.shape == pair.hr.shape
+    assert image[:, :, 16:].unique().tolist() == image[:, 0, -1].unique().tolist()
+    strong, weak, none = (image[:, :, columns].float().mean() for columns in (slice(4), slice(4, 16), slice(16, 48)))
+    assert strong > 2 * weak > 10 * none
+
+
+def test_pull_map_of_declosses_and_of_nothing() -> None:
+    pair = make_pair("x", torch.randint(0, 256, (3, 32, 48), dtype=torch.uint8), scale=4)
+    found = pull_maps(DECLoss(), {"x": bicubic(pair)}, [pair])["x"]
+    assert len(found.flatten(1).unique(dim=1).T) > 50
+
+    class Nothing(torch.nn.Module):
+        def forward(self, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+            return 0 * sr.sum()
+
+    assert pull_maps(Nothing(), {"x": pair.hr}, [pair])["x"].flatten(1).unique(dim=1).shape[1] == 1
 
 
 def test_curves(log: Path, tmp_path: Path) -> None:

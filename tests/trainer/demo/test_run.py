@@ -12,15 +12,19 @@ import yaml
 
 from dec_kernels.console import INTERRUPTED
 from dec_kernels.trainer.cli import TrainerCLI
-from dec_kernels.trainer.demo.run import PRETRAIN, QUICK_STEPS, STAGES, WITH_DEC, WITHOUT_DEC, main
+from dec_kernels.trainer.demo.report import MASK
+from dec_kernels.trainer.demo.run import main
+from dec_kernels.trainer.demo.stages import PRETRAIN, QUICK_STEPS, STAGES, WITH_DEC, WITHOUT_DEC
 from dec_kernels.trainer.models import read_weights
+from tests.pretrained import ALEXNET, save
 
 PICTURES = {"samples.png", "curves.png"}
 
 
 def run(*args: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "dec_kernels.trainer.demo", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    without_weights = os.environ | {"TORCH_HOME": "/nonexistent"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=without_weights)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,18 @@ def test_figures(quick: tuple[Path, str]) -> None:
     assert content["steps"] == {stage.name: QUICK_STEPS for stage in STAGES}
     assert content["dec_pull"] > 0
     figures = content["figures"]
-    assert list(figures) == ["Bicubic", *(stage.name for stage in STAGES)]
+    assert (
+        list(figures) == list(content["sharpness"]) == ["Bicubic", PRETRAIN.name, WITHOUT_DEC.name, MASK, WITH_DEC.name]
+    )
     assert figures["Bicubic"]["chelsea"]["psnr_y"] == pytest.approx(31.48, abs=0.01)
     assert figures["Bicubic"]["coffee"]["psnr_y"] == pytest.approx(27.29, abs=0.01)
-    for text in ("31.48", "27.29", "PSNR RGB", "SSIM Y", "it/s", str(out)):
+    assert 0 <= content["unsharp_amount"] <= 4
+    assert "lpips" not in figures["Bicubic"]["mean"]
+    for method, found in content["sharpness"].items():
+        assert 0 < found["gradient_energy"] < 1, method
+        assert 0.5 < found["over_smoothing"] < 1.5, method
+    texts = ("31.48", "27.29", "PSNR RGB", "SSIM Y", "gradient energy", "over-smoothing", "it/s", str(out))
+    for text in (*texts, "alexnet-owt-7be5be79.pth", "/nonexistent/hub/checkpoints"):
         assert text in printed
     assert "Warning" not in printed
 
@@ -88,7 +100,7 @@ def test_both_stages_train_one_network() -> None:
 
 def test_ctrl_c_keeps_what_was_made(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = run("--out", str(out))
+    process = run("--out", str(out), "--lpips", str(save(tmp_path / "alexnet.pth", ALEXNET)))
     log = out / PRETRAIN.folder / "metrics.csv"
     deadline = time.monotonic() + 200
     while not log.exists():  # written at the tenth step
@@ -106,7 +118,10 @@ def test_ctrl_c_keeps_what_was_made(tmp_path: Path) -> None:
     content = json.loads((out / "metrics.json").read_text())
     assert content["interrupted"] is True
     assert 0 < content["steps"][PRETRAIN.name] < 2000
-    assert list(content["figures"]) == ["Bicubic", PRETRAIN.name]
+    assert list(content["figures"]) == list(content["sharpness"]) == ["Bicubic", PRETRAIN.name]
+    assert content["figures"][PRETRAIN.name]["coffee"]["lpips"] > 0
+    assert "LPIPS" in printed
+    assert "alexnet" not in printed
     assert log.stat().st_size > 0
     assert (out / PRETRAIN.folder / "checkpoints" / "last.ckpt").is_file()
     read_weights(out / PRETRAIN.folder / "generator.pth")
@@ -116,3 +131,19 @@ def test_refuses_to_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["--quick", "--out", str(tmp_path)])
     assert f"{tmp_path} exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"])
+def test_refuses_weights_of_lpips_before_it_trains(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "alexnet.pth"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SystemExit) as end:
+        main(["--quick", "--out", str(tmp_path / "run"), "--lpips", str(file)])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "--lpips: " in error
+    assert str(file) in error
+    assert not (tmp_path / "run").exists()
