@@ -281,30 +281,49 @@ def evidence() -> str:
     if not (RESULTS / "evidence.json").exists():
         return "The study has not been run yet, so this page has no results.\n"
     results = _results("evidence")
-    rows = []
+    by_group: dict[str, list[Any]] = {}
     for row in results["rows"]:
-        theirs = PAPER.get(row["name"])
-        rows.append(
-            (
-                row["name"],
-                str(row["seeds"]),
-                *(shown(metric, row["means"][metric]["mean"]) for metric in METRICS),
-                signed(row["differences"].get("L1")),
-                signed(row.get("control", {}).get("differences")),
-                f"{theirs[0]:.2f}, {theirs[1]:.3f}" if theirs else "",
-            )
-        )
-    headings = (
-        "", "seeds", *(metric.heading for metric in METRICS.values()), "LPIPS less L1's", "LPIPS less the mask's",
-        "the paper's PSNR and LPIPS",
-    )  # fmt: skip
+        by_group.setdefault(row["group"], []).append(row)
+    start, table_1, controls = (by_group.pop(name, []) for name in ("before", "Table 1", "unsharp mask"))
+    level = " to ".join(f"{point['psnr_y']:.2f} dB ({point['step']})" for point in results["stage_1"][-3:])
     return (
         f"Means over {len(results['images'])} held-out photographs and the seeds, with 95 % intervals of the "
-        f"differences;\nplan `{results['plan']}`; {_source(results)}.\n\n" + _table(headings, rows) + "\n"
+        f"differences;\nplan `{results['plan']}`; {_source(results)}.\n\n"
         "![PSNR against LPIPS of all settings, with the curve of the unsharp masks]"
         "(../benchmarks/results/evidence.png)\n\n"
-        "![The same places of held-out photographs by each method](../benchmarks/results/evidence_crops.png)\n"
+        "![The same places of held-out photographs by each method](../benchmarks/results/evidence_crops.png)\n\n"
+        "**Table 1 of the paper**, with its weights, and what stage 2 starts from. In the last column are the paper's "
+        f"PSNR and LPIPS.\nAt the last validations of stage 1, PSNR Y was {level}.\n\n"
+        + _settings([*start, *table_1], theirs=True)
+        + "\n**The control**: L1's outputs through unsharp masks.\n\n"
+        + _settings(controls)
+        + "\n**All other settings.** L1 has the weight 1, but 0.01 beside a whole Lp. The base is the same without DECLoss, "
+        "or\nwithout its contrast.\n\n" + _settings([row for rows in by_group.values() for row in rows])
     )
+
+
+def _settings(rows: Sequence[Any], theirs: bool = False) -> str:
+    """Rows of the study; the paper's figures in a last column if `theirs`."""
+    metrics = [name for name in METRICS if name not in ("psnr_rgb", "ssim_y")]
+    lines = []
+    for row in rows:
+        rivals = row["differences"]
+        base = next((name for name in rivals if name != "L1"), None)
+        cells = [
+            row["name"],
+            str(row["seeds"]),
+            *(shown(metric, row["means"][metric]["mean"]) for metric in metrics),
+            signed(rivals.get("L1")),
+            *(signed(row.get("control", {}).get("differences"), metric) for metric in ("lpips", "ssim_y")),
+            signed(rivals.get(base)),
+        ]
+        paper = PAPER.get(row["name"])
+        lines.append(cells + ([f"{paper[0]:.2f}, {paper[1]:.3f}" if paper else ""] if theirs else []))
+    headings = (
+        "", "seeds", *(METRICS[metric].heading for metric in metrics), "LPIPS less L1's", "LPIPS less the mask's",
+        "SSIM less the mask's", "LPIPS less the base's", *(["the paper's"] if theirs else []),
+    )  # fmt: skip
+    return _table(headings, lines)
 
 
 def scaling() -> str:

@@ -19,6 +19,8 @@ METRICS: dict[str, Metric] = {
     "ssim_y": Metric("SSIM Y", 4),
     "lpips": Metric("LPIPS", 4),
     "gradient_energy": Metric("gradient energy", 3),
+    "energy_beyond_lr": Metric("energy beyond LR", 3),
+    "correlation_beyond_lr": Metric("correlation beyond LR", 3),
     "colour_bias": Metric("colour bias", 2),
     "over_smoothing": Metric("over-smoothing", 3),
 }

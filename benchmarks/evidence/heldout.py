@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.evidence.figures import METRICS
+from benchmarks.evidence.spectrum import beyond_lr
 from dec_kernels.coo import CenterProblem, examine
 from dec_kernels.trainer.data import ImagePairs, SRDataModule
 from dec_kernels.trainer.lpips import LPIPS
@@ -65,8 +66,11 @@ class HeldOut:
     def _of_one(self, sr: Tensor, hr: Tensor, over_smoothing: float) -> Figures:
         sr, hr = sr.to(self.device), hr.to(self.device)
         measured = measure(sr, hr, border_of(self.problem.settings.scale), self.lpips)
+        energy, correlation = beyond_lr(sr, to_uint8(hr), self.problem.settings.scale)
         own = {
             "gradient_energy": gradient_energy(sr) / gradient_energy(to_uint8(hr)),
+            "energy_beyond_lr": energy,
+            "correlation_beyond_lr": correlation,
             "colour_bias": colour_bias(sr, to_uint8(hr)),
             "over_smoothing": over_smoothing,
         }

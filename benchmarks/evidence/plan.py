@@ -13,6 +13,16 @@ BICUBIC = "bicubic"
 SCALE = 4
 # The paper's weights (section 5.1). Adam does not see the scale of the sum, so that L1 and DECLoss are 1 : 1 here.
 PAPER_PIXEL, PAPER_DEC, PAPER_GAN = 0.01, 0.01, 0.005
+CONTRAST = "contrast"
+COSINE = "benchmarks.evidence.cosine.MatchedCosine"
+# What keeps DECLoss off colours and off patches without detail.
+TAMED: dict[str, Any] = {"center": True, "norm_floor": 0.2}
+TAMED_NAME = ", centered, floor 0.2"
+# Appendix B's enhancement of high frequencies, in front of DECLoss; factors from 1 to 51 for crops of 128.
+ENHANCED: dict[str, Any] = {
+    "enhance": {"class_path": "dec_kernels.trainer.enhance.FrequencyEnhancement", "init_args": {"mu": 32.0}},
+    "enhance_terms": ["dec"],
+}
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Setting:
         group: which question it belongs to.
         model: what it sets of `SuperResolution`, beside what all runs share.
         data: what it sets of `SRDataModule`.
-        base: the setting that differs from this one in the loss term in question alone; None if that is L1.
+        base: the setting without the loss term, or without the contrast, that this one is about; None if that is L1.
         amount: of the unsharp mask through which L1's outputs go; None for a training of its own.
     """
 
@@ -41,7 +51,8 @@ class Setting:
         dec = self.model.get("dec")
         costs = {"patch_size", "scope", "landmarks"}
         of_dec = dec and (dec["class_path"], *sorted((k, v) for k, v in dec["init_args"].items() if k in costs))
-        return (of_dec, "perceptual" in self.model, "discriminator" in self.model, *sorted(self.data.items()))
+        networks = ("perceptual", "discriminator", "enhance")
+        return (of_dec, *(name in self.model for name in networks), *sorted(self.data.items()))
 
 
 @dataclass(frozen=True)
@@ -95,20 +106,20 @@ class Plan:
         found = [
             *self._table_1(),
             *(Setting(f"L1, unsharp mask {amount:g}", "unsharp mask", amount=amount) for amount in self.amounts),
-            *_cosines(),
+            *_contrast(),
+            *_switches(),
             *self._with_perceptual(),
             *self._with_gan(),
-            *_switches(),
         ]
         if self.every:
             return found
-        last = {setting.group: setting for setting in found}
-        whole, one = ("Table 1", "unsharp mask"), ("plain cosine", "together", "with Lp")
-        return [s for s in found if s.group in whole or (s.group in one and s is last[s.group])]
+        first = {setting.group: setting for setting in reversed(found)}
+        whole, one = ("Table 1", "unsharp mask"), (CONTRAST, "norm_floor", "with Lp")
+        return [s for s in found if s.group in whole or (s.group in one and s is first[s.group])]
 
     def runs(self) -> Iterator[Run]:
         """Runs of all settings: one seed of each before the second of any."""
-        several = ("Table 1", "unsharp mask", "plain cosine")
+        several = ("Table 1", "unsharp mask", CONTRAST)
         for seed in range(max(self.seeds, self.switch_seeds)):
             for setting in self.settings():
                 if seed < (self.seeds if setting.group in several else self.switch_seeds):
@@ -128,18 +139,22 @@ class Plan:
         ]
 
     def _with_perceptual(self) -> list[Setting]:
-        shared = {"pixel_weight": PAPER_PIXEL} | self._perceptual()
+        perceptual, group = self._perceptual(), "with Lp"
+        as_printed = {"pixel_weight": PAPER_PIXEL} | perceptual
+        balanced = perceptual | {"perceptual_weight": PAPER_PIXEL}  # L1 has the weight 1
         return [
-            Setting(f"L1 + Lp + DEC, {name}", "with Lp", shared | dec, base="L1 + Lp")
-            for name, dec in ({"weight 0.1": _dec(0.1)} | _candidates(0.1, 1.0)).items()
+            *(
+                Setting(f"L1 + Lp + {w:g} DEC{TAMED_NAME}", group, as_printed | _dec(w, **TAMED), base="L1 + Lp")
+                for w in (1, 10)
+            ),
+            Setting("L1 + 0.01 Lp", group, balanced),
+            Setting(f"L1 + 0.01 Lp + 0.1 DEC{TAMED_NAME}", group, balanced | _dec(0.1, **TAMED), base="L1 + 0.01 Lp"),
         ]
 
     def _with_gan(self) -> list[Setting]:
         shared = {"pixel_weight": PAPER_PIXEL} | self._perceptual() | self._gan()
-        return [
-            Setting(f"L1 + Lp + DEC + RaGAN, {name}", "with RaGAN", shared | dec, base="L1 + Lp + RaGAN")
-            for name, dec in _candidates(0.1, 1.0).items()
-        ]
+        name = f"L1 + Lp + 10 DEC + RaGAN{TAMED_NAME}"
+        return [Setting(name, "with RaGAN", shared | _dec(10.0, **TAMED), base="L1 + Lp + RaGAN")]
 
     def _perceptual(self) -> dict[str, Any]:
         loss = {"layers": {self.layer: 1.0}, "network": "vgg16"}
@@ -164,51 +179,54 @@ def _dec(weight: float, class_path: str = "dec_kernels.DECLoss", **arguments: An
     }
 
 
-def _cosines() -> list[Setting]:
-    return [
-        Setting(
-            f"L1 + 0.3 cosine{note}",
-            "plain cosine",
-            _dec(0.3, "benchmarks.evidence.cosine.MatchedCosine", **arguments),
-        )
-        for note, arguments in (("", {}), (", centered, floor 0.02", {"center": True, "norm_floor": 0.02}))
-    ]
+def _contrast() -> list[Setting]:
+    """DECLoss beside the plain cosine term, which is DECLoss without its contrast."""
+    found = []
+    for weight, name, arguments, model in (
+        (0.1, "", {}, {}),
+        (0.1, TAMED_NAME, TAMED, {}),
+        (0.03, f"{TAMED_NAME}, enhanced", TAMED, ENHANCED),
+    ):
+        cosine = Setting(f"L1 + {weight:g} cosine{name}", CONTRAST, model | _dec(weight, COSINE, **arguments))
+        dec = Setting(f"L1 + {weight:g} DEC{name}", CONTRAST, model | _dec(weight, **arguments), base=cosine.name)
+        found += [cosine, dec]
+    return found
 
 
 def _switches() -> list[Setting]:
-    """One switch at a time from L1 + 0.3 DEC with the paper's other values; then switches together."""
+    """What differs from L1 + 0.1 DEC with the paper's other values in one switch, or in several."""
 
-    def setting(group: str, name: str, weight: float = 0.3, **arguments: Any) -> Setting:
+    def setting(group: str, name: str, weight: float = 0.1, **arguments: Any) -> Setting:
         return Setting(f"L1 + {weight:g} DEC{name}", group, _dec(weight, **arguments))
 
-    mean_free: dict[str, Any] = {"center": True, "norm_floor": 0.02}
     rmse_inside: dict[str, Any] = {"distance": "rmse", "temperature": "inside"}
     large = {"batch_size": 32}
     return [
-        *(setting("weight", "", weight) for weight in (0.1, 0.3)),  # 1 is Table 1's
-        *(setting("center", ", centered, floor 0.02", weight, **mean_free) for weight in (0.1, 0.3, 1.0)),
-        *(setting("together", ", rmse, inside, centered, floor 0.02", w, **mean_free, **rmse_inside) for w in (0.3, 1)),
-        setting("together", ", rmse, inside, floor 0.1", 1.0, norm_floor=0.1, **rmse_inside),
+        *(setting("weight", "", weight) for weight in (0.03, 0.3)),
+        *(setting("norm_floor", f", floor {floor:g}", norm_floor=floor) for floor in (0.02, 0.05, 0.1)),
+        setting("norm_floor", ", floor 0.1", 0.3, norm_floor=0.1),
+        setting("center", ", centered", center=True),
+        *(setting("center", f", centered, floor {f:g}", center=True, norm_floor=f) for f in (0.02, 0.05, 0.1)),
+        *(setting("center", TAMED_NAME, weight, **TAMED) for weight in (0.03, 0.2)),
         setting("distance and temperature", ", rmse", distance="rmse"),
         setting("distance and temperature", ", inside", temperature="inside"),
         setting("distance and temperature", ", rmse, inside", **rmse_inside),
-        *(setting("norm_floor", f", floor {floor:g}", norm_floor=floor) for floor in (0.02, 0.1)),
-        setting("center", ", centered", center=True),
+        setting("distance and temperature", ", rmse, inside, floor 0.1", 0.3, norm_floor=0.1, **rmse_inside),
+        setting("distance and temperature", f", rmse, inside{TAMED_NAME}", **TAMED, **rmse_inside),
         *(setting("threshold", f", {eta} dB", threshold=float(eta)) for eta in (30, 40)),
         *(setting("patch", f", patches of {side}", patch_size=side) for side in (4, 16)),
         setting("scope", ", scope image", scope="image"),
+        Setting(f"L1 + 0.1 DEC{TAMED_NAME}, enhanced", "enhanced", ENHANCED | _dec(0.1, **TAMED)),
+        Setting("L1, enhanced", "enhanced", ENHANCED | {"enhance_terms": ["l1"]}),
         Setting("L1, batch of 32", "batch", data=large),
         Setting(
-            "L1 + 0.3 DEC, batch of 32, landmarks", "batch", _dec(0.3, landmarks=128), large, base="L1, batch of 32"
+            f"L1 + 0.1 DEC{TAMED_NAME}, batch of 32, landmarks",
+            "batch",
+            _dec(0.1, landmarks=128, **TAMED),
+            large,
+            base="L1, batch of 32",
         ),
     ]
-
-
-def _candidates(*weights: float) -> dict[str, dict[str, Any]]:
-    """More than the paper's weight, on patches whose dark ones have been tamed."""
-    return {
-        f"weight {weight:g}, centered, floor 0.02": _dec(weight, center=True, norm_floor=0.02) for weight in weights
-    }
 
 
 PLANS: dict[str, Plan] = {
@@ -238,16 +256,16 @@ PLANS: dict[str, Plan] = {
         stage_1_steps=4_000,
         stage_1_batch=8,
         stage_1_rate=5e-4,
-        steps=200,
+        steps=400,
         batch=8,
-        rate=2e-4,
+        rate=1e-4,
         layer="conv5_3",
         discriminator_features=32,
         seeds=3,
         switch_seeds=1,
         amounts=(0.15, 0.3, 0.6, 1.0, 1.5, 2.0),
         every=True,
-        coo_patches=10_000,
+        coo_patches=20_000,
     ),
     "full": Plan(
         blocks=16,

@@ -29,7 +29,7 @@ Results = dict[str, Any]
 
 COLOURS = {  # Okabe and Ito's palette, which colour-blind people can tell apart
     "Table 1": "#D55E00",
-    "plain cosine": "#E69F00",
+    "contrast": "#E69F00",
     "with Lp": "#CC79A7",
     "with RaGAN": "#009E73",
 }

@@ -28,7 +28,8 @@ def test_figures_of_hr_itself_and_of_bicubic(photographs: Path, alexnet: Path) -
     assert list(own) == list(METRICS)
     assert own == {
         **{"psnr_y": math.inf, "psnr_rgb": math.inf, "ssim_y": 1, "lpips": 0},
-        **{"gradient_energy": 1, "colour_bias": 0, "over_smoothing": 0},
+        **{"gradient_energy": 1, "energy_beyond_lr": 1, "correlation_beyond_lr": pytest.approx(1)},
+        **{"colour_bias": 0, "over_smoothing": 0},
     }
     smooth = heldout.figures({"chelsea": bicubic(pair)})["chelsea"]
     assert 0 < smooth["gradient_energy"] < 0.8

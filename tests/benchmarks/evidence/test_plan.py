@@ -16,8 +16,11 @@ def test_names_folders_and_bases(plan: Plan) -> None:
     assert runs[0].setting.name == L1
     for setting in settings.values():
         if setting.base is not None:
-            without = {key: value for key, value in setting.model.items() if key not in ("dec", "dec_weight")}
-            assert without == settings[setting.base].model
+            model, base = (
+                {key: value for key, value in each.model.items() if key not in ("dec", "dec_weight")}
+                for each in (setting, settings[setting.base])
+            )
+            assert model == base
             assert setting.data == settings[setting.base].data
 
 
@@ -63,6 +66,19 @@ def test_every_loss_can_be_built(setting: Setting) -> None:
 def test_kinds_tell_what_takes_another_time_a_step() -> None:
     settings = {s.name: s for s in PLANS["small"].settings()}
     assert settings["L1 + 0.3 DEC"].kind == settings["L1 + 0.3 DEC, floor 0.1"].kind == settings["L1 + DEC"].kind
-    different = ("L1", "L1 + DEC", "L1 + Lp", "L1 + Lp + DEC", "L1 + Lp + RaGAN", "L1, batch of 32", "L1 + 0.3 cosine")
-    others = ("L1 + 0.3 DEC, patches of 4", "L1 + 0.3 DEC, scope image", "L1 + 0.3 DEC, batch of 32, landmarks")
+    different = (
+        "L1",
+        "L1 + DEC",
+        "L1 + Lp",
+        "L1 + Lp + DEC",
+        "L1 + Lp + RaGAN",
+        "L1, batch of 32",
+        "L1 + 0.1 cosine",
+        "L1, enhanced",
+    )
+    others = (
+        "L1 + 0.1 DEC, patches of 4",
+        "L1 + 0.1 DEC, scope image",
+        "L1 + 0.1 DEC, centered, floor 0.2, batch of 32, landmarks",
+    )
     assert len({settings[name].kind for name in (*different, *others)}) == len(different) + len(others)
