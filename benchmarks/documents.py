@@ -297,8 +297,8 @@ def evidence() -> str:
         + _settings([*start, *table_1], theirs=True)
         + "\n**The control**: L1's outputs through unsharp masks.\n\n"
         + _settings(controls)
-        + "\n**All other settings.** L1 has the weight 1, but 0.01 beside a whole Lp. The base is the same without DECLoss, "
-        "or\nwithout its contrast.\n\n" + _settings([row for rows in by_group.values() for row in rows])
+        + "\n**All other settings.** L1 has the weight 1, but 0.01 beside a whole Lp. The base is the same without "
+        "DECLoss,\nor without its contrast.\n\n" + _settings([row for rows in by_group.values() for row in rows])
     )
 
 

@@ -1,4 +1,5 @@
 import importlib
+from collections import Counter
 
 import pytest
 import yaml
@@ -39,6 +40,14 @@ def test_table_1_has_three_seeds_first() -> None:
     rows = [(run.setting.name, run.seed) for run in PLANS["small"].runs() if run.setting.group == "Table 1"]
     names = ["L1", "L1 + DEC", "L1 + Lp", "L1 + Lp + DEC", "L1 + Lp + RaGAN", "L1 + Lp + DEC + RaGAN"]
     assert rows == [(name, seed) for seed in range(3) for name in names]
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_seeds_of_each_setting(plan: Plan) -> None:
+    found = Counter(run.setting.name for run in plan.runs())
+    for setting in plan.settings():
+        several = setting.group in ("Table 1", "unsharp mask", "contrast")
+        assert found[setting.name] == (plan.seeds if several else plan.switch_seeds)
 
 
 def test_the_rows_of_table_1_are_the_shipped_configs() -> None:
