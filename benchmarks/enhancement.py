@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks import machine
 from benchmarks.compare import RESULTS
+from benchmarks.spectrum import lr_lacks
 from benchmarks.workload import CROP, SCALE, images, to_8_bits
 from dec_kernels import dec_loss
 from dec_kernels.jsontext import to_json
@@ -63,8 +64,7 @@ def measure(n: int, mus: Sequence[float | None]) -> list[dict[str, Any]]:
 def share_beyond_lr(gradient: Tensor) -> float:
     """The part of a gradient's energy at frequencies that the low-resolution images cannot hold."""
     energy = torch.fft.fft2(gradient.double()).abs().square().sum((0, 1))
-    rows, columns = (torch.fft.fftfreq(size).abs() > 0.5 / SCALE for size in energy.shape)
-    return (energy[rows[:, None] | columns].sum() / energy.sum()).item()
+    return (energy[lr_lacks(*energy.shape, SCALE)].sum() / energy.sum()).item()
 
 
 def draw(results: Results, path: Path) -> None:

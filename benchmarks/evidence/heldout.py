@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.evidence.figures import METRICS
-from benchmarks.evidence.spectrum import beyond_lr
+from benchmarks.spectrum import beyond_lr
 from dec_kernels.coo import CenterProblem, examine
 from dec_kernels.trainer.data import ImagePairs, SRDataModule
 from dec_kernels.trainer.lpips import LPIPS

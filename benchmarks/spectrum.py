@@ -19,20 +19,17 @@ def beyond_lr(sr: Tensor, hr: Tensor, scale: int) -> tuple[float, float]:
         The energy of SR divided by that of HR; and the correlation of SR with HR, from -1 to 1. For both it is Fourier
         coefficients that are compared, behind a Hann window.
     """
-    of_sr, of_hr = _spectrum(sr), _spectrum(hr)
-    height, width = hr.shape[-2:]
-    rows = torch.fft.fftfreq(height, device=hr.device).abs()[:, None]
-    columns = torch.fft.rfftfreq(width, device=hr.device)[None]
-    beyond = torch.maximum(rows, columns) > 1 / (2 * scale)
-    # Of the coefficients that a real image has twice, rfft2 keeps one.
-    twice = torch.full((width // 2 + 1,), 2.0, dtype=torch.float64, device=hr.device)
-    twice[0] = 1
-    if width % 2 == 0:
-        twice[-1] = 1
-    weights = twice * beyond
-    energy_sr, energy_hr = ((weights * of_each.abs().square()).sum() for of_each in (of_sr, of_hr))
-    common = (weights * (of_sr * of_hr.conj()).real).sum()
+    outside = lr_lacks(hr.shape[-2], hr.shape[-1], scale).to(hr.device)
+    of_sr, of_hr = (_spectrum(image)[outside] for image in (sr, hr))
+    energy_sr, energy_hr = (of_each.abs().square().sum() for of_each in (of_sr, of_hr))
+    common = (of_sr * of_hr.conj()).real.sum()
     return (energy_sr / energy_hr).item(), (common / (energy_sr * energy_hr).sqrt()).item()
+
+
+def lr_lacks(height: int, width: int, scale: int) -> Tensor:
+    """Which coefficients of `torch.fft.fft2` the low-resolution image cannot have: (H, W) bool."""
+    rows, columns = (torch.fft.fftfreq(size).abs() > 0.5 / scale for size in (height, width))
+    return rows[:, None] | columns
 
 
 def _spectrum(image: Tensor) -> Tensor:
@@ -40,4 +37,4 @@ def _spectrum(image: Tensor) -> Tensor:
     height, width = (
         torch.hann_window(side, periodic=False, dtype=torch.float64, device=image.device) for side in luma.shape
     )
-    return torch.fft.rfft2((luma - luma.mean()) * height[:, None] * width)
+    return torch.fft.fft2((luma - luma.mean()) * height[:, None] * width)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.evidence.spectrum import beyond_lr
+from benchmarks.spectrum import beyond_lr
 
 
 def wave(vertical: float, horizontal: float, amplitude: float, phase: float = 0.0) -> Tensor:
