@@ -295,10 +295,28 @@ def evidence() -> str:
         "**Table 1 of the paper**, with its weights, and what stage 2 starts from. In the last column are the paper's "
         f"PSNR and LPIPS.\nAt the last validations of stage 1, PSNR Y was {level}.\n\n"
         + _settings([*start, *table_1], theirs=True)
+        + _pulls(table_1)
         + "\n**The control**: L1's outputs through unsharp masks.\n\n"
         + _settings(controls)
         + "\n**All other settings.** L1 has the weight 1, but 0.01 beside a whole Lp. The base is the same without "
         "DECLoss,\nor without its contrast.\n\n" + _settings([row for rows in by_group.values() for row in rows])
+    )
+
+
+def _pulls(rows: Sequence[Any]) -> str:
+    """How hard the loss terms of each row pulled at the output, beside the one that pulled hardest."""
+    terms = {"l1": "L1", "perceptual": "Lp", "gan": "RaGAN", "dec": "DECLoss"}
+    lines = []
+    for row in rows:
+        if len(pulls := row["pulls"]) > 1:
+            most = max(pulls.values())
+            shares = {term: f"1 / {two_digits(most / pull)}" for term, pull in pulls.items() if pull < most}
+            lines.append([row["name"], *(shares.get(term, "1" if term in pulls else "") for term in terms)])
+    if not lines:
+        return ""
+    return (
+        "\nWith these weights the terms pulled at the output as hard as follows (`..._pull` in the "
+        "[log](training.md)), the hardest being 1.\n\n" + _table(("", *terms.values()), lines)
     )
 
 

@@ -106,7 +106,7 @@ class Plan:
         found = [
             *self._table_1(),
             *(Setting(f"L1, unsharp mask {amount:g}", "unsharp mask", amount=amount) for amount in self.amounts),
-            *_contrast(),
+            *_pair(CONTRAST, 0.1, TAMED_NAME, {}, **TAMED),
             *_switches(),
             *self._with_perceptual(),
             *self._with_gan(),
@@ -179,18 +179,11 @@ def _dec(weight: float, class_path: str = "dec_kernels.DECLoss", **arguments: An
     }
 
 
-def _contrast() -> list[Setting]:
-    """DECLoss beside the plain cosine term, which is DECLoss without its contrast."""
-    found = []
-    for weight, name, arguments, model in (
-        (0.1, "", {}, {}),
-        (0.1, TAMED_NAME, TAMED, {}),
-        (0.03, f"{TAMED_NAME}, enhanced", TAMED, ENHANCED),
-    ):
-        cosine = Setting(f"L1 + {weight:g} cosine{name}", CONTRAST, model | _dec(weight, COSINE, **arguments))
-        dec = Setting(f"L1 + {weight:g} DEC{name}", CONTRAST, model | _dec(weight, **arguments), base=cosine.name)
-        found += [cosine, dec]
-    return found
+def _pair(group: str, weight: float, name: str, model: Mapping[str, Any], **arguments: Any) -> list[Setting]:
+    """The plain cosine term, which is DECLoss without its contrast, and DECLoss."""
+    cosine = Setting(f"L1 + {weight:g} cosine{name}", group, model | _dec(weight, COSINE, **arguments))
+    dec = Setting(f"L1 + {weight:g} DEC{name}", group, model | _dec(weight, **arguments), base=cosine.name)
+    return [cosine, dec]
 
 
 def _switches() -> list[Setting]:
@@ -202,20 +195,20 @@ def _switches() -> list[Setting]:
     rmse_inside: dict[str, Any] = {"distance": "rmse", "temperature": "inside"}
     large = {"batch_size": 32}
     return [
+        *_pair("weight", 0.1, "", {}),
         *(setting("weight", "", weight) for weight in (0.03, 0.3)),
-        *(setting("norm_floor", f", floor {floor:g}", norm_floor=floor) for floor in (0.02, 0.05, 0.1)),
-        setting("norm_floor", ", floor 0.1", 0.3, norm_floor=0.1),
+        *(setting("norm_floor", f", floor {floor:g}", norm_floor=floor) for floor in (0.02, 0.1)),
         setting("center", ", centered", center=True),
-        *(setting("center", f", centered, floor {f:g}", center=True, norm_floor=f) for f in (0.02, 0.05, 0.1)),
+        *(setting("center", f", centered, floor {f:g}", center=True, norm_floor=f) for f in (0.02, 0.1)),
         *(setting("center", TAMED_NAME, weight, **TAMED) for weight in (0.03, 0.2)),
         setting("distance and temperature", ", rmse", distance="rmse"),
         setting("distance and temperature", ", inside", temperature="inside"),
         setting("distance and temperature", ", rmse, inside", **rmse_inside),
-        setting("distance and temperature", ", rmse, inside, floor 0.1", 0.3, norm_floor=0.1, **rmse_inside),
         setting("distance and temperature", f", rmse, inside{TAMED_NAME}", **TAMED, **rmse_inside),
         *(setting("threshold", f", {eta} dB", threshold=float(eta)) for eta in (30, 40)),
         *(setting("patch", f", patches of {side}", patch_size=side) for side in (4, 16)),
         setting("scope", ", scope image", scope="image"),
+        *_pair("enhanced", 0.03, f"{TAMED_NAME}, enhanced", ENHANCED, **TAMED),
         Setting(f"L1 + 0.1 DEC{TAMED_NAME}, enhanced", "enhanced", ENHANCED | _dec(0.1, **TAMED)),
         Setting("L1, enhanced", "enhanced", ENHANCED | {"enhance_terms": ["l1"]}),
         Setting("L1, batch of 32", "batch", data=large),

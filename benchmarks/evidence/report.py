@@ -63,7 +63,11 @@ def summarize(plan: Plan, records: Records) -> Results:
     masks = [s for s in settings if s.amount is not None]
     rows = [
         _row(name, "before", {0: start["figures"][name]}, seeds[L1], None, {}, []) for name in (BICUBIC, STAGE_1)
-    ] + [_row(s.name, s.group, found, seeds[L1], s.base, seeds, masks) for s in settings if (found := seeds[s.name])]
+    ] + [
+        _row(s.name, s.group, found, seeds[L1], s.base, seeds, masks) | {"pulls": _pulls(s, plan, records)}
+        for s in settings
+        if (found := seeds[s.name])
+    ]
     return {
         "images": list(start["figures"][BICUBIC]),
         "stage_1": start["curve"],
@@ -73,9 +77,21 @@ def summarize(plan: Plan, records: Records) -> Results:
 
 def _seeds(setting: Setting, plan: Plan, records: Records) -> dict[int, Mapping[str, Any]]:
     """Seed -> image -> figures, of the seeds that are recorded."""
-    runs = (run for run in plan.runs() if run.setting == setting)
-    found: dict[int, Record | None] = {run.seed: records.read(run.folder) for run in runs}
-    return {seed: record["figures"] for seed, record in found.items() if record is not None}
+    return {seed: record["figures"] for seed, record in _recorded(setting, plan, records).items()}
+
+
+def _pulls(setting: Setting, plan: Plan, records: Records) -> dict[str, float]:
+    """Loss term -> how hard it pulled at the output, the mean over the seeds that are recorded."""
+    found: dict[str, list[float]] = {}
+    for record in _recorded(setting, plan, records).values():
+        for term, pull in record["pulls"].items():
+            found.setdefault(term, []).append(pull)
+    return {term: float(np.mean(pulls)) for term, pulls in found.items()}
+
+
+def _recorded(setting: Setting, plan: Plan, records: Records) -> dict[int, Record]:
+    found = {run.seed: records.read(run.folder) for run in plan.runs() if run.setting == setting}
+    return {seed: record for seed, record in found.items() if record is not None}
 
 
 def _values(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]) -> Values:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.evidence import training
+from benchmarks.evidence.figures import METRICS
 from benchmarks.evidence.heldout import HeldOut
 from benchmarks.evidence.plan import BICUBIC, L1, STAGE_1, STAGE_1_FOLDER, Plan, Run
 from benchmarks.evidence.records import OtherStudyError, Record, Records
@@ -56,7 +57,7 @@ def missing(plan: Plan, records: Records) -> list[Run]:
     """The runs that have no record yet, in the order in which they are made.
 
     Raises:
-        OtherStudyError: a record is that of a run with other settings.
+        OtherStudyError: a record is that of a run with other settings, or has other figures.
     """
     left = []
     for run in plan.runs():
@@ -67,6 +68,11 @@ def missing(plan: Plan, records: Records) -> list[Run]:
             raise OtherStudyError(
                 f"{records.folder(run.folder)} was made with {record['settings']}, and {run.setting.name} has {now} "
                 "now: remove the folder, or name another --out"
+            )
+        elif any(figures.keys() != METRICS.keys() for figures in record["figures"].values()):
+            raise OtherStudyError(
+                f"{records.folder(run.folder)} holds figures other than {', '.join(METRICS)}: remove the folder, and "
+                "its run is made again"
             )
     return left
 
@@ -99,16 +105,19 @@ def carry_out(plan: Plan, sources: Sources, heldout: HeldOut, records: Records, 
 
 def _made(plan: Plan, run: Run, sources: Sources, heldout: HeldOut, records: Records, start: Path) -> Record:
     started = time.perf_counter()
+    pulls = {}
     if run.setting.amount is None:
         folder = records.folder(run.folder)
         settings = training.stage_2(plan, run, start, sources.vgg)
         weights = training.train(plan, settings, sources, folder / "training")
+        pulls = training.pulls(folder / "training")
         weights.replace(folder / "generator.pth")
     return {
         "name": run.setting.name,
         "group": run.setting.group,
         "seed": run.seed,
         "settings": _settings(run),
+        "pulls": pulls,
         "figures": heldout.figures(outputs(plan, run, heldout, records)),
         **_conditions(started),
     }

@@ -137,9 +137,23 @@ def load(plan: Plan, weights: Path) -> RRDBNet:
 
 def validations(out: Path) -> list[dict[str, float]]:
     """The steps at which the training in `out` was validated, and the mean Y-PSNR there."""
-    with (out / "metrics.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/psnr_y")]
+    rows = [row for row in _log(out) if row.get("val/psnr_y")]
     return [{"step": int(row["step"]) + 1, "psnr_y": float(row["val/psnr_y"])} for row in rows]
+
+
+def pulls(out: Path) -> dict[str, float]:
+    """How hard each loss term pulled at the output in the training in `out`: term -> the mean of its logged norms."""
+    found: dict[str, list[float]] = {}
+    for row in _log(out):
+        for name, value in row.items():
+            if name.endswith("_pull") and value:
+                found.setdefault(name.removeprefix("train/").removesuffix("_pull"), []).append(float(value))
+    return {term: sum(norms) / len(norms) for term, norms in found.items()}
+
+
+def _log(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class StepTimes(Callback):

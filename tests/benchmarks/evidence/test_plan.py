@@ -74,7 +74,7 @@ def test_every_loss_can_be_built(setting: Setting) -> None:
 
 def test_kinds_tell_what_takes_another_time_a_step() -> None:
     settings = {s.name: s for s in PLANS["small"].settings()}
-    assert settings["L1 + 0.3 DEC"].kind == settings["L1 + 0.3 DEC, floor 0.1"].kind == settings["L1 + DEC"].kind
+    assert settings["L1 + 0.3 DEC"].kind == settings["L1 + 0.1 DEC, floor 0.1"].kind == settings["L1 + DEC"].kind
     different = (
         "L1",
         "L1 + DEC",

@@ -76,6 +76,7 @@ def sources(photographs: Path, vgg_16: Path) -> Sources:
 def carry_out(out: Path, sources: Sources, fake: FakeTraining, monkeypatch: pytest.MonkeyPatch) -> Records:
     monkeypatch.setattr(training, "train", fake)
     monkeypatch.setattr(training, "validations", lambda out: [{"step": 2, "psnr_y": 30.0}])
+    monkeypatch.setattr(training, "pulls", lambda out: {"l1": 2.0, "dec": 0.5})
     monkeypatch.setattr(study, "bicubic", lambda pair: torch.zeros(3, 32, 32, dtype=torch.uint8))
     records = Records(out, study.describe(PLAN, sources))
     study.carry_out(PLAN, sources, FakeHeldOut(), records, lambda line: None)  # type: ignore[arg-type]
@@ -166,12 +167,16 @@ def test_a_folder_of_another_study(tmp_path: Path, sources: Sources, photographs
         Records(tmp_path, study.describe(PLAN, swapped))
 
 
-def test_a_record_of_other_settings(uninterrupted: dict[str, Any], tmp_path: Path, sources: Sources) -> None:
+def test_a_record_of_other_settings_or_figures(uninterrupted: dict[str, Any], tmp_path: Path, sources: Sources) -> None:
     records = Records(tmp_path, study.describe(PLAN, sources))
     records.write("l1-0", uninterrupted["l1-0"])
     assert len(study.missing(PLAN, records)) == len(list(PLAN.runs())) - 1
     records.write("l1-0", uninterrupted["l1-0"] | {"settings": {"model": {"dec_weight": 0.5}}})
     with pytest.raises(OtherStudyError, match=r"l1-0 .*0\.5"):
+        study.missing(PLAN, records)
+    figures = {name: {"psnr_y": 30.0} for name in uninterrupted["l1-0"]["figures"]}
+    records.write("l1-0", uninterrupted["l1-0"] | {"figures": figures})
+    with pytest.raises(OtherStudyError, match=r"l1-0 .*lpips"):
         study.missing(PLAN, records)
 
 
@@ -240,6 +245,7 @@ def test_a_report_on_what_there_is(
         assert figure in page
         assert figure in table
     assert "| 28.87, 0.108 |" in page
+    assert "| L1 + Lp + DEC | 1 |  |  | 1 / 4.0 |" in page
     assert json.loads((tmp_path / "evidence.json").read_text())["rows"] == json.loads(to_json(results))["rows"]
 
 

@@ -50,9 +50,17 @@ def test_a_training_goes_on_where_it_was_killed(sources: Sources, tmp_path: Path
         assert len(times.ends) == (2 if killed else 6)
         weights[name] = torch.load(file, weights_only=True)["params"]
     assert all(torch.equal(value, weights["killed"][key]) for key, value in weights["whole"].items())
+    assert training.pulls(tmp_path / "whole").keys() == {"l1", "dec"}
     again = StepTimes()
     training.train(PLAN, settings, sources, tmp_path / "whole", [again])
     assert again.ends == []
+
+
+def test_what_is_read_from_a_log(tmp_path: Path) -> None:
+    log = ["step,train/l1,train/l1_pull,train/dec_pull,val/psnr_y", "1,5,2,3,", "2,5,4,,", "2,,,,30"]
+    (tmp_path / "metrics.csv").write_text("\n".join(log))
+    assert training.pulls(tmp_path) == {"l1": 3.0, "dec": 3.0}
+    assert training.validations(tmp_path) == [{"step": 3, "psnr_y": 30.0}]
 
 
 def test_seeds_have_other_crops_and_settings_the_same(sources: Sources) -> None:
