@@ -33,7 +33,8 @@ COLOURS = {  # Okabe and Ito's palette, which colour-blind people can tell apart
     "with Lp": "#CC79A7",
     "with RaGAN": "#009E73",
 }
-OTHERS, LEAST = "L1 + DEC, one switch or several", -2.5  # dB: what is less is drawn at the left edge
+OTHERS = "L1 + DEC, one switch or several"
+LEAST, MOST = -1.5, 0.02  # dB and LPIPS: what is less or more is drawn at the edge
 MARKERS = "sDv^Px"
 OTHER_COLOUR, CURVE_COLOUR = "#0072B2", "#000000"
 SHEET = (
@@ -208,19 +209,23 @@ def draw(results: Results, path: Path) -> None:
         x, y = points[row["name"]]
         table_1 = row["group"] == "Table 1"
         label = row["name"] if table_1 else row["group"] if row["group"] in COLOURS else OTHERS
-        outside = x["mean"] < LEAST
+        outside = x["mean"] < LEAST or y["mean"] > MOST
         axes.errorbar(
-            LEAST if outside else x["mean"],
-            y["mean"],
+            max(x["mean"], LEAST),
+            min(y["mean"], MOST),
             xerr=None if outside else _bars(x),
-            yerr=_bars(y),
+            yerr=None if outside else _bars(y),
             fmt="<" if outside else MARKERS[len(labelled) % len(MARKERS)] if table_1 else "o",
             markersize=8 if table_1 else 4,
             elinewidth=0.5,
             color=COLOURS.get(row["group"], OTHER_COLOUR),
-            label=None if label in labelled else label + (f" ({x['mean']:.1f} dB)" if outside else ""),
+            label=None
+            if label in labelled
+            else label + (f" ({x['mean']:+.1f} dB, {y['mean']:+.3f})" if outside and table_1 else ""),
         )
         labelled.add(label)
+    axes.set_xlim(left=LEAST - 0.05)
+    axes.set_ylim(top=MOST + 0.002)
     axes.set_xlabel("PSNR Y less L1's, dB (higher is better)")
     axes.set_ylabel("LPIPS less L1's (lower is better)")
     axes.set_title("Held-out photographs; lines: 95 % intervals of the differences", loc="left", fontsize=11)
