@@ -19,21 +19,22 @@ dec::Patches patches(const SideTensors& rows, const SideTensors& columns, const 
   return {side(rows), side(columns), band[0], band[1], band[2]};
 }
 
-template <typename... Stream>
-auto entry(std::tuple<Tensor, Tensor> (*forward)(const dec::Patches&, const dec::Constants&, Stream...)) {
+// `Last` is what the walk of that device takes beside all this.
+template <typename Last>
+auto entry(std::tuple<Tensor, Tensor> (*forward)(const dec::Patches&, const dec::Constants&, Last)) {
   return [forward](const SideTensors& rows, const SideTensors& columns, const BandTensors& band,
-                   double radius, double t_pos, double t_neg, bool inside, bool bf16, Stream... stream) {
-    return forward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16}, stream...);
+                   double radius, double t_pos, double t_neg, bool inside, bool bf16, Last last) {
+    return forward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16}, last);
   };
 }
 
-template <typename... Stream>
-auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const dec::Gradients&, Stream...)) {
+template <typename Last>
+auto entry(Tensor (*backward)(const dec::Patches&, const dec::Constants&, const dec::Gradients&, Last)) {
   return [backward](const SideTensors& rows, const SideTensors& columns, const BandTensors& band,
                     double radius, double t_pos, double t_neg, bool inside, bool bf16, const GradientTensors& g,
-                    Stream... stream) {
+                    Last last) {
     return backward(patches(rows, columns, band), {radius, t_pos, t_neg, inside, bf16},
-                    {g[0], g[1], g[2], g[3]}, stream...);
+                    {g[0], g[1], g[2], g[3]}, last);
   };
 }
 
@@ -59,6 +60,9 @@ void near_gradients(const NearTensors& x, const RowTensors& rows, double radius,
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, module) {
   using release_gil = pybind11::call_guard<pybind11::gil_scoped_release>;
   module.def("prepare_cpu", &dec::prepare_cpu, release_gil());
+  module.def("restore_cpu", &dec::restore_cpu, release_gil());
+  module.def("sort_cpu", &dec::sort_cpu, release_gil());
+  module.def("unsort_cpu", &dec::unsort_cpu, release_gil());
   module.def("project_cpu", &dec::project_cpu, release_gil());
   module.def("to_images_cpu", &dec::to_images_cpu, release_gil());
   module.def("near_sums_cpu", near_sums, release_gil());

@@ -301,43 +301,88 @@ void find_band(const scalar* means, std::int64_t columns, const std::int64_t* co
 // For what PyTorch's own loops are cut into pieces by.
 std::int64_t grain(std::int64_t dim) { return std::max<std::int64_t>(1, at::internal::GRAIN_SIZE / dim); }
 
+// Takes tensors from one memory, one behind the other, or from the allocator where the memory is empty.
+class Arena {
+ public:
+  explicit Arena(const Tensor& memory) : memory_(memory) {}
+
+  Tensor take(at::IntArrayRef sizes, at::ScalarType dtype) {
+    if (memory_.numel() == 0) return at::empty(sizes, dtype);
+    const auto size = static_cast<std::int64_t>(c10::elementSize(dtype));
+    Tensor taken = at::empty({0}, dtype);
+    taken.set_(memory_.storage(), (memory_.storage_offset() + offset_) / size, sizes, c10::contiguous_strides(sizes));
+    offset_ += taken.numel() * size;
+    TORCH_INTERNAL_ASSERT(offset_ <= memory_.numel());
+    return taken;
+  }
+
+  Tensor rest() const { return memory_.narrow(0, offset_, memory_.numel() - offset_); }
+
+ private:
+  const Tensor memory_;
+  std::int64_t offset_ = 0;
+};
+
+// What is prepared, before it is known which columns are rows if not all are.
+struct Fields {
+  Tensor column_order, first, last, z, p, x, sketch, h_scale, z_scale, reach, products;
+
+  // The largest numbers come first, so that all are aligned.
+  Fields(const Tensor& memory, std::int64_t groups, std::int64_t m, std::int64_t rows, std::int64_t dim, bool center,
+         at::ScalarType dtype) {
+    Arena arena(memory);
+    column_order = arena.take({groups, m}, at::kLong);
+    first = arena.take({groups, rows}, at::kLong);
+    last = arena.take({groups, rows}, at::kLong);
+    z = arena.take({groups, m, dim}, dtype);
+    p = arena.take({groups, m, dim}, dtype);
+    x = center ? arena.take({groups, m, dim}, dtype) : p;
+    sketch = arena.take({groups, m, 4}, dtype);
+    h_scale = arena.take({groups, m}, dtype);
+    z_scale = arena.take({groups, m}, dtype);
+    reach = arena.take({}, dtype);
+    products = arena.rest();
+  }
+
+  std::vector<Tensor> of_rows(const Tensor& column_of_row, const Tensor& order) const {
+    return {z, p, x, h_scale, column_order, column_of_row, z_scale, first, last, order, sketch, reach, products};
+  }
+};
+
 template <typename pixel, typename scalar>
 std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t start, std::int64_t own,
                             std::int64_t patch_size, bool per_image, double radius, double max_norm, double floor,
-                            bool center) {
+                            bool center, const Tensor& memory) {
   const Pictures<const pixel> sr_patches(sr, patch_size), hr_patches(hr, patch_size);
   const std::int64_t dim = hr_patches.dim(), total = hr.size(0) * hr_patches.per_image();
   const std::int64_t groups = per_image ? hr.size(0) : 1, m = total / groups;
   const auto options = at::TensorOptions().dtype(c10::CppTypeToScalarType<scalar>::value);
 
-  Tensor means = at::empty({groups, m}, options);
+  const std::int64_t rows = own == hr.size(0) ? m : own * hr_patches.per_image();
+  Fields of(memory, groups, m, rows, dim, center, options.dtype().toScalarType());
+
+  Tensor means = at::empty({groups, m}, options), sorted = at::empty_like(means);
   at::parallel_for(0, total, grain(dim), [&](std::int64_t begin, std::int64_t end) {
     std::vector<scalar> row(dim);
     make_means(hr_patches, row.data(), means.data_ptr<scalar>(), begin, end);
   });
-  Tensor column_order;
-  std::tie(means, column_order) = at::sort(means, /*stable=*/true, /*dim=*/1, /*descending=*/false);
+  at::sort_out(sorted, of.column_order, means, /*stable=*/true, /*dim=*/1, /*descending=*/false);
 
-  const Tensor z = at::empty({groups, m, dim}, options), p = at::empty({groups, m, dim}, options);
-  const Tensor x = center ? at::empty_like(p) : p;
-  const Tensor sketch = at::empty({groups, m, 4}, options);
-  const Tensor h_scale = at::empty({groups, m}, options);
-  Tensor z_scale = at::empty_like(h_scale);
   const std::vector<double> e = directions(hr_patches.channels, patch_size);
   const Columns<pixel, scalar> columns{sr_patches,
                                        hr_patches,
-                                       column_order.data_ptr<std::int64_t>(),
+                                       of.column_order.data_ptr<std::int64_t>(),
                                        m,
                                        e.data(),
                                        max_norm,
                                        floor,
                                        center,
-                                       z.data_ptr<scalar>(),
-                                       p.data_ptr<scalar>(),
-                                       x.data_ptr<scalar>(),
-                                       z_scale.data_ptr<scalar>(),
-                                       h_scale.data_ptr<scalar>(),
-                                       sketch.data_ptr<scalar>()};
+                                       of.z.data_ptr<scalar>(),
+                                       of.p.data_ptr<scalar>(),
+                                       of.x.data_ptr<scalar>(),
+                                       of.z_scale.data_ptr<scalar>(),
+                                       of.h_scale.data_ptr<scalar>(),
+                                       of.sketch.data_ptr<scalar>()};
   scalar bound = 0;
   std::mutex bound_lock;
   at::parallel_for(0, total, grain(dim), [&](std::int64_t begin, std::int64_t end) {
@@ -346,11 +391,11 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
     if (!(most <= bound)) bound = std::isnan(bound) ? bound : most;
   });
 
-  Tensor column_of_row = at::arange(m), order = column_order;
-  if (own != hr.size(0)) {
-    const std::int64_t low = start * hr_patches.per_image(), high = low + own * hr_patches.per_image();
-    column_of_row = at::empty({high - low}, at::kLong);
-    order = at::empty({1, high - low}, at::kLong);
+  Tensor column_of_row = at::arange(m), order = of.column_order;
+  if (rows != m) {
+    const std::int64_t low = start * hr_patches.per_image(), high = low + rows;
+    column_of_row = at::empty({rows}, at::kLong);
+    order = at::empty({1, rows}, at::kLong);
     std::int64_t i = 0;
     for (std::int64_t j = 0; j < m; ++j) {
       const std::int64_t patch = columns.order[j];
@@ -358,7 +403,7 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
       column_of_row.data_ptr<std::int64_t>()[i] = j;
       order.data_ptr<std::int64_t>()[i++] = patch - low;
     }
-    z_scale = z_scale.index_select(1, column_of_row);
+    of.z_scale = of.z_scale.index_select(1, column_of_row);
   }
 
   // The margins are those of `_band` and `_reach` in dec_kernels/patches.py.
@@ -371,29 +416,61 @@ std::vector<Tensor> prepare(const Tensor& sr, const Tensor& hr, std::int64_t sta
   scalar farthest = static_cast<scalar>(radius * (1 + 1e-5)) + static_cast<scalar>(8 * root * rounding) * bound;
   if (std::isnan(farthest)) farthest = infinity;
 
-  const std::int64_t rows = column_of_row.size(0);
-  const Tensor first = at::empty({groups, rows}, at::kLong), last = at::empty_like(first);
   at::parallel_for(0, groups, std::max<std::int64_t>(1, grain(m)), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t g = begin; g < end; ++g) {
-      find_band(means.data_ptr<scalar>() + g * m, m, column_of_row.data_ptr<std::int64_t>(), rows, width,
-                first.data_ptr<std::int64_t>() + g * rows, last.data_ptr<std::int64_t>() + g * rows);
+      find_band(sorted.data_ptr<scalar>() + g * m, m, column_of_row.data_ptr<std::int64_t>(), rows, width,
+                of.first.data_ptr<std::int64_t>() + g * rows, of.last.data_ptr<std::int64_t>() + g * rows);
     }
   });
-  return {z, p, x, h_scale, column_order, column_of_row, z_scale, first, last, order, sketch, at::full({}, farthest, options)};
+  *of.reach.data_ptr<scalar>() = farthest;
+  return of.of_rows(column_of_row, order);
 }
 
 }  // namespace
 
 std::vector<Tensor> prepare_cpu(const Tensor& sr, const Tensor& hr, std::int64_t start, std::int64_t own,
                                 std::int64_t patch_size, bool per_image, double radius, double max_norm,
-                                double floor, bool center, bool float64) {
+                                double floor, bool center, bool float64, const Tensor& memory) {
   std::vector<Tensor> fields;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, hr.scalar_type(), "prepare_cpu", [&] {
-    fields = float64
-                 ? prepare<scalar_t, double>(sr, hr, start, own, patch_size, per_image, radius, max_norm, floor, center)
-                 : prepare<scalar_t, float>(sr, hr, start, own, patch_size, per_image, radius, max_norm, floor, center);
+    const auto function = float64 ? prepare<scalar_t, double> : prepare<scalar_t, float>;
+    fields = function(sr, hr, start, own, patch_size, per_image, radius, max_norm, floor, center, memory);
   });
   return fields;
+}
+
+std::vector<Tensor> restore_cpu(const Tensor& memory, std::int64_t groups, std::int64_t columns, std::int64_t dim,
+                                bool center, bool float64) {
+  const Fields of(memory, groups, columns, columns, dim, center, float64 ? at::kDouble : at::kFloat);
+  return of.of_rows(at::arange(columns), of.column_order);
+}
+
+Tensor sort_cpu(const Tensor& values, const Tensor& order) {
+  const std::int64_t groups = order.size(0), m = order.size(1);
+  const Tensor sorted = at::empty({values.size(0), groups, m}, values.options());
+  const auto* patch = order.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "sort_cpu", [&] {
+    const auto* from = values.const_data_ptr<scalar_t>();
+    auto* to = sorted.data_ptr<scalar_t>();
+    for (std::int64_t k = 0; k < sorted.numel(); ++k) to[k] = from[k / m * m + patch[k % (groups * m)]];
+  });
+  return sorted;
+}
+
+Tensor unsort_cpu(const std::vector<Tensor>& values, const Tensor& order) {
+  const std::int64_t groups = order.size(0), r = order.size(1), count = groups * r;
+  const Tensor unsorted = at::empty({static_cast<std::int64_t>(values.size()), count}, values[0].options());
+  const auto* patch = order.const_data_ptr<std::int64_t>();
+  AT_DISPATCH_FLOATING_TYPES(unsorted.scalar_type(), "unsort_cpu", [&] {
+    auto* to = unsorted.data_ptr<scalar_t>();
+    for (const Tensor& each : values) {
+      const Tensor contiguous = each.contiguous();
+      const auto* from = contiguous.const_data_ptr<scalar_t>();
+      for (std::int64_t k = 0; k < count; ++k) to[k / r * r + patch[k]] = from[k];
+      to += count;
+    }
+  });
+  return unsorted;
 }
 
 void project_cpu(const Tensor& dz, const Tensor& z, const Tensor& z_scale, const Tensor& column_of_row, double floor) {

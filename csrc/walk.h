@@ -41,11 +41,13 @@ struct Constants {
   }
 };
 
-// (Qpos, Qneg), (G, r) each.
-std::tuple<at::Tensor, at::Tensor> forward_cpu(const Patches& patches, const Constants& constants);
+// (Qpos, Qneg), (G, r) each. `products`: memory in which the forward leaves its products for the backward, or empty.
+std::tuple<at::Tensor, at::Tensor> forward_cpu(const Patches& patches, const Constants& constants,
+                                               const at::Tensor& products);
 
-// dL/dz of the rows, (G, r, D).
-at::Tensor backward_cpu(const Patches& patches, const Constants& constants, const Gradients& gradients);
+// dL/dz of the rows, (G, r, D). `products`: those of the forward, or empty.
+at::Tensor backward_cpu(const Patches& patches, const Constants& constants, const Gradients& gradients,
+                        const at::Tensor& products);
 
 // The same on a CUDA device; everything is queued on `stream`, a cudaStream_t, and nothing waits for it.
 std::tuple<at::Tensor, at::Tensor> forward_cuda(const Patches& patches, const Constants& constants,

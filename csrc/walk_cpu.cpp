@@ -17,6 +17,9 @@
 // tournament: in a round every block appears once at most, and plays its games in the order of the rounds. Where other
 // processes have columns too, each block of rows walks over all of them. No atomics on results, the same bits every time.
 //
+// Of few rows, the forward leaves S, A and B of every pair of blocks for the backward, which then computes four products
+// of a pair instead of seven. What is kept grows with the square of the number of rows, so that is for few rows alone.
+//
 // Threads take their work from a counter, so that one which another process keeps from running holds up little: the
 // others wait for it only where they need what it is about to write, and asleep, so that it can have their core.
 namespace dec {
@@ -34,9 +37,11 @@ struct Pair {
   std::int64_t group, i, j;
 };
 
+std::int64_t least_tile(std::int64_t element_size) { return std::max(kMinTile, kMinTileBytes / element_size); }
+
 std::int64_t tile_size(std::int64_t groups, std::int64_t rows, std::int64_t element_size) {
   // Smaller tiles where a round would otherwise leave threads without work.
-  const std::int64_t least = std::max(kMinTile, kMinTileBytes / element_size);
+  const std::int64_t least = least_tile(element_size);
   std::int64_t tile = kTileBytes / element_size;
   while (tile > least && groups * (rows / tile) < 2 * at::get_num_threads()) tile /= 2;
   return tile;
@@ -123,7 +128,7 @@ class Tournament {
 template <typename element, typename scalar>
 class Walk {
  public:
-  Walk(const Patches& patches, const Constants& constants)
+  Walk(const Patches& patches, const Constants& constants, const Tensor& products)
       : patches_(patches),
         rows_(patches.rows),
         columns_(patches.columns),
@@ -132,15 +137,21 @@ class Walk {
         groups_(rows_.z.size(0)),
         r_(rows_.z.size(1)),
         m_(columns_.z.size(1)),
-        tile_(tile_size(groups_, r_, sizeof(element))),
+        kept_(products.numel() ? static_cast<element*>(products.data_ptr()) : nullptr),
+        // The backward must find the tiles that are kept, whatever its number of threads.
+        tile_(kept_ ? least_tile(sizeof(element)) : tile_size(groups_, r_, sizeof(element))),
         temperature_(constants.temperature<scalar>()),
         sketch_(columns_.sketch.transpose(1, 2).contiguous()),
-        squared_reach_(squared_reach(*patches.reach.const_data_ptr<scalar>())) {}
+        squared_reach_(squared_reach(*patches.reach.const_data_ptr<scalar>())) {
+    const auto of_element = static_cast<std::int64_t>(sizeof(element));
+    TORCH_INTERNAL_ASSERT(!kept_ || products.numel() == groups_ * kept_of_group() * of_element);
+  }
 
   void forward(const Tensor& qpos, const Tensor& qneg) {
     each_pair([&](const Pair& pair, Workspace& work) {
       const bool both = serves_both(pair);
       const auto tile = similarities(pair, operands(pair, work), work, /*a=*/true, /*b=*/both);
+      if (kept_) keep(pair, tile);
       add_sums(tile, at_block(qpos, pair.group, pair.i), at_block(qneg, pair.group, pair.i),
                both ? at_block(qpos, pair.group, pair.j) : nullptr, both ? at_block(qneg, pair.group, pair.j) : nullptr);
     });
@@ -150,7 +161,7 @@ class Walk {
     each_pair([&](const Pair& pair, Workspace& work) {
       const bool both = serves_both(pair);
       const Operands of = operands(pair, work);
-      const auto tile = similarities(pair, of, work, /*a=*/both, /*b=*/true);
+      const auto tile = similarities(pair, of, work, /*a=*/both, /*b=*/true, /*known=*/kept_);
       make_weights(tile, at_block(gradients.row_alpha, pair.group, pair.i),
                    at_block(gradients.row_beta, pair.group, pair.i), at_block(gradients.alpha, pair.group, pair.j),
                    at_block(gradients.beta, pair.group, pair.j));
@@ -227,15 +238,18 @@ class Walk {
             operand(rows_.x, pair.i, work.rounded[2]), operand(columns_.x, pair.j, work.rounded[3])};
   }
 
-  Tile<element, scalar> similarities(const Pair& pair, const Operands& of, Workspace& work, bool a, bool b) const {
+  // What the forward has kept is `known`: it is copied, not computed again.
+  Tile<element, scalar> similarities(const Pair& pair, const Operands& of, Workspace& work, bool a, bool b,
+                                     bool known = false) const {
     const std::int64_t g = pair.group, rows = block_size(pair.i, r_), columns = block_size(pair.j, m_);
-    const auto product = [&](const Tensor& out, const Tensor& left, const Tensor& right) {
+    const auto product = [&](const Tensor& out, const Tensor& left, const Tensor& right, const element* there) {
       Tensor tile = matrix(out, rows, columns);
-      at::mm_out(tile, left, right.t());
+      if (there) std::copy_n(there, tile.numel(), elements(tile));
+      else at::mm_out(tile, left, right.t());
     };
-    product(work.s, of.z_i, of.z_j);
-    if (a) product(work.a, of.x_i, of.z_j);
-    if (b) product(work.b, of.z_i, of.x_j);
+    product(work.s, of.z_i, of.z_j, known ? kept(pair, kS) : nullptr);
+    if (a) product(work.a, of.x_i, of.z_j, known ? kept(pair, kA) : nullptr);
+    if (b) product(work.b, of.z_i, of.x_j, known && serves_both(pair) ? kept(pair, kB) : nullptr);
     return {rows,
             columns,
             elements(work.s),
@@ -246,6 +260,31 @@ class Walk {
             band(pair),
             work.mask.data(),
             temperature_};
+  }
+
+  enum Product { kS, kA, kB };
+
+  // Where a product of a pair of blocks i <= j is kept. There are no gaps: of each j come the pairs with i = 0, ..., j - 1,
+  // three tiles each, and then S and A of the diagonal. All blocks but the last one are whole.
+  element* kept(const Pair& pair, Product product) const {
+    const std::int64_t of_product = block_size(pair.i, m_) * block_size(pair.j, m_);
+    return kept_ + pair.group * kept_of_group() + kept_before(pair.i, pair.j) + product * of_product;
+  }
+
+  std::int64_t kept_before(std::int64_t i, std::int64_t j) const {
+    return tile_ * tile_ * (3 * j * (j - 1) / 2 + 2 * j) + 3 * i * tile_ * block_size(j, m_);
+  }
+
+  std::int64_t kept_of_group() const {
+    const std::int64_t last = (m_ - 1) / tile_, rest = block_size(last, m_);
+    return kept_before(last, last) + 2 * rest * rest;
+  }
+
+  void keep(const Pair& pair, const Tile<element, scalar>& tile) const {
+    const std::int64_t count = tile.rows * tile.columns;
+    std::copy_n(tile.s, count, kept(pair, kS));
+    std::copy_n(tile.a, count, kept(pair, kA));
+    if (tile.b) std::copy_n(tile.b, count, kept(pair, kB));
   }
 
   Band<scalar> band(const Pair& pair) const {
@@ -299,7 +338,9 @@ class Walk {
   const Side &rows_, &columns_;
   const bool symmetric_;
   const double radius_;
-  const std::int64_t groups_, r_, m_, tile_;
+  const std::int64_t groups_, r_, m_;
+  element* const kept_;  // null where nothing is
+  const std::int64_t tile_;
   const Temperature<scalar> temperature_;
   const Tensor sketch_;  // of the columns, (G, 4, m)
   const scalar squared_reach_;
@@ -307,12 +348,13 @@ class Walk {
 
 }  // namespace
 
-std::tuple<Tensor, Tensor> forward_cpu(const Patches& patches, const Constants& constants) {
-  return walk_forward<Walk>(patches, constants);
+std::tuple<Tensor, Tensor> forward_cpu(const Patches& patches, const Constants& constants, const Tensor& products) {
+  return walk_forward<Walk>(patches, constants, products);
 }
 
-Tensor backward_cpu(const Patches& patches, const Constants& constants, const Gradients& gradients) {
-  return walk_backward<Walk>(patches, constants, gradients);
+Tensor backward_cpu(const Patches& patches, const Constants& constants, const Gradients& gradients,
+                    const Tensor& products) {
+  return walk_backward<Walk>(patches, constants, gradients, products);
 }
 
 }  // namespace dec

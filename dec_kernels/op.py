@@ -18,7 +18,8 @@ from forward to backward, in MiB at n = 8192 patches of a process and D = 192, w
 
 The Triton backend keeps rows, since the host's share of its steps counts. With ranks they take the place of the
 gathered images. The others keep images: on a CPU, preparing is a small part of a step, and rows would double the memory
-that a step takes. With landmarks both keep the features of the columns as well, which are most of what a forward
+that a step takes. With few patches it is no small part: there the C++ backend keeps rows and products on a CPU, beside
+the images. With landmarks all keep the features of the columns as well, which are most of what a forward
 computes. A change of `hr` before the backward is an error with backends that keep images, and does not matter with
 Triton; one of `sr` is an error with all.
 """

@@ -143,12 +143,12 @@ def saved_by(loss: Callable[[], Tensor]) -> list[Tensor]:
 
 
 def test_images_and_values_of_size_n_are_saved_for_backward(compiled: str) -> None:
-    sr, hr = images(3, 3, 36, 44, 4, torch.float32)
+    sr, hr = images(3, 3, 36, 84, 4, torch.float32)  # more patches than the C++ backend keeps the rows of
     sr.requires_grad_()
     saved = saved_by(lambda: dec_loss(sr, hr, 4, backend=compiled))
     others = [x for x in saved if x.data_ptr() not in (sr.data_ptr(), hr.data_ptr())]
     assert len(saved) > len(others)
-    assert all(x.numel() <= 2 * 297 for x in others)
+    assert all(x.numel() <= 2 * 567 for x in others)
 
 
 @on_the_interpreter

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dec_kernels.backends import cpp
 from dec_kernels.spec import Spec
 from tests.conftest import on_the_interpreter
 from tests.oracle import Result, error, evaluate, images, threshold, truth
@@ -66,6 +67,19 @@ def test_against_the_truth(
     compiled: str, dim: int, distance: str, temperature: str, scope: str, dtype: torch.dtype, layout: str
 ) -> None:
     _compare(compiled, dim, distance, temperature, scope, dtype, layout, LARGE)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scope", ["batch", "image"])
+@pytest.mark.parametrize("temperature", ["outside", "inside"])
+@pytest.mark.parametrize("distance", ["l2", "rmse"])
+@pytest.mark.parametrize("dim", DIMENSIONS)
+def test_cpp_as_with_many_columns(
+    dim: int, distance: str, temperature: str, scope: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the backward prepares the rows again, and makes its own products."""
+    monkeypatch.setattr(cpp, "FEW", 0)
+    _compare("cpp", dim, distance, temperature, scope, dtype, "contiguous", LARGE)
 
 
 def _compare(
