@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 L1 = "L1"
@@ -222,6 +222,25 @@ def _switches() -> list[Setting]:
     ]
 
 
+SMALL = Plan(
+    blocks=4,
+    features=32,
+    growth=16,
+    stage_1_steps=4_000,
+    stage_1_batch=8,
+    stage_1_rate=5e-4,
+    steps=400,
+    batch=8,
+    rate=1e-4,
+    layer="conv5_3",
+    discriminator_features=32,
+    seeds=3,
+    switch_seeds=1,
+    amounts=(0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0),
+    every=True,
+    coo_patches=20_000,
+)
+
 PLANS: dict[str, Plan] = {
     # Does everything work? Its figures say nothing.
     "quick": Plan(
@@ -242,25 +261,9 @@ PLANS: dict[str, Plan] = {
         every=False,
         coo_patches=500,
     ),
-    "small": Plan(
-        blocks=4,
-        features=32,
-        growth=16,
-        stage_1_steps=4_000,
-        stage_1_batch=8,
-        stage_1_rate=5e-4,
-        steps=400,
-        batch=8,
-        rate=1e-4,
-        layer="conv5_3",
-        discriminator_features=32,
-        seeds=3,
-        switch_seeds=1,
-        amounts=(0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0),
-        every=True,
-        coo_patches=20_000,
-    ),
-    "full": Plan(
+    "small": SMALL,
+    "full": replace(
+        SMALL,
         blocks=16,
         features=64,
         growth=32,
@@ -270,12 +273,8 @@ PLANS: dict[str, Plan] = {
         steps=5_000,
         batch=32,
         rate=4e-5,
-        layer="conv5_3",
         discriminator_features=64,
-        seeds=3,
         switch_seeds=3,
-        amounts=(0.15, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0),
-        every=True,
         coo_patches=50_000,
     ),
 }

@@ -56,7 +56,8 @@ def summarize(plan: Plan, records: Records) -> Results:
         ValueError: no run of L1 is recorded.
     """
     settings = plan.settings()
-    seeds = {s.name: _seeds(s, plan, records) for s in settings}
+    recorded = {s.name: _recorded(s, plan, records) for s in settings}
+    seeds = {name: {seed: r["figures"] for seed, r in found.items()} for name, found in recorded.items()}
     if not seeds[L1]:
         raise ValueError(f"{records.out} holds no run of {L1} yet, which all others are compared with")
     start = records.read(STAGE_1_FOLDER)
@@ -65,7 +66,7 @@ def summarize(plan: Plan, records: Records) -> Results:
     rows = [
         _row(name, "before", {0: start["figures"][name]}, seeds[L1], None, {}, []) for name in (BICUBIC, STAGE_1)
     ] + [
-        _row(s.name, s.group, found, seeds[L1], s.base, seeds, masks) | {"pulls": _pulls(s, plan, records)}
+        _row(s.name, s.group, found, seeds[L1], s.base, seeds, masks) | {"pulls": _pulls(recorded[s.name].values())}
         for s in settings
         if (found := seeds[s.name])
     ]
@@ -76,23 +77,19 @@ def summarize(plan: Plan, records: Records) -> Results:
     }
 
 
-def _seeds(setting: Setting, plan: Plan, records: Records) -> dict[int, Mapping[str, Any]]:
-    """Seed -> image -> figures, of the seeds that are recorded."""
-    return {seed: record["figures"] for seed, record in _recorded(setting, plan, records).items()}
+def _recorded(setting: Setting, plan: Plan, records: Records) -> dict[int, Record]:
+    """Seed -> record, of the seeds that are recorded."""
+    found = {run.seed: records.read(run.folder) for run in plan.runs() if run.setting == setting}
+    return {seed: record for seed, record in found.items() if record is not None}
 
 
-def _pulls(setting: Setting, plan: Plan, records: Records) -> dict[str, float]:
-    """Loss term -> how hard it pulled at the output, the mean over the seeds that are recorded."""
+def _pulls(recorded: Iterable[Record]) -> dict[str, float]:
+    """Loss term -> how hard it pulled at the output, the mean over the seeds."""
     found: dict[str, list[float]] = {}
-    for record in _recorded(setting, plan, records).values():
+    for record in recorded:
         for term, pull in record["pulls"].items():
             found.setdefault(term, []).append(pull)
     return {term: float(np.mean(pulls)) for term, pulls in found.items()}
-
-
-def _recorded(setting: Setting, plan: Plan, records: Records) -> dict[int, Record]:
-    found = {run.seed: records.read(run.folder) for run in plan.runs() if run.setting == setting}
-    return {seed: record for seed, record in found.items() if record is not None}
 
 
 def _values(found: Mapping[int, Mapping[str, Any]], seeds: Iterable[int]) -> Values:
