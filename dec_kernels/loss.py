@@ -99,7 +99,7 @@ class DECLoss(nn.Module):
             needs more landmarks. `audit` measures the errors on images of yours.
         norm_floor: patches are divided by their norm or by this times max_val * sqrt(C * P * P), whichever is larger,
             as with the `eps` of PyTorch's `cosine_similarity`. 0 is the paper's. It bounds the gradient of dark
-            patches, which holds 1 / |q|.
+            patches, which holds 1 / |q|. Similarities of patches below the floor grow with their norms.
         center: whether the mean of each channel is taken off the patches before they are compared, so that the gradient
             does not itself pull at colours. False is the paper's. The mask is that of the patches as they are.
         process_group: None compares patches of this process alone. A `torch.distributed` group adds the columns of

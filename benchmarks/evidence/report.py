@@ -14,7 +14,18 @@ from rich.table import Table
 
 from benchmarks.evidence.figures import METRICS, shown, signed
 from benchmarks.evidence.heldout import HeldOut
-from benchmarks.evidence.plan import BICUBIC, CONTRAST, L1, STAGE_1, STAGE_1_FOLDER, TAMED_NAME, Plan, Run, Setting
+from benchmarks.evidence.plan import (
+    BALANCED,
+    BICUBIC,
+    CONTRAST,
+    L1,
+    STAGE_1,
+    STAGE_1_FOLDER,
+    TAMED_NAME,
+    Plan,
+    Run,
+    Setting,
+)
 from benchmarks.evidence.records import Record, Records
 from benchmarks.evidence.statistics import Array, against_control, difference, interval, means, resample
 from benchmarks.evidence.study import outputs
@@ -30,6 +41,7 @@ Results = dict[str, Any]
 COLOURS = {  # Okabe and Ito's palette, which colour-blind people can tell apart
     "Table 1": "#D55E00",
     CONTRAST: "#E69F00",
+    BALANCED: "#882255",
     "with Lp": "#CC79A7",
     "with RaGAN": "#009E73",
 }
