@@ -285,6 +285,7 @@ def evidence() -> str:
     for row in results["rows"]:
         by_group.setdefault(row["group"], []).append(row)
     start, table_1, controls = (by_group.pop(name, []) for name in ("before", "Table 1", "unsharp mask"))
+    others = [row for rows in by_group.values() for row in rows]
     level = " to ".join(f"{point['psnr_y']:.2f} dB ({point['step']})" for point in results["stage_1"][-3:])
     return (
         f"Means over {len(results['images'])} held-out photographs and the seeds, with 95 % intervals of the "
@@ -299,15 +300,16 @@ def evidence() -> str:
         + "\n**The control**: L1's outputs through unsharp masks.\n\n"
         + _settings(controls)
         + "\n**All other settings.** L1 has the weight 1, but 0.01 beside a whole Lp. The base is the same without "
-        "DECLoss,\nor without its contrast.\n\n" + _settings([row for rows in by_group.values() for row in rows])
+        "DECLoss,\nor without its contrast.\n\n" + _settings(others) + _pulls(others)
     )
 
 
 def _pulls(rows: Sequence[Any]) -> str:
     """How hard the loss terms of each row pulled at the output, beside the one that pulled hardest."""
     terms = {"l1": "L1", "perceptual": "Lp", "gan": "RaGAN", "dec": "DECLoss"}
-    lines = []
+    lines, unknown = [], False
     for row in rows:
+        unknown |= not row["pulls"]
         if len(pulls := row["pulls"]) > 1:
             most = max(pulls.values())
             shares = {term: f"1 / {two_digits(most / pull)}" for term, pull in pulls.items() if pull < most}
@@ -316,7 +318,9 @@ def _pulls(rows: Sequence[Any]) -> str:
         return ""
     return (
         "\nWith these weights the terms pulled at the output as hard as follows (`..._pull` in the "
-        "[log](training.md)), the hardest being 1.\n\n" + _table(("", *terms.values()), lines)
+        "[log](training.md)), the hardest being 1."
+        + (" Of the other\nrows that is not recorded.\n\n" if unknown else "\n\n")
+        + _table(("", *terms.values()), lines)
     )
 
 
