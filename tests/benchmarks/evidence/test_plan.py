@@ -46,7 +46,7 @@ def test_table_1_has_three_seeds_first() -> None:
 def test_seeds_of_each_setting(plan: Plan) -> None:
     found = Counter(run.setting.name for run in plan.runs())
     for setting in plan.settings():
-        several = setting.group in ("Table 1", "unsharp mask", "contrast")
+        several = setting.group in ("Table 1", "unsharp mask", "contrast", "with 0.01 Lp")
         assert found[setting.name] == (plan.seeds if several else plan.switch_seeds)
 
 
