@@ -55,7 +55,7 @@ def test_results_keep_every_round(results):
     assert set(results["losses"]) == set(results["labels"]) - {"products_six", "products_five"}
     assert len(results["choices"]["chunk"]) == 4
     assert len(results["choices"]["tile"]) == 3
-    assert len(results["claims"]) == 11
+    assert len(results["claims"]) == 12
     assert all(claim["met"] is not None for claim in results["claims"])
 
 
